@@ -1,0 +1,767 @@
+"""The course's figures, in one style.
+
+Every function takes plain tensors, arrays and callables, checks them, and returns a matplotlib Figure; `show`
+displays it with alternative text. Figures are made without pyplot, so that no backend can show one a second
+time.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from torch import Tensor
+
+Extent = tuple[float, float, float, float]  # (z₁ from, z₁ to, z₂ from, z₂ to), as imshow wants it
+Array = Tensor | np.ndarray | Sequence
+Decode = Callable[[Tensor], Tensor]  # (n, L) codes -> (n, 1, H, W) pixels in [0, 1]
+
+# Okabe and Ito's colours, which stay apart for colour-blind readers, in an order that puts the strong ones
+# first; their yellow cannot be seen on white and is left out.
+LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+# Ten colours for ten digits: the smallest distance between any two (in OKLab) is 0.138 as seen with
+# protanopia, deuteranopia or tritanopia, and 0.185 otherwise; tests/test_plotting.py measures it.
+# matplotlib's tab10 has 0.007.
+CLASS_COLOURS = (
+    "#5c0080",
+    "#8c6601",
+    "#35eaf7",
+    "#07b80d",
+    "#ce1f8c",
+    "#120cd9",
+    "#966df7",
+    "#e2d18b",
+    "#d38cac",
+    "#860000",
+)
+
+INK = "#222222"
+WIDTH = 7.5  # inches; at DPI, 825 pixels: as wide as a notebook's output area
+DPI = 110
+
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
+    "font.size": 12,
+    "axes.titlesize": 13,
+    "axes.labelsize": 13,
+    "xtick.labelsize": 12,
+    "ytick.labelsize": 12,
+    "legend.fontsize": 12,
+    "figure.titlesize": 14,
+    "axes.prop_cycle": mpl.cycler(color=LINE_COLOURS),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "lines.linewidth": 2.2,
+    "lines.markersize": 6,
+    "legend.frameon": False,
+    "image.cmap": "gray",
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.08,
+    "figure.constrained_layout.h_pad": 0.06,
+    "figure.dpi": DPI,
+    "savefig.dpi": "figure",
+    "figure.facecolor": "white",  # opaque, so that a dark notebook theme does not swallow the axes
+    "axes.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.transparent": False,
+}
+
+
+def use_style() -> None:
+    """Set matplotlib's defaults to the course's style, for these figures and for a reader's own."""
+    mpl.rcParams.update(STYLE)
+
+
+def show(fig: Figure, alt: str) -> None:
+    """Display a figure once, with alternative text, and close it.
+
+    alt: what a reader who cannot see the figure should know, at least 12 characters. Outside a notebook
+    nothing is displayed. Raises TypeError when `fig` is not a Figure and ValueError when `alt` is too short
+    to say anything.
+    """
+    if not isinstance(fig, Figure):
+        raise TypeError(
+            f"show() takes the Figure that a plotting function returned, not {type(fig).__name__}."
+        )
+    if not isinstance(alt, str) or len(alt.strip()) < 12:
+        raise ValueError(
+            f"The alternative text {alt!r} says too little. Write a sentence (12 characters or more) with "
+            "what the figure shows, for readers who cannot see it."
+        )
+    if _in_ipython():
+        from IPython.display import display
+
+        # Handed over ready-made: no dependence on the backend, and the text version is the description.
+        png = base64.b64encode(to_png(fig)).decode("ascii")
+        data = {"image/png": png, "text/plain": alt.strip()}
+        display(data, raw=True, metadata={"image/png": {"alt": alt.strip()}})
+    # A reader's own pyplot figure would be shown a second time at the end of the cell.
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close(fig)
+
+
+def to_png(fig: Figure) -> bytes:
+    """Return a figure as an opaque PNG of at most 256 colours, about a third of the usual size."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", facecolor="white", transparent=False)
+    picture = Image.open(buffer).convert("RGB")
+    picture = picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    # The quantiser misses white and black by a little.
+    picture.putpalette([255 if v >= 252 else 0 if v <= 3 else v for v in picture.getpalette()])
+    out = io.BytesIO()
+    picture.save(out, format="png", optimize=True)
+    return out.getvalue()
+
+
+# --- pictures of digits
+# -------------------------------------------------------------------------------------------
+
+
+def image_grid(
+    images: Array,
+    *,
+    columns: int = 10,
+    titles: Sequence[str] | None = None,
+    row_labels: Sequence[str] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Show images row by row as one picture, black = 0 and white = 1.
+
+    images: (N, 1, H, W) or (N, H, W), pixels in [0, 1]; values a little outside, as PCA gives them, are cut
+    off.
+    titles: one short text above each image. row_labels: one text at the left of each row.
+    Raises TypeError or ValueError for anything that is not such images, or for labels of another number.
+    """
+    pixels = _images(images, "images")
+    if not isinstance(columns, int) or columns < 1:
+        raise ValueError(f"columns must be a whole number of at least 1, not {columns!r}.")
+    columns = min(columns, len(pixels))
+    rows = math.ceil(len(pixels) / columns)
+    _check_count(titles, len(pixels), "titles", "images")
+    _check_count(row_labels, rows, "row_labels", "rows")
+    return _compose(pixels, columns, titles=titles, row_labels=row_labels, title=title)
+
+
+def image_rows(
+    rows: Mapping[str, Array], *, titles: Sequence[str] | None = None, title: str | None = None
+) -> Figure:
+    """Show labelled rows of images under each other, to be compared column by column.
+
+    rows: label -> (N, 1, H, W) or (N, H, W) pixels in [0, 1], the same N, H and W in every row.
+    titles: one short text above each column.
+    Raises ValueError when the rows do not match.
+    """
+    if not isinstance(rows, Mapping) or not rows:
+        raise TypeError('image_rows() takes a non-empty dict, {"test images": x, "autoencoder": x_hat}.')
+    pixels = {label: _images(images, f"images of row {label!r}") for label, images in rows.items()}
+    shapes = {label: tuple(p.shape) for label, p in pixels.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(
+            f"The rows must hold equally many images of one size, but their shapes are {shapes}."
+        )
+    columns = next(iter(shapes.values()))[0]
+    _check_count(titles, columns, "titles", "columns")
+    return _compose(
+        torch.cat(list(pixels.values())), columns, titles=titles, row_labels=list(rows), title=title
+    )
+
+
+def _compose(
+    pixels: Tensor,
+    columns: int,
+    *,
+    titles: Sequence[str] | None,
+    row_labels: Sequence[str] | None,
+    title: str | None,
+) -> Figure:
+    """One imshow of all images: many times faster than an axes for each."""
+    from torchvision.utils import make_grid
+
+    gap = 2
+    height, width = pixels.shape[-2:]
+    rows = math.ceil(len(pixels) / columns)
+    every_row = titles is not None and len(titles) > columns
+    head = round(0.36 * height) if every_row else 0  # white space above each image, for its title
+    if head:
+        pixels = torch.nn.functional.pad(pixels, (0, 0, head, 0), value=1.0)
+    grid = make_grid(pixels, nrow=columns, padding=gap, pad_value=1.0)[0].numpy()
+
+    tile = min(0.75, WIDTH / columns)  # inches
+    label_width = 0.1 * max((len(text) for text in row_labels), default=0) + 0.2 if row_labels else 0.0
+    figure_width = min(WIDTH, max(columns * tile + label_width, 2.5))
+    scale = (figure_width - label_width) / grid.shape[1]  # inches per pixel
+    figure_height = (
+        grid.shape[0] * scale + (0.35 if title else 0) + (0.3 if titles and not every_row else 0) + 0.1
+    )
+    fig = _figure(figure_width, figure_height)
+    ax = fig.add_subplot()
+    ax.imshow(grid, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    _bare(ax)
+    # Where tile (row, column) has its middle, in pixels of the composed picture (whose first pixel is at 0).
+    across = [gap + column * (width + gap) + (width - 1) / 2 for column in range(columns)]
+    down = [gap + row * (height + head + gap) + head + (height - 1) / 2 for row in range(rows)]
+    if row_labels:
+        ax.set_yticks(down, [str(text) for text in row_labels])
+    if titles:
+        for i, text in enumerate(titles):
+            y = down[i // columns] - height / 2 - 1
+            ax.text(across[i % columns], y, str(text), ha="center", va="bottom", fontsize=11)
+    if title:
+        fig.suptitle(title)
+    return fig
+
+
+# --- curves
+# -------------------------------------------------------------------------------------------------------
+
+
+def curves(
+    x: Array,
+    ys: Mapping[str, Array],
+    *,
+    xlabel: str,
+    ylabel: str,
+    logx: bool = False,
+    logy: bool = False,
+    bands: Mapping[str, tuple[Array, Array]] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw one labelled line for each entry of `ys` over the common x.
+
+    x: (N,). ys: label -> (N,). bands: label of a line -> (low, high), each (N,), shaded in that line's
+    colour. Up to five lines are labelled at their ends, more get a legend.
+    Raises ValueError for other lengths, non-finite values, or values that a logarithmic axis cannot show.
+    """
+    fig = _figure(WIDTH, 4.0)
+    _draw_curves(fig.add_subplot(), x, ys, xlabel=xlabel, ylabel=ylabel, logx=logx, logy=logy, bands=bands)
+    if title:
+        fig.axes[0].set_title(title)
+    return fig
+
+
+def _draw_curves(
+    ax: Axes,
+    x: Array,
+    ys: Mapping[str, Array],
+    *,
+    xlabel: str,
+    ylabel: str,
+    logx: bool = False,
+    logy: bool = False,
+    bands: Mapping[str, tuple[Array, Array]] | None = None,
+) -> None:
+    xs = _vector(x, "x", positive=logx)
+    if not isinstance(ys, Mapping) or not ys:
+        raise TypeError('The lines come as a non-empty dict, {"autoencoder": errors, "PCA": pca_errors}.')
+    bands = bands or {}
+    if unknown := set(bands) - set(ys):
+        raise ValueError(f"bands has {sorted(unknown)}, but the lines are {list(ys)}.")
+    if logx:
+        ax.set_xscale("log")
+    if logy:
+        ax.set_yscale("log")
+    few = len(ys) <= 5
+    marker = "o" if len(xs) <= 20 else ""
+    ends: list[tuple[str, float, str]] = []
+    for i, (label, y) in enumerate(ys.items()):
+        colour = LINE_COLOURS[i % len(LINE_COLOURS)]
+        dashes = "-" if i < len(LINE_COLOURS) else "--"
+        values = _vector(y, f"line {label!r}", length=len(xs), positive=logy)
+        ax.plot(xs, values, color=colour, linestyle=dashes, marker=marker, label=label)
+        ends.append((label, float(values[np.argmax(xs)]), colour))
+        if label in bands:
+            low, high = (
+                _vector(edge, f"band of {label!r}", length=len(xs), positive=logy) for edge in bands[label]
+            )
+            if (low > high).any():
+                raise ValueError(f"The band of {label!r} is (low, high), but low is above high somewhere.")
+            ax.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    _ticks_at_data(ax, xs, logx)
+    if few and len(ys) > 1:
+        _label_ends(ax, float(xs.max()), ends)
+    elif len(ys) > 1:
+        ax.legend()
+
+
+def _ticks_at_data(ax: Axes, xs: np.ndarray, logx: bool) -> None:
+    """Put ticks where the measurements are, when that is readable; plain numbers instead of 10⁰, 10¹."""
+    values = np.unique(xs)
+    position = (np.log(values) if logx else values).astype(float)
+    span = np.ptp(position)
+    if len(values) <= 12 and (len(values) == 1 or np.diff(position).min() >= 0.05 * span):
+        ax.set_xticks(values, [f"{v:g}" for v in values])
+        ax.xaxis.set_minor_locator(ticker.NullLocator())
+    elif not logx and np.allclose(values, np.round(values)):
+        ax.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+
+
+def _label_ends(ax: Axes, x_end: float, ends: list[tuple[str, float, str]], *, gap: float = 0.085) -> None:
+    """Write each line's name at its right end, moved apart where two would overlap."""
+    ax.set_xlim(ax.get_xlim())  # the labels' places below are fractions of these limits
+    ax.set_ylim(ax.get_ylim())
+    to_fraction = ax.transScale + ax.transLimits
+    placed = sorted(
+        ((to_fraction.transform((x_end, y))[1], label, y, colour) for label, y, colour in ends),
+        key=lambda item: item[0],
+    )
+    heights = _spread([item[0] for item in placed], gap)
+    for height, (_, label, y, colour) in zip(heights, placed, strict=True):
+        ax.annotate(
+            label,
+            xy=(x_end, y),
+            xytext=(to_fraction.transform((x_end, y))[0] + 0.02, height),
+            textcoords="axes fraction",
+            va="center",
+            color=_dark(colour),
+            fontweight="bold",
+            annotation_clip=False,
+        )
+
+
+def _spread(heights: list[float], gap: float) -> list[float]:
+    """Move sorted heights at least `gap` apart; a group of crowded ones stays centred where it was."""
+    groups = [[h] for h in heights]
+    merged = True
+    while merged:
+        merged = False
+        for i in range(len(groups) - 1):
+            top = np.mean(groups[i]) + gap * (len(groups[i]) - 1) / 2
+            bottom = np.mean(groups[i + 1]) - gap * (len(groups[i + 1]) - 1) / 2
+            if bottom - top < gap - 1e-9:
+                groups[i : i + 2] = [groups[i] + groups[i + 1]]
+                merged = True
+                break
+    moved = [
+        float(np.mean(group) + gap * (k - (len(group) - 1) / 2))
+        for group in groups
+        for k in range(len(group))
+    ]
+    return [height + max(0.0, gap / 2 - moved[0]) for height in moved]  # not on the x axis
+
+
+def _push_apart(places: np.ndarray, distance: float) -> np.ndarray:
+    """Move points (N, 2) until no two are nearer than `distance`, each by little."""
+    angle = 2 * np.pi * np.arange(len(places)) / len(places)
+    places = places + 1e-6 * distance * np.stack([np.cos(angle), np.sin(angle)], axis=1)  # none coincide
+    for _ in range(500):
+        difference = places[:, None] - places[None]  # (N, N, 2)
+        length = np.linalg.norm(difference, axis=-1)
+        np.fill_diagonal(length, np.inf)
+        if length.min() >= distance:
+            break
+        push = np.maximum(1.01 * distance - length, 0) / 4
+        places = places + (difference * (push / length)[..., None]).sum(axis=1)
+    return places
+
+
+def history(history: Any, *, ylabel: str | None = None, title: str | None = None) -> Figure:
+    """Draw a training history: the loss over epochs, with distortion and rate beside it when there is a KL
+    term.
+
+    history: has `epochs`, a list of whole numbers; `train` and `test`, lists of objects with the numbers
+    `loss`, `recon` and `kl`, one for each epoch (`test` may be empty).
+    ylabel: what the loss is measured in; by default "nats per example" with a KL term, "loss per example"
+    without.
+    Raises TypeError for another object, ValueError for an empty history or other lengths.
+    """
+    missing = [name for name in ("epochs", "train", "test") if not hasattr(history, name)]
+    if missing:
+        raise TypeError(f"history() takes what fit() returned; {type(history).__name__} has no {missing}.")
+    epochs = [int(e) for e in history.epochs]
+    if not epochs:
+        raise ValueError("The history is empty: not a single epoch was finished.")
+    parts = {"training": list(history.train), "test": list(history.test)}
+    parts = {name: terms for name, terms in parts.items() if terms or name == "training"}
+    for name, terms in parts.items():
+        if len(terms) != len(epochs):
+            raise ValueError(f"The history has {len(epochs)} epochs but {len(terms)} {name} values.")
+    has_kl = any(float(t.kl) != 0 for terms in parts.values() for t in terms)
+    panels = {"loss": "loss", "recon": "distortion", "kl": "rate (KL)"} if has_kl else {"loss": None}
+    fig = _figure(9.0 if has_kl else WIDTH, 3.6)
+    for i, (name, heading) in enumerate(panels.items()):
+        ax = fig.add_subplot(1, len(panels), i + 1)
+        ys = {part: [float(getattr(t, name)) for t in terms] for part, terms in parts.items()}
+        unit = ylabel or ("nats per example" if has_kl else "loss per example")
+        _draw_curves(ax, epochs, ys, xlabel="epoch", ylabel=unit if i == 0 else "")
+        ax.margins(y=0.15)
+        if has_kl:
+            for label in list(ax.texts):  # three narrow panels: one legend serves all
+                label.remove()
+            if i == 0 and len(ys) > 1:
+                ax.legend()
+            ax.set_title(heading)
+            ax.xaxis.set_major_locator(ticker.MaxNLocator(nbins=5, integer=True))
+    if title:
+        fig.suptitle(title)
+    return fig
+
+
+def bars(
+    names: Sequence[str],
+    values: Array,
+    *,
+    errors: Array | None = None,
+    xlabel: str,
+    number: str = "{:.2f}",
+    title: str | None = None,
+) -> Figure:
+    """Draw horizontal bars, the first at the top, with the numbers at their ends.
+
+    names: N texts. values: (N,). errors: (N,) half-widths, drawn as whiskers and printed after ±.
+    number: how a number is printed, e.g. "{:.0%}" for shares.
+    Raises ValueError for other lengths, non-finite values or negative errors.
+    """
+    lengths = _vector(values, "values")
+    _check_count(names, len(lengths), "names", "values")
+    spread = None if errors is None else _vector(errors, "errors", length=len(lengths))
+    if spread is not None and (spread < 0).any():
+        raise ValueError("errors are half-widths of the whiskers and cannot be negative.")
+    fig = _figure(WIDTH, 0.9 + 0.48 * len(lengths) + (0.3 if title else 0))
+    ax = fig.add_subplot()
+    y = np.arange(len(lengths))
+    ax.barh(
+        y, lengths, height=0.62, color=LINE_COLOURS[0], xerr=spread, error_kw={"capsize": 4, "ecolor": INK}
+    )
+    ax.set_yticks(y, [str(name) for name in names])
+    ax.invert_yaxis()
+    ax.tick_params(axis="y", length=0)
+    ax.axvline(0, color=INK, linewidth=1)
+    ax.spines["left"].set_visible(False)
+    for i, length in enumerate(lengths):
+        text = number.format(length) + ("" if spread is None else f" ± {number.format(spread[i])}")
+        side = 1 if length >= 0 else -1
+        end = length + side * (0 if spread is None else spread[i])
+        ax.annotate(
+            text,
+            (end, i),
+            xytext=(6 * side, 0),
+            textcoords="offset points",
+            va="center",
+            ha="left" if side > 0 else "right",
+            fontweight="bold",
+            annotation_clip=False,
+        )
+    ax.set_xlabel(xlabel)
+    if "%" in number:
+        ax.xaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0))
+    if title:
+        ax.set_title(title)
+    return fig
+
+
+# --- the code plane
+# -----------------------------------------------------------------------------------------------
+
+
+def code_map(
+    codes: Array,
+    labels: Array,
+    *,
+    extent: Extent | None = None,
+    extra: Mapping[str, Array] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw two-dimensional codes as points, coloured by class, with each class's numeral at its centroid.
+
+    codes: (N, 2). labels: (N,) whole numbers from 0 to 9. extent: (z₁ from, z₁ to, z₂ from, z₂ to); by
+    default all points are in it, and when it leaves some out the figure says how many.
+    extra: label -> (M, 2) more points, such as samples from the prior, drawn as crosses.
+    Raises ValueError for other shapes, more than two dimensions included.
+    """
+    points, classes = check_codes(codes, labels)
+    overlays = {name: _plane_points(p, f"points of {name!r}") for name, p in (extra or {}).items()}
+    if extent is None:
+        extent = extent_of(np.concatenate([points, *overlays.values()]))
+    extent = check_extent(extent)
+    fig = _plane_figure(extent, extra_height=(0.35 if overlays else 0) + (0.3 if title else 0))
+    ax = fig.add_subplot()
+    draw_code_map(ax, points, classes, extent, extra=overlays)
+    if title:
+        ax.set_title(title)
+    return fig
+
+
+def draw_code_map(
+    ax: Axes,
+    points: np.ndarray,
+    classes: np.ndarray,
+    extent: Extent,
+    extra: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Draw `code_map` into given axes, from arrays that have been checked."""
+    order = np.random.default_rng(0).permutation(len(points))  # no class lies on top of all others
+    colours = np.array([to_rgb(c) for c in CLASS_COLOURS])[classes[order]]
+    size = float(np.clip(50_000 / len(points), 5, 25))
+    ax.scatter(*points[order].T, s=size, c=colours, alpha=0.85, linewidths=0, rasterized=True, zorder=1)
+    for i, (name, overlay) in enumerate((extra or {}).items()):
+        marker = "x+1*"[i % 4]
+        ax.scatter(*overlay.T, s=36, c="black", marker=marker, linewidths=1.6, label=name, zorder=3)
+    digits = np.unique(classes)
+    centroids = np.array([points[classes == digit].mean(axis=0) for digit in digits])
+    shown = _inside(centroids, extent)
+    digits, centroids = digits[shown], centroids[shown]
+    # A numeral is 0.3 inches wide. The layout engine may still change the axes a little: near enough.
+    width, height = ax.bbox.size / ax.figure.dpi
+    inches = min(width / (extent[1] - extent[0]), height / (extent[3] - extent[2]))  # per unit
+    for digit, centroid, place in zip(digits, centroids, _push_apart(centroids, 0.3 / inches), strict=True):
+        ax.annotate(
+            str(digit),
+            xy=centroid,
+            xytext=place,
+            ha="center",
+            va="center",
+            fontsize=13,
+            fontweight="bold",
+            zorder=4,
+            bbox={"boxstyle": "circle,pad=0.18", "fc": "white", "ec": CLASS_COLOURS[digit], "lw": 2.2},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": INK,
+                "lw": 1,
+            },  # back to the centroid of a numeral that moved
+        )
+    style_plane(ax, extent)
+    notes = []
+    if outside := int((~_inside(points, extent)).sum()):
+        notes.append(f"{outside} of {len(points)} codes lie outside the picture")
+    for name, overlay in (extra or {}).items():
+        if outside := int((~_inside(overlay, extent)).sum()):
+            notes.append(f"{outside} of {len(overlay)} {name} lie outside the picture")
+    if notes:
+        ax.text(0.0, 1.01, "\n".join(notes), transform=ax.transAxes, va="bottom", fontsize=11)
+    if extra:
+        ax.legend(loc="upper left", bbox_to_anchor=(0, -0.1), borderaxespad=0, handletextpad=0.3)
+
+
+def decoded_plane(
+    decode: Decode,
+    *,
+    extent: Extent,
+    size: int = 20,
+    device: torch.device | str | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Decode a grid of codes that covers a rectangle of the code plane, and show it as one picture.
+
+    decode: (n, 2) codes -> (n, 1, H, W) pixels in [0, 1]. extent: (z₁ from, z₁ to, z₂ from, z₂ to).
+    size: images along the longer side. Each image is the decoding of the code at its own middle; z₂ grows
+    upwards. device: where `decode` expects its codes.
+    Raises ValueError when `decode` returns something else.
+    """
+    left, right, bottom, top = extent = check_extent(extent)
+    if not isinstance(size, int) or not 1 <= size <= 60:
+        raise ValueError(f"size is the number of images along the longer side, 1 to 60, not {size!r}.")
+    longer = max(right - left, top - bottom)
+    across = max(1, round(size * (right - left) / longer))
+    down = max(1, round(size * (top - bottom) / longer))
+    z1 = left + (np.arange(across) + 0.5) * (right - left) / across
+    z2 = top - (np.arange(down) + 0.5) * (top - bottom) / down  # the first row of a picture is its top
+    codes = torch.tensor([(a, b) for b in z2 for a in z1], dtype=torch.float32, device=device)
+    images = decode_codes(decode, codes)[:, 0]
+    height, width = images.shape[-2:]
+    tiles = images.reshape(down, across, height, width)
+    picture = tiles.permute(0, 2, 1, 3).reshape(down * height, across * width)
+    fig = _plane_figure(extent, extra_height=0.3 if title else 0)
+    ax = fig.add_subplot()
+    ax.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="antialiased")
+    style_plane(ax, extent)
+    if title:
+        ax.set_title(title)
+    return fig
+
+
+def style_plane(ax: Axes, extent: Extent) -> None:
+    """Give axes the look of the code plane: equal units, z₁ to the right and z₂ upwards."""
+    ax.set(xlim=extent[:2], ylim=extent[2:], xlabel="$z_1$", ylabel="$z_2$")
+    span = max(extent[1] - extent[0], extent[3] - extent[2])
+    step = ticker.MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(0, span)[1]  # the same on both axes
+    ax.xaxis.set_major_locator(ticker.MultipleLocator(step))
+    ax.yaxis.set_major_locator(ticker.MultipleLocator(step))
+    ax.set_aspect("equal")
+
+
+def extent_of(codes: Array, *, margin: float = 0.04) -> Extent:
+    """Return the rectangle (z₁ from, z₁ to, z₂ from, z₂ to) around all codes (N, 2), rounded outwards."""
+    points = _plane_points(codes, "codes")
+    low, high = points.min(axis=0), points.max(axis=0)
+    span = max(float((high - low).max()), 1e-3)
+    step = min(
+        (m * 10.0**e for e in range(-5, 12) for m in (1, 2, 5)), key=lambda s: abs(math.log(s * 12 / span))
+    )
+    low = np.floor((low - margin * span) / step) * step
+    high = np.ceil((high + margin * span) / step) * step
+    return (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
+
+
+def decode_codes(decode: Decode, codes: Tensor) -> Tensor:
+    """Call `decode` without gradients and return its images, (n, 1, H, W) on the CPU, cut to [0, 1].
+
+    Raises ValueError, saying what came, when the result is not one grey image in [0, 1] for each code.
+    """
+    with torch.no_grad():
+        result = decode(codes)
+    if not isinstance(result, Tensor):
+        raise ValueError(f"decode returned {type(result).__name__}, expected a tensor of images.")
+    if result.ndim != 4 or result.shape[:2] != (len(codes), 1):
+        raise ValueError(
+            f"decode returned shape {tuple(result.shape)} for {len(codes)} codes, expected "
+            f"({len(codes)}, 1, H, W). Does it return flat pixels, or a tuple?"
+        )
+    return _images(result, "decode's images")
+
+
+# --- checks
+# -------------------------------------------------------------------------------------------------------
+
+
+def _images(images: Array, what: str) -> Tensor:
+    """Check images and return them as float32 (N, 1, H, W) on the CPU, cut to [0, 1]."""
+    if not isinstance(images, Tensor):
+        images = torch.as_tensor(np.asarray(images))
+    images = images.detach().cpu()
+    if images.ndim == 3:
+        images = images[:, None]
+    if images.ndim != 4 or images.shape[1] != 1:
+        raise ValueError(
+            f"The {what} have shape {tuple(images.shape)}, expected (N, 1, H, W) or (N, H, W). "
+            "A single image needs x[None]; flat pixels need x.view(-1, 1, 28, 28)."
+        )
+    if 0 in images.shape:
+        raise ValueError(f"The {what} have shape {tuple(images.shape)}: there is nothing to show.")
+    if not images.is_floating_point():
+        raise TypeError(
+            f"The {what} are {images.dtype}, expected floats in [0, 1]. Stored bytes need x / 255."
+        )
+    images = images.float()
+    if not torch.isfinite(images).all():
+        raise ValueError(f"The {what} hold NaN or infinite pixels: did training diverge?")
+    low, high = images.min().item(), images.max().item()
+    if low < -1 or high > 2:
+        raise ValueError(
+            f"The {what} go from {low:.3g} to {high:.3g}, expected pixels in [0, 1]. Are they logits "
+            "(apply the sigmoid, or use the likelihood's mean) or bytes (divide by 255)? If not, clamp them "
+            "to [0, 1] first."
+        )
+    return images.clamp(0, 1)
+
+
+def _vector(values: Array, what: str, *, length: int | None = None, positive: bool = False) -> np.ndarray:
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.ndim != 1 or array.dtype.kind not in "fiub":
+        raise ValueError(f"{what}: expected a list of numbers, got shape {array.shape} of {array.dtype}.")
+    if len(array) == 0 or (length is not None and len(array) != length):
+        raise ValueError(f"{what} has {len(array)} numbers, expected {length or 'at least one'}.")
+    array = array.astype(float)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{what} holds NaN or infinite numbers: {array}.")
+    if positive and (array <= 0).any():
+        raise ValueError(
+            f"{what} has numbers that are not positive, which a logarithmic axis cannot show: {array}."
+        )
+    return array
+
+
+def _plane_points(points: Array, what: str) -> np.ndarray:
+    array = points.detach().cpu().numpy() if isinstance(points, Tensor) else np.asarray(points)
+    if array.ndim != 2 or array.shape[1] != 2 or len(array) == 0:
+        raise ValueError(
+            f"The {what} have shape {array.shape}, expected (N, 2). The code plane needs latent_dim = 2; "
+            "of more dimensions, choose two: z[:, :2]."
+        )
+    array = array.astype(float)
+    if not np.isfinite(array).all():
+        raise ValueError(f"The {what} hold NaN or infinite numbers: did training diverge?")
+    return array
+
+
+def check_codes(codes: Array, labels: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Check two-dimensional codes and their classes and return both as arrays, (N, 2) and (N,)."""
+    points = _plane_points(codes, "codes")
+    classes = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if classes.shape != (len(points),):
+        raise ValueError(f"labels have shape {classes.shape}, expected ({len(points)},), one for each code.")
+    if classes.dtype.kind not in "iu" or classes.min() < 0 or classes.max() > 9:
+        raise ValueError("labels must be whole numbers from 0 to 9.")
+    return points, classes
+
+
+def check_extent(extent: Extent) -> Extent:
+    """Check (z₁ from, z₁ to, z₂ from, z₂ to) and return it as floats."""
+    values = tuple(float(v) for v in extent)
+    if len(values) != 4 or not all(math.isfinite(v) for v in values):
+        raise ValueError(f"extent is (z1_from, z1_to, z2_from, z2_to), four finite numbers, not {extent!r}.")
+    if values[0] >= values[1] or values[2] >= values[3]:
+        raise ValueError(f"extent is (z1_from, z1_to, z2_from, z2_to), each from < to, not {extent!r}.")
+    return values
+
+
+def _check_count(texts: Sequence[str] | None, expected: int, what: str, of: str) -> None:
+    if isinstance(texts, str):
+        raise TypeError(
+            f"{what} is a list of texts, one for each of the {of}, not the single text {texts!r}."
+        )
+    if texts is not None and len(texts) != expected:
+        raise ValueError(f"{what} has {len(texts)} texts for {expected} {of}.")
+
+
+# --- small helpers
+# ------------------------------------------------------------------------------------------------
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _bare(ax: Axes) -> None:
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def _plane_figure(extent: Extent, *, extra_height: float = 0.0) -> Figure:
+    """A figure for one axes of this extent in equal units, as large as WIDTH and 5.5 inches allow."""
+    wide, tall = extent[1] - extent[0], extent[3] - extent[2]
+    scale = min(
+        (WIDTH - 0.9) / wide, 5.5 / tall
+    )  # inches per unit; 0.9 and 0.75 inches are for ticks and labels
+    return _figure(max(wide * scale + 0.9, 3.5), max(tall * scale + 0.75, 2.2) + extra_height)
+
+
+def _inside(points: np.ndarray, extent: Extent) -> np.ndarray:
+    x, y = points.T
+    return (x >= extent[0]) & (x <= extent[1]) & (y >= extent[2]) & (y <= extent[3])
+
+
+def _dark(colour: str) -> tuple[float, ...]:
+    """A colour dark enough for text on white."""
+    return tuple(0.72 * c for c in to_rgb(colour))
+
+
+def _in_ipython() -> bool:
+    if "IPython" not in sys.modules:  # a kernel has always imported it
+        return False
+    from IPython import get_ipython
+
+    return get_ipython() is not None

@@ -1,0 +1,84 @@
+"""What several tests share: the notebooks there are, and a fence that lets no connection out."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+# Read by every Python that starts with this file's folder on PYTHONPATH, kernels included.
+_SITECUSTOMIZE = """\
+import errno, ipaddress, sys
+
+def _refuse_the_outside(event, arguments):
+    if event == "socket.getaddrinfo":
+        host = arguments[0]
+    elif event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    else:
+        return
+    host = host.decode() if isinstance(host, bytes) else host
+    if host in (None, "", "localhost", "0.0.0.0", "::"):  # the last two are what a server listens on
+        return
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return
+    except ValueError:  # a name, which would have to be looked up
+        pass
+    raise OSError(errno.ENETUNREACH, "Network is unreachable (fence of the tests)")
+
+sys.addaudithook(_refuse_the_outside)
+"""
+
+
+@functools.cache
+def namespaces_work() -> bool:
+    """Whether this machine lets a command run in a network of its own that holds nothing but loopback."""
+    if not (shutil.which("unshare") and shutil.which("ip")):
+        return False
+    return subprocess.run(_in_namespace(["true"]), capture_output=True).returncode == 0
+
+
+def _in_namespace(command: list[str]) -> list[str]:
+    return ["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *command]
+
+
+class Fence:
+    """Runs commands for which there is no network but this machine's own.
+
+    `kind` is "namespace" (the system keeps everything in, whatever the program) or "python" (every Python
+    process refuses to connect); by default the first where the system allows it.
+    """
+
+    def __init__(self, folder: Path, kind: str | None = None) -> None:
+        self.kind = kind or ("namespace" if namespaces_work() else "python")
+        self._folder = folder
+        (folder / "sitecustomize.py").write_text(_SITECUSTOMIZE, encoding="utf-8")
+
+    def command(self, command: list[str]) -> list[str]:
+        return _in_namespace(command) if self.kind == "namespace" else command
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        environment = {**os.environ, **changes}
+        if self.kind == "python":
+            paths = [str(self._folder), *filter(None, [environment.get("PYTHONPATH")])]
+            environment["PYTHONPATH"] = os.pathsep.join(paths)
+        return environment
+
+
+@pytest.fixture
+def fence(tmp_path_factory: pytest.TempPathFactory) -> Fence:
+    return Fence(tmp_path_factory.mktemp("fence"))
+
+
+def python(*arguments: str) -> list[str]:
+    """A command line for the Python that runs the tests."""
+    return [sys.executable, *arguments]

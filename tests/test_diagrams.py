@@ -1,0 +1,116 @@
+"""The diagrams: drawn the same every time, and the files in images/ are the ones that the code draws.
+
+Whether a file is up to date is told in two ways: by the fingerprint of the drawing commands that every SVG
+and PNG carries, which does not depend on matplotlib's version, and by the PNG, compared from afar with a
+fresh drawing (strictly when the same matplotlib drew both, loosely otherwise).
+"""
+
+import io
+import re
+import xml.etree.ElementTree as ElementTree
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from PIL import Image
+
+from course_utils import diagrams
+
+NAMES = list(diagrams.DIAGRAMS)
+AGAIN = "run: python -m course_utils.diagrams"
+
+
+def differs(one, other):
+    """Whether two pictures of one diagram are not the same, looked at from afar (a quarter of the size)."""
+    if one.size != other.size:
+        return True
+    small = (one.width // 4, one.height // 4)
+    a, b = (np.asarray(i.convert("L").resize(small, Image.Resampling.BOX)) / 255 for i in (one, other))
+    if one.info["Software"] == other.info["Software"]:  # the same matplotlib: a missing letter counts
+        return (np.abs(a - b) > 0.2).mean() > 2e-4
+    return np.abs(a - b).mean() > 0.012  # another one sets its letters a little differently
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["svg", "png"])
+def test_committed_files_carry_the_current_fingerprint(name, kind):
+    content = (diagrams.IMAGES / f"{name}.{kind}").read_bytes()
+    fingerprint = diagrams.draw(name).fingerprint()
+    assert f"[{fingerprint}]".encode() in content, f"images/{name}.{kind} is out of date: {AGAIN}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_committed_png_looks_like_a_fresh_drawing(name, tmp_path):
+    diagrams.write(tmp_path)
+    with Image.open(tmp_path / f"{name}.png") as fresh, Image.open(diagrams.IMAGES / f"{name}.png") as kept:
+        assert not differs(fresh, kept), AGAIN
+
+
+@pytest.mark.parametrize("words", ["$x$", "decoder", r"weights $\theta$"])
+def test_the_comparison_notices_a_missing_word(words):
+    pictures = []
+    for without in (None, words):
+        canvas = diagrams.draw("autoencoder")
+        for text in list(canvas.axes.texts):
+            if text.get_text() == without:
+                text.remove()
+        buffer = io.BytesIO()
+        canvas.figure.savefig(buffer, dpi=100)
+        pictures.append(Image.open(buffer))
+    assert differs(*pictures) and not differs(pictures[0], pictures[0])
+
+
+def test_same_commands_same_files_whatever_the_notebook_style(tmp_path):
+    first = [path.read_bytes() for path in diagrams.write(tmp_path / "a")]
+    with mpl.rc_context({"font.size": 30, "savefig.facecolor": "black", "svg.fonttype": "none"}):
+        second = [path.read_bytes() for path in diagrams.write(tmp_path / "b")]
+    assert first == second
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_are_opaque_white_dateless_and_small(name):
+    svg = (diagrams.IMAGES / f"{name}.svg").read_text(encoding="utf-8")
+    root = ElementTree.fromstring(svg)
+    assert root.get("viewBox")
+    width, height = root.get("viewBox").split()[2:]
+    first_path = re.search(r'<path d="([^"]+)" style="fill: #ffffff"', svg)
+    assert first_path and width in first_path[1] and height in first_path[1]  # the white ground
+    assert "<dc:date>" not in svg and len(svg) < 200_000
+    with Image.open(diagrams.IMAGES / f"{name}.png") as file:
+        image = file.convert("RGBA")
+    assert image.getchannel("A").getextrema() == (255, 255)
+    assert image.getpixel((0, 0)) == (255, 255, 255, 255)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_cut_off_or_too_small(name):
+    canvas = diagrams.draw(name)
+    canvas.figure.draw_without_rendering()
+    width, height = canvas.figure.bbox.size
+    for text in canvas.axes.texts:
+        box = text.get_window_extent()
+        assert box.x0 > 5 and box.y0 > 5 and box.x1 < width - 5 and box.y1 < height - 5, text.get_text()
+        assert text.get_fontsize() >= 20  # 10 points at half size
+    boxes = [text.get_window_extent() for text in canvas.axes.texts]
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :]), canvas.axes.texts[i].get_text()
+
+
+def test_the_autoencoder_names_its_parts():
+    words = [text.get_text() for text in diagrams.draw("autoencoder").axes.texts]
+    for part in ["encoder", "decoder", r"$f_\phi$", r"$g_\theta$", "$z$", "$x$", r"$\hat{x}$"]:
+        assert part in words
+    colours = {t.get_text(): t.get_color() for t in diagrams.draw("autoencoder").axes.texts}
+    assert (
+        colours[r"weights $\phi$"] == colours["encoder"] != colours["decoder"] == colours[r"weights $\theta$"]
+    )
+
+
+def test_every_diagram_has_an_alternative_text():
+    assert set(diagrams.ALT) == set(diagrams.DIAGRAMS)
+    assert all(len(alt) > 60 for alt in diagrams.ALT.values())
+
+
+def test_unknown_diagram():
+    with pytest.raises(ValueError, match="autoencoder"):
+        diagrams.draw("gan")

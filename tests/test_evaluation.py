@@ -1,0 +1,217 @@
+"""``evaluation`` against what is known exactly: probabilistic PCA's evidence, closed forms, and the data's own labels."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import MultivariateNormal
+
+from course_utils.data import load_images
+from course_utils.evaluation import active_units, evaluate, kl_per_dimension, log_likelihood, train_judge
+from course_utils.losses import gaussian_kl
+from course_utils.models import CVAE, VAE, Autoencoder
+
+SIGMA = 0.5
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_images("digits")
+
+
+@pytest.fixture(scope="module")
+def judge(digits):
+    return train_judge(digits, steps=300, show=False)
+
+
+@pytest.fixture(scope="module")
+def ppca():
+    """A linear-Gaussian model whose evidence N(b, WWᵀ + σ²I) and posterior are known, and 50 draws from it.
+
+    The columns of W are orthogonal, so that the true posterior is diagonal and the encoder can be set to it.
+    """
+    torch.manual_seed(0)
+    vae = VAE(input_shape=(5,), latent_dim=2, hidden_dims=(), likelihood="gaussian", sigma=SIGMA).double()
+    weight = torch.linalg.qr(torch.randn(5, 2, dtype=torch.float64))[0] * torch.tensor([1.5, 0.7], dtype=torch.float64)
+    bias = torch.randn(5, dtype=torch.float64)
+    precision = (weight.T @ weight).diagonal() / SIGMA**2 + 1
+    with torch.no_grad():
+        vae.decoder[0].weight.copy_(weight)
+        vae.decoder[0].bias.copy_(bias)
+        vae.heads.mu.weight.copy_(weight.T / SIGMA**2 / precision[:, None])
+        vae.heads.mu.bias.copy_(-vae.heads.mu.weight @ bias)
+        vae.heads.log_var.weight.zero_()
+        vae.heads.log_var.bias.copy_(-precision.log())
+    evidence = MultivariateNormal(bias, weight @ weight.T + SIGMA**2 * torch.eye(5, dtype=torch.float64))
+    x = evidence.sample((50,))
+    return vae, x, evidence.log_prob(x)
+
+
+def worse_encoder(vae):
+    import copy
+
+    vae = copy.deepcopy(vae)
+    with torch.no_grad():
+        vae.heads.mu.bias.add_(0.3)
+        vae.heads.log_var.bias.add_(0.5)
+    return vae
+
+
+@pytest.mark.parametrize("samples", [1, 3, 50])
+def test_at_the_exact_posterior_one_sample_gives_the_exact_evidence(ppca, samples):
+    vae, x, log_p = ppca
+    estimate = log_likelihood(vae, x, samples=samples)
+    assert estimate.shape == (50,) and estimate.dtype == torch.float64
+    # Not to rounding: Gaussian.log_sigma is stored in float32 and then converted.
+    torch.testing.assert_close(estimate, log_p, rtol=0, atol=1e-5)
+
+
+def test_with_another_posterior_the_estimate_is_a_bound_that_tightens(ppca):
+    vae, x, log_p = ppca
+    vae = worse_encoder(vae)
+    means, errors = [], []
+    for samples in (1, 10, 1000):
+        gaps = torch.stack([log_likelihood(vae, x, samples=samples, seed=s) - log_p for s in range(20)]).mean(1)
+        means.append(gaps.mean().item())
+        errors.append(gaps.std().item() / 20**0.5)
+    assert means[0] < means[1] - 4 * errors[0] and means[1] < means[2]
+    assert means[0] < -4 * errors[0] and abs(means[2]) < 4 * errors[2] + 2e-3
+
+
+def test_with_one_sample_the_mean_is_the_elbo_and_the_gap_is_the_kl_to_the_posterior(ppca):
+    exact, x, log_p = ppca
+    vae = worse_encoder(exact)
+    n = 400
+    one = torch.stack([log_likelihood(vae, x, samples=1, seed=s) for s in range(n)])
+    elbo = torch.stack([-evaluate(vae, x, seed=s).loss for s in range(n)])
+    assert abs(one.mean() - elbo.mean()) < 4 * (one.mean(1).std() + elbo.mean(1).std()) / n**0.5
+    p = MultivariateNormal(exact.encode(x)[0], torch.diag_embed(exact.encode(x)[1].exp()))
+    q = MultivariateNormal(vae.encode(x)[0], torch.diag_embed(vae.encode(x)[1].exp()))
+    gap = torch.distributions.kl_divergence(q, p).mean()
+    assert abs(log_p.mean() - elbo.mean() - gap) < 4 * elbo.mean(1).std() / n**0.5
+
+
+def test_batches_bound_the_memory_and_change_nothing_but_the_noise(ppca):
+    vae, x, log_p = ppca
+    seen = []
+    decode = vae.decode
+    vae.decode = lambda z: (seen.append(len(z)), decode(z))[1]
+    try:
+        estimate = log_likelihood(vae, x, samples=70, batch_size=32)
+    finally:
+        del vae.decode
+    assert max(seen) <= 32 and sum(seen) == 70 * 50
+    torch.testing.assert_close(estimate, log_p, rtol=0, atol=1e-5)
+
+
+def test_a_conditional_model_is_evaluated_with_its_condition():
+    torch.manual_seed(0)
+    model, x, cond = CVAE(input_dim=6, cond_dim=2, latent_dim=2, hidden_dims=(8,)), torch.rand(9, 6), torch.rand(9, 2)
+    assert log_likelihood(model, x, cond, samples=5).shape == (9,)
+    assert log_likelihood(model, x, cond, samples=500).mean() > -evaluate(model, x, cond).loss.mean()
+    assert active_units(model, x, cond).variance.shape == (2,)
+
+
+def test_evaluate_is_the_training_loss_and_repeats_itself(digits):
+    torch.manual_seed(0)
+    vae, x = VAE(latent_dim=3, hidden_dims=(16,)), digits.test[:]
+    first, again, other = (evaluate(vae, x, seed=s, batch_size=b) for s, b in ((0, 1000), (0, 1000), (1, 77)))
+    assert torch.equal(first.loss, again.loss) and not torch.equal(first.loss, other.loss)
+    assert first.loss.shape == (len(x),)
+    torch.testing.assert_close(first.kl, gaussian_kl(*vae.encode(x)))
+    torch.testing.assert_close(first.kl, other.kl)
+    assert not first.loss.requires_grad
+    state = torch.get_rng_state()
+    evaluate(vae, x[:5])
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_active_units_are_those_whose_mean_moves():
+    """A linear encoder whose second unit ignores its input and whose third moves by a variance just below 0.01."""
+    torch.manual_seed(0)
+    vae = VAE(input_shape=(3,), latent_dim=3, hidden_dims=(), likelihood="gaussian")
+    x = torch.randn(5000, 3)
+    with torch.no_grad():
+        vae.heads.mu.weight.copy_(torch.diag(torch.tensor([1.0, 0.0, 0.09])))
+    units = active_units(vae, x)
+    assert units.count == 1
+    torch.testing.assert_close(units.variance, torch.tensor([1.0, 0.0, 0.0081]) * x.var(0))
+    assert active_units(vae, x, threshold=0.005).count == 2
+
+
+def test_kl_per_dimension_adds_up_to_the_rate(ppca):
+    vae, x, _ = ppca
+    torch.testing.assert_close(kl_per_dimension(vae, x, batch_size=7).sum(), gaussian_kl(*vae.encode(x)).mean())
+
+
+# ------------------------------------------------------------------------------------------------------- judge
+
+
+def test_the_judge_knows_the_digits_and_not_noise(digits, judge):
+    probabilities = judge.probabilities(digits.test[:])
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(len(digits.test)))
+    assert (probabilities.argmax(1) == digits.test.labels).float().mean() > 0.93
+    assert judge.recognised(digits.test[:]).float().mean() > 0.85
+    flat = judge.probabilities(digits.test[:].flatten(1))
+    torch.testing.assert_close(flat, probabilities)
+    assert not any(p.requires_grad for p in judge.parameters())
+
+
+def test_the_judge_is_the_same_for_the_same_seed_and_prints_its_accuracy(digits, capsys):
+    state = torch.get_rng_state()
+    first, second, other = (train_judge(digits, steps=5, seed=s) for s in (3, 3, 4))
+    weights = [torch.cat([p.flatten() for p in j.parameters()]) for j in (first, second, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    assert torch.equal(state, torch.get_rng_state())
+    assert "% of 360 test digits" in capsys.readouterr().err
+
+
+def test_the_judge_clips_what_a_viewer_would_clip(digits, judge):
+    x = digits.test[:20]
+    loud = torch.where(x > 0.99, 3.0, torch.where(x < 0.01, -2.0, x))
+    torch.testing.assert_close(judge.probabilities(loud), judge.probabilities(loud.clamp(0, 1)))
+
+
+# --------------------------------------------------------------------------------------------------- bad input
+
+
+def tiny():
+    return VAE(input_shape=(3,), latent_dim=2, hidden_dims=(4,))
+
+
+X = torch.rand(4, 3)
+BAD = {
+    "no samples": (lambda: log_likelihood(tiny(), X, samples=0), ValueError, "samples.*0"),
+    "an autoencoder": (
+        lambda: log_likelihood(Autoencoder(input_shape=(3,), latent_dim=2), X, samples=1),
+        TypeError,
+        "VAE.*Autoencoder",
+    ),
+    "no data": (lambda: evaluate(tiny(), X[:0]), ValueError, "at least one example"),
+    "no batch": (lambda: evaluate(tiny(), X, batch_size=0), ValueError, "batch_size"),
+    "a condition for a VAE": (lambda: evaluate(tiny(), X, X), ValueError, "takes no cond"),
+    "a CVAE without a condition": (
+        lambda: evaluate(CVAE(input_dim=3, cond_dim=2, latent_dim=2), X),
+        ValueError,
+        "needs cond",
+    ),
+    "a condition of another length": (
+        lambda: evaluate(CVAE(input_dim=3, cond_dim=2, latent_dim=2), X, torch.rand(3, 2)),
+        ValueError,
+        "4 and 3",
+    ),
+    "one example": (lambda: active_units(tiny(), X[:1]), ValueError, "at least two"),
+    "a NaN image": (lambda: evaluate(tiny(), X * math.nan), ValueError, "nan"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_a_clear_error(case):
+    call, error, message = BAD[case]
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_the_judge_says_what_it_looks_at(judge):
+    with pytest.raises(ValueError, match=r"28×28.*\(2, 3, 32, 32\)"):
+        judge(torch.rand(2, 3, 32, 32))

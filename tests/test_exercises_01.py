@@ -1,0 +1,534 @@
+"""The exercises of notebook 01: right answers pass, wrong ones are told apart."""
+
+import copy
+import inspect
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from course_utils.exercises import Attempt, Compare, exercises_of, find, grade
+from course_utils.exercises._compare import _agree
+
+EXERCISES = exercises_of(1)
+DTYPES = [torch.float32, torch.float64]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Thousands of tiny operations: more threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+# Right answers, written differently --------------------------------------------------------------------
+
+
+def error_by_loops(x, x_hat):
+    result = torch.zeros(len(x), dtype=x.dtype)
+    for i, (image, other) in enumerate(zip(x.flatten(1), x_hat.flatten(1), strict=True)):
+        for a, b in zip(image, other, strict=True):
+            result[i] = result[i] + (a - b) ** 2
+    return result
+
+
+def error_in_place_on_a_copy(x, x_hat):
+    difference = x_hat.clone()
+    difference -= x
+    return difference.pow_(2).sum(dim=tuple(range(1, x.dim())))
+
+
+def error_by_einsum(x, x_hat):
+    d = (x - x_hat).reshape(x.shape[0], -1)
+    return torch.einsum("bd,bd->b", d, d)
+
+
+def pca_by_loops(x, components, mean):
+    result = torch.zeros_like(x) + mean
+    for i, row in enumerate(x):
+        for w in components:
+            result[i] += torch.dot(row - mean, w) * w
+    return result
+
+
+def pca_in_place_on_a_copy(x, components, mean):
+    y = x.clone()
+    y -= mean
+    y = y @ (components.T @ components)
+    y += mean
+    return y
+
+
+def pca_by_einsum(x, components, mean):
+    return mean + torch.einsum("bd,ld,le->be", x - mean, components, components)
+
+
+def pca_by_least_squares(x, components, mean):
+    codes = torch.linalg.lstsq(components.T, (x - mean).T).solution
+    return (components.T @ codes).T + mean
+
+
+def stack(activation, *, bias=True, extra=(), tail=()):
+    def build(i, h, latent):
+        encoder = [*extra, nn.Linear(i, h, bias=bias), activation(), nn.Linear(h, latent, bias=bias), *tail]
+        decoder = [nn.Linear(latent, h, bias=bias), activation(), nn.Linear(h, i, bias=bias), *tail]
+        return nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+    return build
+
+
+class Net(nn.Module):
+    def __init__(self, a, b, c, end=None):
+        super().__init__()
+        self.inner, self.outer, self.end = nn.Linear(a, b), nn.Linear(b, c), end
+
+    def forward(self, x):
+        y = self.outer(torch.relu(self.inner(x)))
+        return self.end(y) if self.end else y
+
+
+def deep(i, h, latent):
+    encoder = [nn.Linear(i, h), nn.BatchNorm1d(h), nn.ReLU(), nn.Linear(h, h), nn.Dropout(0.1), nn.ReLU()]
+    return nn.Sequential(*encoder, nn.Linear(h, latent)), Net(latent, h, i)
+
+
+def rotate_with_linear_layers(encoder, decoder, rotation):
+    size = len(rotation)
+    turn, back = (nn.Linear(size, size, bias=False, dtype=rotation.dtype) for _ in range(2))
+    turn.weight.data, back.weight.data = rotation.clone(), rotation.T.clone()
+    return nn.Sequential(*encoder, turn), nn.Sequential(back, *decoder)
+
+
+def rotate_with_new_parameters(encoder, decoder, rotation):
+    encoder, decoder = copy.deepcopy(encoder), copy.deepcopy(decoder)
+    encoder[-1].weight = nn.Parameter(torch.einsum("ij,jk->ik", rotation, encoder[-1].weight))
+    encoder[-1].bias = nn.Parameter(encoder[-1].bias @ rotation.T)
+    decoder[0].weight = nn.Parameter(decoder[0].weight @ torch.linalg.inv(rotation))
+    return [encoder, decoder]
+
+
+class Rotated(nn.Module):
+    def __init__(self, encoder, rotation):
+        super().__init__()
+        self.encoder, self.rotation = copy.deepcopy(encoder), rotation
+
+    def forward(self, x):
+        return self.encoder(x) @ self.rotation.T
+
+
+def rotate_with_modules(encoder, decoder, rotation):
+    class Unrotated(nn.Module):
+        def forward(self, z):
+            return decoder(z @ rotation)
+
+    return Rotated(encoder, rotation), Unrotated()
+
+
+def gaussian_by_symmetric_root(mean, covariance, eps):
+    values, vectors = torch.linalg.eigh(covariance)
+    return eps @ (vectors * values.sqrt() @ vectors.T) + mean
+
+
+def gaussian_by_eigenvectors(mean, covariance, eps):
+    values, vectors = torch.linalg.eigh(covariance)
+    return torch.einsum("nl,kl->nk", eps, vectors * values.sqrt()) + mean
+
+
+def gaussian_by_upper_root(mean, covariance, eps):
+    return mean + eps @ torch.linalg.cholesky(covariance, upper=True)
+
+
+def gaussian_by_loops(mean, covariance, eps):
+    root = torch.linalg.cholesky(covariance)
+    return torch.stack([mean + root @ row for row in eps])
+
+
+def gaussian_by_distribution(mean, covariance, eps):
+    law = torch.distributions.MultivariateNormal(mean, covariance)
+    return law.loc + (law.scale_tril @ eps.unsqueeze(-1)).squeeze(-1)
+
+
+def denoising_by_loops(autoencode, x, noise):
+    x_hat = autoencode(torch.clip(x + noise, min=0.0, max=1.0))
+    return sum(F.mse_loss(a, b, reduction="sum") for a, b in zip(x_hat, x, strict=True)) / len(x)
+
+
+def denoising_in_place_on_a_copy(autoencode, x, noise):
+    noisy = x.clone()
+    noisy += noise
+    noisy.clamp_(0, 1)
+    return (x - autoencode(noisy)).square().sum() / x.shape[0]
+
+
+def denoising_flat(autoencode, x, noise):
+    flat = x.flatten(1)
+    noisy = (flat + noise.flatten(1)).clamp(min=0).clamp(max=1)
+    return ((autoencode(noisy) - flat) ** 2).mean() * flat.shape[1]
+
+
+RIGHT = {
+    "1.1": [
+        error_by_loops,
+        error_in_place_on_a_copy,
+        error_by_einsum,
+        lambda x, x_hat: F.mse_loss(x_hat, x, reduction="none").flatten(1).sum(1),
+        lambda x, x_hat: ((x.double() - x_hat.double()) ** 2).flatten(1).sum(-1),
+        lambda x, x_hat: (x - x_hat).flatten(1).norm(dim=1) ** 2,
+    ],
+    "1.2": [
+        pca_by_loops,
+        pca_in_place_on_a_copy,
+        pca_by_einsum,
+        pca_by_least_squares,
+        lambda x, components, mean: (x - mean).double() @ components.double().T @ components.double() + mean,
+    ],
+    "1.3": [
+        *(stack(activation) for activation in (nn.LeakyReLU, nn.GELU, nn.Tanh, nn.ELU, nn.SiLU, nn.Sigmoid)),
+        stack(nn.ReLU, bias=False),
+        stack(nn.ReLU, extra=[nn.Flatten()], tail=[nn.Identity()]),
+        lambda i, h, latent: [Net(i, h, latent), Net(latent, h, i)],
+        deep,
+    ],
+    "1.4": [rotate_with_linear_layers, rotate_with_new_parameters, rotate_with_modules],
+    "1.5": [
+        gaussian_by_symmetric_root,
+        gaussian_by_eigenvectors,
+        gaussian_by_upper_root,
+        gaussian_by_loops,
+        gaussian_by_distribution,
+        lambda mean, covariance, eps: find("1.5").solution(mean.double(), covariance.double(), eps.double()),
+        lambda mean, covariance, eps: mean - eps @ torch.linalg.cholesky(covariance).T,  # eps has no sign
+    ],
+    "1.6": [denoising_by_loops, denoising_in_place_on_a_copy, denoising_flat],
+}
+ALL_RIGHT = [(e.number, e.solution) for e in EXERCISES] + [(n, f) for n, fs in RIGHT.items() for f in fs]
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("number", "answer"), ALL_RIGHT)
+def test_right_answers_pass(number, answer, dtype):
+    result = grade(number, answer, dtype=dtype)
+    assert result.status == "passed", result.message
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
+def test_solutions_pass_on_every_device(exercise, device):
+    assert grade(exercise.number, exercise.solution, device=device).status == "passed"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_an_answer_that_moves_to_the_gpu_passes():
+    result = grade("1.1", lambda x, x_hat: error_by_einsum(x.cuda(), x_hat.cuda()))
+    assert result.status == "passed"
+
+
+def test_the_freely_written_networks_pass_for_many_initial_weights():
+    for seed, build in itertools.product(range(3), RIGHT["1.3"]):
+
+        def seeded(i, h, latent, seed=seed, build=build):
+            torch.manual_seed(seed)
+            return build(i, h, latent)
+
+        assert (result := grade("1.3", seeded)).status == "passed", result.message
+
+
+# Wrong answers, each with its own diagnosis ------------------------------------------------------------
+
+
+def wrong_pair(**changes):
+    """A builder of autoencoders that is right but for what is changed: (i, h, latent) -> list of layers."""
+    parts = {
+        "encoder": lambda i, h, latent: [nn.Linear(i, h), nn.ReLU(), nn.Linear(h, latent)],
+        "decoder": lambda i, h, latent: [nn.Linear(latent, h), nn.ReLU(), nn.Linear(h, i)],
+    } | changes
+
+    def build(i, h, latent):
+        return nn.Sequential(*parts["encoder"](i, h, latent)), nn.Sequential(*parts["decoder"](i, h, latent))
+
+    return build
+
+
+def with_end(which, *end):
+    right = {"encoder": lambda i, h, n: (i, h, n), "decoder": lambda i, h, n: (n, h, i)}[which]
+
+    def layers(i, h, n):
+        a, b, c = right(i, h, n)
+        return [nn.Linear(a, b), nn.ReLU(), nn.Linear(b, c), *end]
+
+    return wrong_pair(**{which: layers})
+
+
+class Cut(nn.Module):
+    def forward(self, x):
+        return x.detach()
+
+
+class Mute(nn.Module):
+    def forward(self, x):
+        self.result = x
+
+
+class Hidden(nn.Module):
+    """Keeps its layers where parameters() does not look."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = list(layers)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def swapped(i, h, n):
+    encoder, decoder = wrong_pair()(i, h, n)
+    return decoder, encoder
+
+
+def tied(i, h, n):
+    class Decoder(nn.Module):
+        def __init__(self, encoder):
+            super().__init__()
+            self.encoder = encoder
+
+        def forward(self, z):
+            return torch.relu(z @ self.encoder[2].weight) @ self.encoder[0].weight
+
+    encoder, _ = wrong_pair()(i, h, n)
+    return encoder, Decoder(encoder)
+
+
+def frozen(i, h, n):
+    encoder, decoder = wrong_pair()(i, h, n)
+    return encoder.requires_grad_(False), decoder
+
+
+WRONG_PAIRS = [
+    ("returns nothing", lambda i, h, n: wrong_pair()(i, h, n) and None),
+    ("not a pair", lambda i, h, n: wrong_pair()(i, h, n)[0]),
+    ("not a pair", lambda i, h, n: nn.Sequential(*wrong_pair()(i, h, n))),
+    ("not a pair", lambda i, h, n: (*wrong_pair()(i, h, n), None)),
+    ("not modules", lambda i, h, n: tuple(part.forward for part in wrong_pair()(i, h, n))),
+    ("not modules", lambda i, h, n: (Net, Net)),
+    ("shared weights", lambda i, h, n: (wrong_pair()(i, h, n)[0],) * 2),
+    ("shared weights", tied),
+    ("in the other order", swapped),
+    ("encoder stops at the hidden layer", wrong_pair(encoder=lambda i, h, n: [nn.Linear(i, h), nn.ReLU()])),
+    ("encoder gives images", lambda i, h, n: (Net(i, h, i), Net(n, h, i))),
+    ("latent_dim unused", lambda i, h, n: wrong_pair()(i, h, 32)),
+    ("decoder stops at the hidden layer", wrong_pair(decoder=lambda i, h, n: [nn.Linear(n, h), nn.ReLU()])),
+    ("input_dim unused", lambda i, h, n: (wrong_pair()(i, h, n)[0], wrong_pair()(784, h, n)[1])),
+    ("a module returns nothing", with_end("encoder", Mute())),
+    ("no weights in the encoder", lambda i, h, n: (Hidden(nn.Linear(i, h), nn.Linear(h, n)), Net(n, h, i))),
+    ("no weights in the decoder", lambda i, h, n: (Net(i, h, n), Hidden(nn.Linear(n, h), nn.Linear(h, i)))),
+    ("frozen encoder", frozen),
+    ("no gradient in the encoder", with_end("encoder", Cut())),
+    ("no gradient in the decoder", with_end("decoder", Cut())),
+    ("hidden_dim unused in the encoder", wrong_pair(encoder=lambda i, h, n: [nn.Linear(i, n)])),
+    ("hidden_dim unused in the decoder", lambda i, h, n: (Net(i, h, n), Net(n, 64, i))),
+    ("no activation in the encoder", wrong_pair(encoder=lambda i, h, n: [nn.Linear(i, h), nn.Linear(h, n)])),
+    ("no activation in the decoder", wrong_pair(decoder=lambda i, h, n: [nn.Linear(n, h), nn.Linear(h, i)])),
+    ("one-sided output of the encoder", with_end("encoder", nn.ReLU())),
+    ("one-sided output of the encoder", with_end("encoder", nn.GELU())),
+    ("one-sided output of the encoder", with_end("encoder", nn.LeakyReLU())),
+    ("squashed output of the encoder", with_end("encoder", nn.Tanh())),
+    ("squashed output of the decoder", with_end("decoder", nn.Sigmoid())),
+    ("squashed output of the decoder", with_end("decoder", nn.Tanh())),
+    ("squashed output of the decoder", with_end("decoder", nn.Softmax(dim=1))),
+    ("one-sided output of the decoder", with_end("decoder", nn.ReLU())),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("diagnosis", "answer"), WRONG_PAIRS)
+def test_wrong_autoencoders_are_found_by_experiment(diagnosis, answer, dtype):
+    result = grade("1.3", answer, dtype=dtype)
+    assert (result.status, result.diagnosis) == ("not yet", diagnosis), result.message
+
+
+def test_a_decoder_that_takes_images_raises_where_it_was_called():
+    result = grade("1.3", lambda i, h, n: (Net(i, h, n), Net(i, h, i)))
+    assert result.status == "raised"
+    assert "in decoder(z) with z of shape (7, 2)" in " ".join(result.message.split())
+
+
+MISCONCEPTIONS = [(e, m) for e in EXERCISES if isinstance(e.judge, Compare) for m in e.judge.misconceptions]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("exercise", "misconception"), MISCONCEPTIONS, ids=[f"{e.number}-{m.name}" for e, m in MISCONCEPTIONS]
+)
+def test_each_misconception_is_recognised(exercise, misconception, dtype):
+    result = grade(exercise.number, misconception.wrong, dtype=dtype)
+    assert (result.status, result.diagnosis) == ("not yet", misconception.name)
+    assert " ".join(misconception.message.split()) in " ".join(result.message.split())
+
+
+def rotates_the_originals(encoder, decoder, rotation):
+    with torch.no_grad():
+        encoder[-1].weight.copy_(rotation @ encoder[-1].weight)
+        encoder[-1].bias.copy_(rotation @ encoder[-1].bias)
+        decoder[0].weight.copy_(decoder[0].weight @ rotation.T)
+    return encoder, decoder
+
+
+def rotates_one_original(encoder, decoder, rotation):
+    new_encoder, _ = find("1.4").solution(encoder, decoder, rotation)
+    with torch.no_grad():
+        decoder[0].weight.copy_(decoder[0].weight @ rotation.T)
+    return new_encoder, decoder
+
+
+def noises_the_original(autoencode, x, noise):
+    clean = x.clone()
+    noisy = x.add_(noise).clamp_(0, 1)
+    return ((autoencode(noisy) - clean) ** 2).sum() / len(x)
+
+
+# Written as a learner would, not as the misconceptions are.
+WRONG = [
+    ("1.1", "one mean for the batch", lambda x, x_hat: F.mse_loss(x_hat, x)),
+    ("1.1", "one sum for the batch", lambda x, x_hat: F.mse_loss(x_hat, x, reduction="sum")),
+    ("1.1", "one sum for the batch", lambda x, x_hat: ((x - x_hat) ** 2).sum().item()),
+    ("1.1", "square root", lambda x, x_hat: torch.sqrt(((x - x_hat) ** 2).flatten(1).sum(1))),
+    ("1.1", "absolute error", lambda x, x_hat: F.l1_loss(x, x_hat, reduction="none").flatten(1).sum(1)),
+    ("1.1", "wrong shape", lambda x, x_hat: (x - x_hat) ** 2),
+    (
+        "1.1",
+        "right numbers, wrong shape",
+        lambda x, x_hat: ((x - x_hat) ** 2).flatten(1).sum(1, keepdim=True),
+    ),
+    ("1.2", "codes only", lambda x, W, m: torch.einsum("bd,ld->bl", x - m, W)),
+    ("1.2", "reshaped, not transposed", lambda x, W, m: (x - m) @ W.view(W.shape[1], -1) @ W + m),
+    ("1.2", "each pixel on its own", lambda x, W, m: torch.einsum("bd,ld,ld->bd", x - m, W, W) + m),
+    ("1.2", "nothing lost", lambda x, W, m: x),
+    ("1.2", "changes its input", lambda x, W, m: x.sub_(m) @ W.T @ W + m),
+    ("1.4", "changes its input", rotates_the_originals),
+    ("1.4", "changes its input", rotates_one_original),
+    ("1.4", "nothing changed", lambda encoder, decoder, rotation: (encoder, decoder)),
+    ("1.4", "returns nothing", lambda e, d, r: rotates_the_originals(e, d, r) and None),
+    ("1.4", "not a pair", lambda e, d, r: nn.Sequential(e, d)),
+    (
+        "1.5",
+        "eps ignored",
+        lambda m, c, eps: torch.distributions.MultivariateNormal(m, c).sample(eps.shape[:1]),
+    ),
+    ("1.5", "eps ignored", lambda m, c, eps: m + torch.randn_like(eps) @ torch.linalg.cholesky(c).T),
+    ("1.5", "eps ignored", lambda m, c, eps: m.expand_as(eps)),
+    ("1.5", "wrong shape", lambda m, c, eps: m + torch.linalg.cholesky(c) @ eps[0]),
+    ("1.5", "not linear in eps", lambda m, c, eps: m + eps**3 @ torch.linalg.cholesky(c).T),
+    ("1.5", "covariance ignored", lambda m, c, eps: m + eps @ torch.linalg.eigh(c)[1].T),
+    ("1.5", "a numpy array", lambda m, c, eps: m.numpy() + eps.numpy() @ np.linalg.cholesky(c.numpy()).T),
+    ("1.6", "mean over pixels", lambda f, x, n: F.mse_loss(f((x + n).clamp(0, 1)), x)),
+    ("1.6", "no gradient", lambda f, x, n: find("1.6").solution(f, x, n).item()),
+    ("1.6", "no gradient", lambda f, x, n: find("1.6").solution(lambda y: f(y).detach(), x, n)),
+    ("1.6", "changes its input", noises_the_original),
+    ("1.6", "constant factor", lambda f, x, n: 0.5 * find("1.6").solution(f, x, n)),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("number", "diagnosis", "answer"), WRONG)
+def test_plausible_wrong_answers_are_diagnosed(number, diagnosis, answer, dtype):
+    result = grade(number, answer, dtype=dtype)
+    assert (result.status, result.diagnosis) == ("not yet", diagnosis), result.message
+
+
+def test_a_wrong_side_that_cannot_run_everywhere_is_still_named():
+    def wrong_side(encoder, decoder, rotation):
+        encoder, decoder = find("1.4").solution(encoder, decoder, rotation)
+        with torch.no_grad():
+            decoder[0].weight.copy_(
+                rotation.T @ decoder[0].weight @ rotation
+            )  # what the solution did is undone
+        return encoder, decoder
+
+    assert grade("1.4", wrong_side).diagnosis == "decoder's weight from the wrong side"
+
+
+def test_the_change_of_the_reconstructions_is_reported():
+    misconceptions = {m.name: m for m in find("1.4").judge.misconceptions}
+    message = grade("1.4", misconceptions["decoder not compensated"].wrong).message
+    assert "codes: z @ rotation.T, as asked" in message
+    assert "reconstructions: largest distance from what they were 0.876, expected 0" in message
+
+
+# What every exercise promises --------------------------------------------------------------------------
+
+
+def all_messages(exercise):
+    wrong = [answer for number, _, answer in WRONG if number == exercise.number]
+    if exercise.number == "1.3":
+        wrong += [answer for _, answer in WRONG_PAIRS]
+    else:
+        wrong += [misconception.wrong for misconception in exercise.judge.misconceptions]
+    return [grade(exercise.number, answer) for answer in wrong]
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
+def test_messages_are_distinct_and_keep_the_solution_to_themselves(exercise):
+    results = all_messages(exercise)
+    advice = {}
+    for result in results:
+        prose = [line for line in result.message.splitlines() if not line.startswith("    ")]
+        advice.setdefault(result.diagnosis, " ".join(prose))
+    assert len(advice) >= 10 and len(set(advice.values())) == len(advice)
+
+    source = inspect.getsource(exercise.solution).splitlines()[1:]
+    code = [line.split("#")[0].strip() for line in source]
+    steps = {
+        part.strip() for line in code for part in (line, line.removeprefix("return"), line.partition("=")[2])
+    }
+    secrets = {step for step in steps if len(step) > 12}
+    assert len(secrets) >= 2
+    for text in [*(result.message for result in results), *exercise.hints[:2], exercise.passed]:
+        assert not any(secret in text for secret in secrets), text
+        assert max(map(len, text.splitlines())) <= 160 or text in exercise.hints
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
+def test_exercises_are_complete(exercise):
+    namespace = {}
+    exec(exercise.stub, namespace)
+    stub = namespace[exercise.name]
+    assert grade(exercise.number, stub).status == "unattempted"
+    assert exercise.name == exercise.solution.__name__
+    assert exercise.parameters == tuple(inspect.signature(exercise.solution).parameters)
+    assert exercise.title and 1 <= exercise.minutes <= 15
+    assert len(exercise.hints) == len(set(exercise.hints)) == 3
+    assert max(len(line) for line in exercise.cell.splitlines()) <= 110
+    assert exercise.cell.endswith(f'check("{exercise.number}", {exercise.name})')
+
+
+def test_numbers_are_in_order():
+    assert [exercise.number for exercise in EXERCISES] == ["1.1", "1.2", "1.3", "1.4", "1.5", "1.6"]
+
+
+COMPARED = [e for e in EXERCISES if isinstance(e.judge, Compare)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("exercise", COMPARED, ids=lambda e: e.number)
+def test_cases_separate_every_misconception_from_the_truth_and_from_the_others(exercise, dtype):
+    judge = exercise.judge
+    assert len(judge.misconceptions) >= 5
+    answers = {"solution": exercise.solution} | {m.name: m.wrong for m in judge.misconceptions}
+    assert len(answers) == len(judge.misconceptions) + 1
+    outcomes = {
+        name: [outcome for outcome, _ in judge.outcomes(Attempt(answer, exercise.parameters, dtype))]
+        for name, answer in answers.items()
+    }
+    for one, other in itertools.combinations(outcomes, 2):
+        assert not all(map(_agree, outcomes[one], outcomes[other])), f"{one} = {other}"

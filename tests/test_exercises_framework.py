@@ -1,0 +1,473 @@
+"""The machinery behind `check`, `hint` and `solution`."""
+
+import functools
+import random
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from course_utils import exercises
+from course_utils.exercises import (
+    ATOL,
+    RTOL,
+    Attempt,
+    Compare,
+    Exercise,
+    Misconception,
+    NotYet,
+    check,
+    exercises_of,
+    find,
+    grade,
+    hint,
+    solution,
+)
+from course_utils.exercises import _framework as framework
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Thousands of tiny operations: more threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def right(x, x_hat):
+    return ((x - x_hat) ** 2).flatten(1).sum(1)
+
+
+# Unattempted ------------------------------------------------------------------------------------------
+
+
+def only_docstring(x, x_hat):
+    """Still to do."""
+
+
+def only_ellipsis(x, x_hat): ...
+
+
+def only_pass(x, x_hat):
+    pass
+
+
+def docstring_and_ellipsis(x, x_hat):
+    """Still to do."""
+    ...
+
+
+def not_implemented(x, x_hat):
+    """Still to do."""
+    raise NotImplementedError
+
+
+def not_implemented_with_words(x, x_hat):
+    raise NotImplementedError("write this")
+
+
+@torch.no_grad()
+def decorated(x, x_hat): ...
+
+
+EMPTY = [
+    only_docstring,
+    only_ellipsis,
+    only_pass,
+    docstring_and_ellipsis,
+    not_implemented,
+    not_implemented_with_words,
+    decorated,
+    functools.partial(only_pass),
+]
+
+
+@pytest.mark.parametrize("stub", EMPTY, ids=lambda f: getattr(f, "__name__", "partial"))
+def test_empty_bodies_are_unattempted(stub):
+    result = grade("1.1", stub)
+    assert result.status == "unattempted" and result.diagnosis is None
+    assert result.message == 'Exercise 1.1: not attempted yet. hint("1.1") gives a first step.'
+
+
+def test_a_body_that_returns_none_is_attempted():
+    def forgot(x, x_hat):
+        error = ((x - x_hat) ** 2).flatten(1).sum(1)  # noqa: F841
+
+    result = grade("1.1", forgot)
+    assert (result.status, result.diagnosis) == ("not yet", "returns nothing")
+    assert "`return`" in result.message
+
+
+def test_a_body_that_returns_a_constant_is_attempted():
+    def constant(x, x_hat):
+        """Documented."""
+        return 0
+
+    assert grade("1.1", constant).status == "not yet"
+
+
+# An exercise whose answer is a class, with a judge of its own ------------------------------------------
+
+CLASS_STUB = '''\
+class Doubler(nn.Module):
+    """Doubles its input."""
+
+    def __init__(self, bias):
+        super().__init__()
+        self.bias = bias
+
+    def forward(self, x):
+        ...'''
+
+
+class Doubler(nn.Module):
+    def __init__(self, bias):
+        super().__init__()
+        self.bias = bias
+
+    def forward(self, x):
+        return 2 * x + self.bias
+
+
+def judge_doubler(exercise, attempt):
+    module = attempt(1.0)
+    x = torch.ones(2)
+    if not torch.equal(attempt.run(module, x, doing="in forward(x)"), 2 * x + 1):
+        raise NotYet("not doubled", "Is it doubled?")
+
+
+CLASS_EXERCISE = Exercise(
+    "1.9", "A class", 1, CLASS_STUB, ("a", "b", "c"), Doubler, judge_doubler, "It doubles."
+)
+
+
+@pytest.fixture
+def class_exercise(monkeypatch):
+    monkeypatch.setattr(framework, "exercises_of", lambda notebook: (CLASS_EXERCISE,))
+    return CLASS_EXERCISE
+
+
+def test_a_class_may_be_the_answer(class_exercise):
+    namespace = {"nn": nn}
+    exec(CLASS_STUB, namespace)
+    assert class_exercise.parameters == ("bias",)
+    assert grade("1.9", namespace["Doubler"]).status == "unattempted"
+    assert grade("1.9", Doubler).status == "passed"
+
+    class Tripler(Doubler):
+        def forward(self, x):
+            return 3 * x + self.bias
+
+    class Failing(Doubler):
+        def forward(self, x):
+            return x.no_such_method()
+
+    assert grade("1.9", Tripler).diagnosis == "not doubled"
+    failing = grade("1.9", Failing)
+    assert failing.status == "raised"
+    assert "in forward(x)" in failing.message and "return x.no_such_method()" in failing.message
+
+
+def test_a_stub_that_already_holds_some_lines_is_recognised(monkeypatch):
+    stub = "def f(x):\n    y = x + 1\n    ..."
+    exercise = Exercise("1.9", "", 1, stub, ("a", "b", "c"), lambda x: x, judge_doubler, "")
+    monkeypatch.setattr(framework, "exercises_of", lambda notebook: (exercise,))
+    namespace = {}
+    exec(stub, namespace)
+    assert grade("1.9", namespace["f"]).status == "unattempted"
+
+
+# What was passed to check ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [None, torch.zeros(2), 3.0, "reconstruction_error"])
+def test_the_function_itself_is_asked_for(value):
+    result = grade("1.1", value)
+    assert (result.status, result.diagnosis) == ("not yet", "not a function")
+    assert 'check("1.1", reconstruction_error)' in result.message
+    assert "without parentheses" in result.message
+
+
+def test_other_arguments_are_named():
+    result = grade("1.1", lambda x: x)
+    assert result.diagnosis == "other arguments"
+    assert "reconstruction_error(x, x_hat)" in result.message and "(x)" in result.message
+    result = grade("1.1", lambda x_hat, x: x)
+    assert result.diagnosis == "arguments in another order"
+    assert grade("1.1", lambda a, b: right(a, b)).status == "passed"
+    assert grade("1.1", lambda a, b, power=2: ((a - b) ** power).flatten(1).sum(1)).status == "passed"
+
+
+def test_the_function_of_another_exercise_is_noticed():
+    result = grade("1.2", find("1.1").solution)
+    assert result.diagnosis == "another exercise's function" and "1.1" in result.message
+
+
+def test_unknown_numbers_list_the_known_ones():
+    with pytest.raises(ValueError, match=re.escape("1.1, 1.2, 1.3, 1.4, 1.5, 1.6")):
+        grade("1.7", right)
+    with pytest.raises(ValueError, match="notebook 99"):
+        check("99.1", right)
+    with pytest.raises(ValueError, match="looks like"):
+        hint("first")
+    with pytest.raises(TypeError, match="comes first"):
+        check(right, "1.1")
+    with pytest.raises(TypeError, match="as text"):
+        solution(1.1)
+
+
+# Verdicts ----------------------------------------------------------------------------------------------
+
+
+def test_check_prints_the_verdict_and_returns_nothing(capsys):
+    assert check("1.1", right) is None
+    out, err = capsys.readouterr()
+    assert out.startswith("✔ Exercise 1.1: passed.") and err == ""
+    check("1.1", lambda x, x_hat: ((x - x_hat) ** 2).mean())
+    out, err = capsys.readouterr()
+    assert out.startswith("Exercise 1.1: not yet.") and "expected:" in out and "came:" in out and err == ""
+
+
+def test_expected_and_came_are_shown_on_the_smallest_telling_case():
+    message = grade("1.1", lambda x, x_hat: ((x - x_hat) ** 2).flatten(1).mean(1)).message
+    assert "x = [[0, 0.5, 1], [0.2, 0.4, 0.9]]" in message
+    assert "expected: shape (2,): [0.21, 0.34]" in message
+    assert "came:     shape (2,): [0.07, 0.1133]" in message
+    message = grade("1.1", lambda x, x_hat: ((x - x_hat) ** 2).sum(-1)).message  # right for (B, D)
+    assert "of shape (2, 1, 2, 2)" in message and "shape (2, 1, 2)" in message
+
+
+def raises(x, x_hat):
+    def inner(t):
+        return t.no_such_thing
+
+    return torch.stack([inner(x), x_hat])
+
+
+def test_the_learners_exception_is_shown_as_theirs():
+    result = grade("1.1", raises)
+    assert (result.status, result.diagnosis) == ("raised", None)
+    assert "AttributeError: 'Tensor' object has no attribute 'no_such_thing'" in result.message
+    first = raises.__code__.co_firstlineno
+    assert f"line {first + 4} of raises:  return torch.stack([inner(x), x_hat])" in result.message
+    assert f"line {first + 2} of inner:  return t.no_such_thing" in result.message
+    assert "_attempt.py" not in result.message and "course_utils" not in result.message
+
+
+def test_no_frame_of_torch_or_of_the_framework_is_shown():
+    def fails_inside_torch(x, x_hat):
+        return nn.Linear(7, 2)(x)
+
+    message = grade("1.1", fails_inside_torch).message
+    assert "RuntimeError" in message and "return nn.Linear(7, 2)(x)" in message
+    assert message.count("line ") == 1
+
+
+def test_a_cell_without_a_file_and_endless_recursion():
+    namespace = {}
+    exec(compile("def f(x, x_hat):\n    return f(x, x_hat)", "<cell>", "exec"), namespace)
+    message = grade("1.1", namespace["f"]).message
+    assert "RecursionError" in message and message.count("line 2 of f") == 5
+
+
+def test_an_exception_whose_text_fails_is_still_shown():
+    class Odd(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    def odd(x, x_hat):
+        raise Odd
+
+    assert grade("1.1", odd).status == "raised"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_interrupts_pass_through_and_leave_everything_as_it_was(error):
+    def interrupted(x, x_hat):
+        torch.set_grad_enabled(False)
+        raise error
+
+    state = torch.get_rng_state()
+    with pytest.raises(error):
+        check("1.1", interrupted)
+    assert torch.is_grad_enabled() and torch.equal(state, torch.get_rng_state())
+
+
+def test_errors_are_raised_only_where_no_misconception_explains_the_cases_before():
+    def breaks_on_the_second(x, W, mean):
+        return mean + W @ W.T @ (x - mean)
+
+    assert grade("1.2", breaks_on_the_second).diagnosis == "matrices in the wrong order"
+
+    def right_then_breaks(x, x_hat):
+        if x.dim() != 2:
+            raise ValueError("flat images only")
+        return right(x, x_hat)
+
+    result = grade("1.1", right_then_breaks)
+    assert result.status == "raised" and "of shape (2, 1, 2, 2)" in result.message
+
+
+# Types and shapes --------------------------------------------------------------------------------------
+
+TYPES = {
+    "a numpy array": lambda x, x_hat: right(x, x_hat).numpy(),
+    "a list or tuple": lambda x, x_hat: right(x, x_hat).tolist(),
+    "not a tensor": lambda x, x_hat: {"error": right(x, x_hat)},
+    "complex numbers": lambda x, x_hat: right(x, x_hat).to(torch.complex64),
+    "a Python number": lambda x, x_hat: float(right(x, x_hat)[0]),
+    "right numbers, wrong shape": lambda x, x_hat: right(x, x_hat)[:, None],
+    "wrong shape": lambda x, x_hat: right(x, x_hat)[:1].repeat(4),
+    "not finite": lambda x, x_hat: right(x, x_hat).log() / 0,
+    "constant factor": lambda x, x_hat: 3 * right(x, x_hat),
+    "nearly right": lambda x, x_hat: right(x, x_hat) + 0.001,
+    "wrong values": lambda x, x_hat: right(x, x_hat).sin() + 1,
+    "changes its input": lambda x, x_hat: x.sub_(x_hat).pow(2).flatten(1).sum(1),
+    "no gradient": lambda x, x_hat: right(x, x_hat.detach()),
+}
+
+
+@pytest.mark.parametrize("diagnosis", TYPES)
+def test_each_kind_of_wrong_result_has_its_own_words(diagnosis):
+    result = grade("1.1", TYPES[diagnosis])
+    assert (result.status, result.diagnosis) == ("not yet", diagnosis)
+    others = {grade("1.1", answer).message for name, answer in TYPES.items() if name != diagnosis}
+    assert result.message not in others
+
+
+def test_a_known_mistake_is_named_even_in_the_wrong_type():
+    assert grade("1.1", lambda x, x_hat: float(((x - x_hat) ** 2).sum())).diagnosis == "one sum for the batch"
+    halved = grade("1.1", lambda x, x_hat: (right(x, x_hat) / 2).numpy())
+    assert halved.diagnosis == "factor one half"
+
+
+def test_large_tensors_are_shown_by_their_worst_entry():
+    compare = Compare(lambda rng: [(torch.zeros(5, 5, dtype=torch.float64),)], ())
+    exercise = Exercise("9.1", "", 1, "def f(x): ...", ("", "", ""), lambda x: x + 1, compare, "")
+
+    def wrong(x):
+        x = x + 1
+        x[3, 2] = 7
+        return x
+
+    with pytest.raises(NotYet, match=re.escape("at [3, 2]: 1")) as caught:
+        compare(exercise, Attempt(wrong, ("x",)))
+    assert "at [3, 2]: 7" in caught.value.message
+
+
+def test_a_python_number_is_right_where_one_number_is_asked_for_and_inputs_may_change_where_allowed():
+    def cases(rng):
+        return [(torch.rand(3, generator=rng, dtype=torch.float64),)]
+
+    compare = Compare(cases, (Misconception("mean", lambda x: x.mean(), "Mean?"),), may_change_inputs=True)
+    exercise = Exercise("9.1", "", 1, "def f(x): ...", ("", "", ""), lambda x: x.sum(), compare, "")
+    for answer in (
+        lambda x: float(x.sum()),
+        lambda x: np.float32(x.sum()),
+        lambda x: x.mul_(2).sum() / 2,
+        lambda x: x.double().sum(),
+        lambda x: sum(x.tolist()),
+    ):
+        compare(exercise, Attempt(answer, ("x",)))
+    with pytest.raises(NotYet, match="Mean"):
+        compare(exercise, Attempt(lambda x: float(x.mean()), ("x",)))
+
+
+@pytest.mark.parametrize("factor", [1, -1])
+def test_the_stated_tolerance_is_the_tolerance(factor):
+    assert grade("1.1", lambda x, y: right(x, y) * (1 + factor * 0.5 * RTOL)).status == "passed"
+    assert grade("1.1", lambda x, y: right(x, y) + factor * 0.5 * ATOL).status == "passed"
+    assert grade("1.1", lambda x, y: right(x, y) * (1 + factor * 3 * RTOL)).status == "not yet"
+
+
+# The world outside -------------------------------------------------------------------------------------
+
+
+def test_the_world_is_left_as_it_was():
+    def rude(x, x_hat):
+        torch.manual_seed(5)
+        random.random()
+        np.random.rand()  # noqa: NPY002
+        torch.set_grad_enabled(False)
+        torch.set_default_dtype(torch.float64)
+        return right(x, x_hat)
+
+    def draws():
+        return torch.rand(()).item(), random.random(), np.random.rand()  # noqa: NPY002
+
+    torch.manual_seed(1), random.seed(1), np.random.seed(1)  # noqa: NPY002
+    undisturbed = draws()
+    torch.manual_seed(1), random.seed(1), np.random.seed(1)  # noqa: NPY002
+    for number in ("1.1", "1.3", "1.4", "1.5"):
+        grade(number, find(number).solution)
+    grade("1.1", rude)
+    assert draws() == undisturbed
+    assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
+
+
+def test_verdicts_do_not_depend_on_the_callers_modes():
+    with torch.no_grad():
+        assert grade("1.1", right).status == grade("1.6", find("1.6").solution).status == "passed"
+        assert not torch.is_grad_enabled()
+    with torch.inference_mode():
+        assert grade("1.3", find("1.3").solution).status == "passed"
+        assert torch.is_inference_mode_enabled()
+    torch.set_default_dtype(torch.float64)
+    try:
+        for exercise in exercises_of(1):
+            assert grade(exercise.number, exercise.solution).status == "passed"
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_verdicts_are_the_same_every_time():
+    def build(input_dim, hidden_dim, latent_dim):
+        return nn.Linear(input_dim, latent_dim), nn.Linear(latent_dim, input_dim)
+
+    assert len({grade("1.3", build).message for _ in range(3)}) == 1
+
+
+def test_nothing_is_written_to_stderr_and_prints_of_the_learner_are_kept(capsys):
+    def talks(x, x_hat):
+        print("my own line")
+        return right(x, x_hat)
+
+    check("1.1", talks)
+    out, err = capsys.readouterr()
+    assert "my own line" in out and err == ""
+
+
+# Hints and solutions -----------------------------------------------------------------------------------
+
+
+def test_hints_help_more_and_more(capsys, monkeypatch):
+    monkeypatch.setattr(framework, "_hints_given", {})
+    texts = []
+    for _ in range(5):
+        assert hint("1.1") is None
+        texts.append(capsys.readouterr().out)
+    assert [text.split(":")[0] for text in texts[:3]] == [f"Exercise 1.1, hint {k} of 3" for k in (1, 2, 3)]
+    assert len(set(texts[:3])) == 3
+    assert 'solution("1.1")' in texts[3] and texts[3] == texts[4]
+    hint("1.2")
+    assert "hint 1 of 3" in capsys.readouterr().out
+
+
+def test_solution_prints_source_that_runs_and_passes(capsys):
+    for exercise in exercises_of(1):
+        solution(exercise.number)
+        head, source = capsys.readouterr().out.split("\n\n", 1)
+        assert head == f"Exercise {exercise.number}, one way to write it:"
+        import copy
+
+        namespace = {"torch": torch, "nn": nn, "copy": copy}
+        exec(source, namespace)  # needs nothing but what the notebook has imported
+        assert grade(exercise.number, namespace[exercise.name]).status == "passed"
+
+
+def test_the_public_names_exist():
+    assert all(hasattr(exercises, name) for name in exercises.__all__)

@@ -1,0 +1,262 @@
+"""The losses against references that share no code with them: torch.distributions, quadrature, Monte Carlo."""
+
+import math
+
+import pytest
+import torch
+from torch import distributions as D
+
+from course_utils.losses import (
+    bernoulli_nll,
+    continuous_bernoulli_nll,
+    elbo,
+    gaussian_kl,
+    gaussian_kl_full,
+    gaussian_nll,
+    squared_error,
+)
+from course_utils.models import VAEOutput
+
+SHAPES = [(5, 7), (3, 1, 4, 4)]
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def rand_pair(shape, dtype=torch.float64, scale=3.0):
+    return scale * torch.randn(shape, dtype=dtype), torch.rand(shape, dtype=dtype)
+
+
+# ------------------------------------------------------------------------------------- against torch.distributions
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bernoulli_nll_is_minus_the_log_probability_of_binary_pixels(shape):
+    logits, x = rand_pair(shape)
+    x = x.round()
+    expected = -D.Independent(D.Bernoulli(logits=logits), len(shape) - 1).log_prob(x)
+    torch.testing.assert_close(bernoulli_nll(logits, x), expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bernoulli_nll_of_grey_pixels_is_the_cross_entropy(shape):
+    logits, x = rand_pair(shape)
+    p = logits.sigmoid()
+    expected = -(x * p.log() + (1 - x) * (1 - p).log()).flatten(1).sum(1)
+    torch.testing.assert_close(bernoulli_nll(logits, x), expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_continuous_bernoulli_nll_is_minus_the_log_density(shape):
+    logits, x = rand_pair(shape)
+    expected = -D.Independent(D.ContinuousBernoulli(logits=logits), len(shape) - 1).log_prob(x)
+    torch.testing.assert_close(continuous_bernoulli_nll(logits, x), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("logit", [-60.0, -3.0, -0.02, -0.009, 0.0, 0.009, 0.011, 0.5, 4.0, 60.0])
+def test_continuous_bernoulli_density_integrates_to_one(logit):
+    """Gauss–Legendre quadrature of the density over [0, 1], on panels fine enough for a boundary layer of 1/60."""
+    nodes, weights = _gauss_legendre(panels=200)
+    logits = torch.full((len(nodes), 1), logit, dtype=torch.float64)
+    mass = (weights * (-continuous_bernoulli_nll(logits, nodes[:, None])).exp()).sum()
+    assert mass.item() == pytest.approx(1.0, abs=1e-9)
+
+
+def _gauss_legendre(panels):
+    import numpy as np
+
+    nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(10))
+    left = torch.arange(panels, dtype=torch.float64)[:, None] / panels
+    return (left + (nodes + 1) / 2 / panels).flatten(), (weights / 2 / panels).repeat(panels)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("sigma", [0.1, 1.0, math.sqrt(0.5), 7.0])
+def test_gaussian_nll_has_all_constants(shape, sigma):
+    mean, x = rand_pair(shape)
+    expected = -D.Independent(D.Normal(mean, sigma), len(shape) - 1).log_prob(x)
+    torch.testing.assert_close(gaussian_nll(mean, x, sigma=sigma), expected)
+    one_element = torch.tensor([sigma], dtype=torch.float64)
+    torch.testing.assert_close(gaussian_nll(mean, x, sigma=one_element), expected)
+
+
+def test_gaussian_nll_takes_one_sigma_per_dimension():
+    mean, x = rand_pair((5, 7))
+    sigma = torch.rand(7, dtype=torch.float64) + 0.1
+    expected = -D.Independent(D.Normal(mean, sigma), 1).log_prob(x)
+    torch.testing.assert_close(gaussian_nll(mean, x, sigma=sigma), expected)
+
+
+def test_squared_error_is_the_gaussian_nll_with_variance_one_half_less_its_constant():
+    mean, x = rand_pair((5, 7))
+    constant = 7 / 2 * math.log(math.pi)  # 7/2 log 2π + 7/2 log ½
+    torch.testing.assert_close(squared_error(mean, x) + constant, gaussian_nll(mean, x, sigma=math.sqrt(0.5)))
+
+
+@pytest.mark.parametrize("shape", [(6, 1), (6, 20), (4, 3, 5)])
+def test_gaussian_kl_against_torch_distributions(shape):
+    mu, log_var = 2 * torch.randn(shape, dtype=torch.float64), torch.randn(shape, dtype=torch.float64)
+    q = D.Independent(D.Normal(mu, (0.5 * log_var).exp()), len(shape) - 1)
+    p = D.Independent(D.Normal(torch.zeros_like(mu), torch.ones_like(mu)), len(shape) - 1)
+    torch.testing.assert_close(gaussian_kl(mu, log_var), D.kl_divergence(q, p))
+
+
+def test_gaussian_kl_within_four_standard_errors_of_monte_carlo():
+    mu, log_var = torch.tensor([[0.7, -1.2, 0.1]], dtype=torch.float64), torch.tensor([[-1.0, 0.4, 0.0]]).double()
+    q, p = D.Normal(mu, (0.5 * log_var).exp()), D.Normal(0.0, 1.0)
+    z = q.sample((200_000,))
+    ratio = (q.log_prob(z) - p.log_prob(z)).sum((1, 2))
+    standard_error = ratio.std() / math.sqrt(len(ratio))
+    assert abs(ratio.mean() - gaussian_kl(mu, log_var)[0]) < 4 * standard_error
+    assert standard_error < 0.01  # tight enough to notice a lost term
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_gaussian_kl_is_never_negative_and_zero_only_at_the_prior(seed):
+    torch.manual_seed(seed)
+    mu, log_var = 1e-3 * torch.randn(1000, 3), 1e-3 * torch.randn(1000, 3)
+    assert (gaussian_kl(mu, log_var) > 0).all()  # float32, where σ² − 1 − log σ² would round below 0
+    assert gaussian_kl(torch.zeros(1, 3), torch.zeros(1, 3)).item() == 0.0
+
+
+def random_covariance(*batch, size):
+    root = torch.randn(*batch, size, size, dtype=torch.float64)
+    return root @ root.mT + 0.1 * torch.eye(size, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("batched_p", [True, False])
+def test_full_kl_against_torch_distributions(batched_p):
+    mean_q, cov_q = torch.randn(6, 4, dtype=torch.float64), random_covariance(6, size=4)
+    mean_p = torch.randn(*([6] if batched_p else []), 4, dtype=torch.float64)
+    cov_p = random_covariance(*([6] if batched_p else []), size=4)
+    expected = D.kl_divergence(D.MultivariateNormal(mean_q, cov_q), D.MultivariateNormal(mean_p, cov_p))
+    torch.testing.assert_close(gaussian_kl_full(mean_q, cov_q, mean_p, cov_p), expected)
+
+
+def test_full_kl_reduces_to_the_diagonal_one():
+    mu, log_var = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
+    zero, identity = torch.zeros(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
+    full = gaussian_kl_full(mu, torch.diag_embed(log_var.exp()), zero, identity)
+    torch.testing.assert_close(full, gaussian_kl(mu, log_var))
+
+
+# ------------------------------------------------------------------------------------------------- stability
+
+
+@pytest.mark.parametrize("logit", [-1000.0, -100.0, -20.0, 20.0, 100.0, 1000.0])
+@pytest.mark.parametrize("nll", [bernoulli_nll, continuous_bernoulli_nll])
+def test_nll_and_gradient_are_right_at_saturation(nll, logit):
+    """Wrong by |logit| nats per pixel, with gradient ±1; the continuous Bernoulli loses a further log |logit|."""
+    wrong = 0.0 if logit > 0 else 1.0
+    logits = torch.full((1, 1), logit, requires_grad=True)
+    value = nll(logits, torch.full((1, 1), wrong))
+    value.sum().backward()
+    extra = math.log(abs(logit)) if nll is continuous_bernoulli_nll else 0.0
+    slope = 1 / logit if nll is continuous_bernoulli_nll else 0.0
+    assert value.item() == pytest.approx(abs(logit) - extra, rel=1e-5)
+    assert logits.grad.item() == pytest.approx(math.copysign(1.0, logit) - slope, rel=1e-5)
+
+
+def test_continuous_bernoulli_gradient_is_finite_and_smooth_through_zero():
+    logits = torch.linspace(-0.05, 0.05, 201, dtype=torch.float64).unsqueeze(1).requires_grad_()
+    continuous_bernoulli_nll(logits, torch.full_like(logits, 0.3)).sum().backward()
+    expected = -0.3 + 0.5 + logits.detach() / 12  # E[x] − x, with E[x] = ½ + η/12 + O(η³)
+    torch.testing.assert_close(logits.grad, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("log_var", [-80.0, 80.0])
+def test_gaussian_kl_is_finite_at_extreme_log_var(log_var):
+    value = torch.full((2, 3), log_var, requires_grad=True)
+    kl = gaussian_kl(torch.zeros(2, 3), value)
+    kl.sum().backward()
+    assert kl.isfinite().all() and value.grad.isfinite().all()
+    exact = 1.5 * (math.exp(log_var) - 1 - log_var)
+    assert kl[0].item() == pytest.approx(exact, rel=1e-5)
+
+
+# ----------------------------------------------------------------------------------------------------- elbo
+
+
+def make_output(b=8, d=6, latent=3):
+    mu, log_var = torch.randn(b, latent), torch.randn(b, latent)
+    return VAEOutput(torch.randn(b, d), mu, log_var, mu), torch.rand(b, d)
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "gaussian", "continuous_bernoulli"])
+@pytest.mark.parametrize("beta", [0.0, 1.0, 4.0])
+def test_elbo_is_recon_plus_beta_kl(name, beta):
+    output, x = make_output()
+    nll = {"bernoulli": bernoulli_nll, "gaussian": gaussian_nll, "continuous_bernoulli": continuous_bernoulli_nll}[name]
+    terms = elbo(output, x, likelihood=name, beta=beta)
+    torch.testing.assert_close(terms.recon, nll(output.x_params, x))
+    torch.testing.assert_close(terms.kl, gaussian_kl(output.mu, output.log_var))
+    torch.testing.assert_close(terms.loss, terms.recon + beta * terms.kl)
+    assert terms.loss.shape == (8,)
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "gaussian", "continuous_bernoulli"])
+def test_loss_per_example_does_not_depend_on_the_batch(name):
+    output, x = make_output()
+    whole = elbo(output, x, likelihood=name).loss
+    one_by_one = [
+        elbo(VAEOutput(*(t[i : i + 1] for t in output)), x[i : i + 1], likelihood=name).loss for i in range(len(x))
+    ]
+    torch.testing.assert_close(whole, torch.cat(one_by_one))
+    twice = elbo(VAEOutput(*(t.repeat(2, 1) for t in output)), x.repeat(2, 1), likelihood=name).loss
+    torch.testing.assert_close(twice, whole.repeat(2))
+
+
+# ------------------------------------------------------------------------------------------------- bad input
+
+ROW, OUT = torch.zeros(4, 6), make_output()[0]
+EYE = torch.eye(3).expand(4, 3, 3)
+BAD = {
+    "shapes that would broadcast": (lambda: squared_error(ROW, ROW[:1]), ValueError, r"\(4, 6\) and \(1, 6\)"),
+    "a flat and an unflattened image": (
+        lambda: bernoulli_nll(torch.zeros(2, 784), torch.zeros(2, 1, 28, 28)),
+        ValueError,
+        "same shape",
+    ),
+    "no batch dimension": (lambda: gaussian_kl(ROW[0], ROW[0]), ValueError, r"batch dimension.*\(6,\)"),
+    "8-bit pixels": (lambda: bernoulli_nll(ROW, ROW.byte()), TypeError, r"uint8.*255"),
+    "pixels of 0…255": (lambda: bernoulli_nll(ROW, ROW + 255), ValueError, r"\[0, 1\].*255"),
+    "standardised pixels": (lambda: continuous_bernoulli_nll(ROW, ROW - 0.42), ValueError, "-0.42"),
+    "NaN in the pixels": (lambda: bernoulli_nll(ROW, ROW * math.nan), ValueError, "nan"),
+    "a negative sigma": (lambda: gaussian_nll(ROW, ROW, sigma=-1.0), ValueError, "positive.*-1"),
+    "a sigma of zero": (lambda: gaussian_nll(ROW, ROW, sigma=0.0), ValueError, "positive"),
+    "one sigma per example": (lambda: gaussian_nll(ROW, ROW, sigma=torch.ones(4, 1)), ValueError, r"\(4, 1\)"),
+    "a numpy array": (lambda: squared_error(ROW.numpy(), ROW), TypeError, "ndarray"),
+    "mu and log_var of two sizes": (lambda: gaussian_kl(ROW, ROW[:, :3]), ValueError, r"\(4, 6\) and \(4, 3\)"),
+    "a covariance without a batch": (
+        lambda: gaussian_kl_full(ROW[:, :3], torch.eye(3), ROW[0, :3], torch.eye(3)),
+        ValueError,
+        r"\(B, L, L\)",
+    ),
+    "a covariance that is not symmetric": (
+        lambda: gaussian_kl_full(ROW[:, :3], EYE.tril() + EYE.roll(1, 1).tril(), ROW[0, :3], torch.eye(3)),
+        ValueError,
+        "cov_q must be symmetric",
+    ),
+    "a covariance that is not positive": (
+        lambda: gaussian_kl_full(ROW[:, :3], EYE, ROW[0, :3], -torch.eye(3)),
+        ValueError,
+        "cov_p must be positive definite",
+    ),
+    "p of another dimension": (
+        lambda: gaussian_kl_full(ROW[:, :3], EYE, ROW[0, :2], torch.eye(2)),
+        ValueError,
+        "mean_p and cov_p",
+    ),
+    "an unknown likelihood": (lambda: elbo(OUT, ROW[:1], likelihood="poisson"), ValueError, "'bernoulli'.*'poisson'"),
+    "a negative beta": (lambda: elbo(OUT, ROW, likelihood="bernoulli", beta=-1), ValueError, "beta.*-1"),
+    "a beta that is NaN": (lambda: elbo(OUT, ROW, likelihood="bernoulli", beta=math.nan), ValueError, "beta.*nan"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_a_clear_error(case):
+    call, error, message = BAD[case]
+    with pytest.raises(error, match=message):
+        call()

@@ -1,0 +1,351 @@
+"""The models: shapes, samples, gradients, the three operations of the CVAE, checkpoints, and bad input."""
+
+import pickle
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from course_utils.checkpoints import load, save
+from course_utils.models import CVAE, LOG_VAR_RANGE, VAE, Autoencoder, reparameterize
+
+SMALL = dict(latent_dim=3, hidden_dims=(16,))
+MODELS = {
+    "mlp": lambda kind, **kw: kind(**{**SMALL, **kw}),
+    "linear": lambda kind, **kw: kind(**{**SMALL, "hidden_dims": (), **kw}),
+    "deep tanh": lambda kind, **kw: kind(latent_dim=3, hidden_dims=(16, 8), activation="tanh", **kw),
+    "conv": lambda kind, **kw: kind(latent_dim=3, hidden_dims=(4, 8), trunk="conv", **kw),
+}
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def cvae(**kwargs):
+    return CVAE(**{**dict(input_dim=12, cond_dim=4, latent_dim=3, hidden_dims=(16,)), **kwargs})
+
+
+# ------------------------------------------------------------------------------------------- shapes and values
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 17, 30)])
+def test_shapes_follow_the_input(name, shape):
+    x = torch.rand(5, *shape)
+    vae, ae = MODELS[name](VAE, input_shape=shape), MODELS[name](Autoencoder, input_shape=shape)
+    output = vae(x)
+    assert output.x_params.shape == x.shape
+    assert output.mu.shape == output.log_var.shape == output.z.shape == (5, 3)
+    assert vae.reconstruct(x).shape == x.shape and vae.sample(2).shape == (2, *shape)
+    assert ae(x).x_params.shape == ae.reconstruct(x).shape == x.shape and ae(x).z.shape == (5, 3)
+    assert all(term.shape == (5,) for model in (vae, ae) for term in model.loss(x))
+
+
+def test_the_linear_vae_is_linear():
+    vae = VAE(latent_dim=2, hidden_dims=(), likelihood="gaussian", input_shape=(6,))
+    a, b, zero = torch.randn(4, 6), torch.randn(4, 6), torch.zeros(4, 6)
+    for part in (lambda x: vae.encode(x)[0], lambda x: vae.encode(x)[1]):
+        torch.testing.assert_close(part(a + b), part(a) + part(b) - part(zero))
+    z, w = torch.randn(4, 2), torch.randn(4, 2)
+    torch.testing.assert_close(vae.decode(z + w), vae.decode(z) + vae.decode(w) - vae.decode(0 * z))
+
+
+def test_an_mlp_counts_its_parameters_as_the_paper_network_does():
+    """784-400-20: the network of the usual MNIST example has 652,824 parameters."""
+    assert sum(p.numel() for p in VAE(latent_dim=20).parameters()) == 652_824
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "continuous_bernoulli"])
+def test_reconstruct_is_the_likelihood_mean_at_mu(likelihood):
+    vae, x = MODELS["mlp"](VAE, likelihood=likelihood), torch.rand(4, 1, 28, 28)
+    params = vae.decode(vae.encode(x)[0])
+    expected = {
+        "bernoulli": lambda: params.sigmoid(),
+        "gaussian": lambda: params,
+        "continuous_bernoulli": lambda: torch.distributions.ContinuousBernoulli(logits=params.double()).mean.float(),
+    }[likelihood]()
+    torch.testing.assert_close(vae.reconstruct(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("logit", [-200.0, -8.0, -0.31, -0.29, 0.0, 0.29, 0.31, 8.0, 200.0])
+def test_continuous_bernoulli_mean_in_closed_form(logit):
+    import math
+
+    from course_utils.likelihoods import ContinuousBernoulli
+
+    exact = 0.5 if logit == 0 else -1 / math.expm1(-logit) - 1 / logit
+    assert ContinuousBernoulli().mean(torch.tensor(logit)).item() == pytest.approx(exact, abs=2e-6)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "continuous_bernoulli"])
+def test_pixels_drawn_from_the_likelihood_average_to_its_mean(likelihood):
+    vae = MODELS["mlp"](VAE, likelihood=likelihood, **({"sigma": 0.3} if likelihood == "gaussian" else {}))
+    params = torch.tensor([-2.0, -0.1, 0.0, 1.5]).repeat(40_000, 1)
+    draws = vae.likelihood.sample(params)
+    standard_error = draws.std(0) / len(draws) ** 0.5
+    assert ((draws.mean(0) - vae.likelihood.mean(params[0])).abs() < 4 * standard_error).all()
+    assert (standard_error < 0.005).all()
+
+
+# ------------------------------------------------------------------------------------------- sampling
+
+
+def test_reparameterize_is_mu_plus_sigma_eps():
+    mu, log_var, eps = torch.tensor([[1.0, -2.0]]), torch.log(torch.tensor([[4.0, 0.25]])), torch.tensor([[0.5, -1.0]])
+    torch.testing.assert_close(reparameterize(mu, log_var, eps=eps), torch.tensor([[2.0, -2.5]]))
+
+
+def test_samples_have_the_mean_and_the_standard_deviation_asked_for():
+    mu, log_var = torch.tensor([1.0, -2.0]), torch.log(torch.tensor([4.0, 0.25]))
+    n = 200_000
+    z = reparameterize(mu.expand(n, 2), log_var.expand(n, 2))
+    sigma = (0.5 * log_var).exp()
+    assert ((z.mean(0) - mu).abs() < 4 * sigma / n**0.5).all()
+    assert ((z.std(0) - sigma).abs() < 4 * sigma / (2 * n) ** 0.5).all()
+
+
+def test_noise_is_fresh_for_every_call_example_and_dimension():
+    vae, x = MODELS["mlp"](VAE), torch.rand(1, 1, 28, 28).repeat(6, 1, 1, 1)
+    for mode in (True, False):
+        vae.train(mode)
+        eps = [(out.z - out.mu) / (0.5 * out.log_var).exp() for out in (vae(x), vae(x))]
+        assert torch.cat(eps).flatten().unique().numel() == 2 * 6 * 3
+
+
+def test_gradients_reach_the_encoder_through_the_reconstruction_alone():
+    vae = MODELS["mlp"](VAE)
+    vae.loss(torch.rand(8, 1, 28, 28)).recon.sum().backward()
+    for name, parameter in vae.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+def test_log_var_is_bounded_where_it_is_made():
+    vae = MODELS["mlp"](VAE)
+    torch.nn.init.constant_(vae.heads.log_var.bias, 1e4)
+    terms = vae.loss(torch.rand(4, 1, 28, 28))
+    assert vae.encode(torch.rand(4, 1, 28, 28))[1].max() == LOG_VAR_RANGE[1]
+    assert all(term.isfinite().all() for term in terms)
+
+
+def test_a_generator_makes_samples_repeatable_and_leaves_the_global_state_alone():
+    vae, state = MODELS["mlp"](VAE), torch.get_rng_state()
+    first, second = (vae.sample(3, generator=torch.Generator().manual_seed(5)) for _ in range(2))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    assert torch.equal(state, torch.get_rng_state())
+    assert not torch.equal(first, vae.sample(3))
+
+
+def test_prior_samples_are_decoded_standard_normals():
+    """A linear decoder with weight I gives z itself back: its samples must have mean 0 and variance 1."""
+    vae = VAE(input_shape=(3,), latent_dim=3, hidden_dims=(), likelihood="gaussian")
+    torch.nn.init.eye_(vae.decoder[0].weight)
+    torch.nn.init.zeros_(vae.decoder[0].bias)
+    x = vae.sample(100_000)
+    assert (x.mean(0).abs() < 4 / len(x) ** 0.5).all()
+    assert ((x.var(0) - 1).abs() < 4 * (2 / len(x)) ** 0.5).all()
+
+
+@pytest.mark.parametrize("sigma", [0.5, "learned"])
+def test_sigma_reaches_the_loss_and_the_optimiser(sigma):
+    vae, x = MODELS["mlp"](VAE, likelihood="gaussian", sigma=sigma), torch.rand(4, 1, 28, 28)
+    out = vae(x)
+    start = 1.0 if sigma == "learned" else sigma
+    expected = -torch.distributions.Normal(out.x_params, start).log_prob(x).flatten(1).sum(1)
+    torch.testing.assert_close(vae.likelihood.nll(out.x_params, x), expected)
+    names = [name for name, _ in vae.named_parameters() if "sigma" in name]
+    assert names == (["likelihood.log_sigma"] if sigma == "learned" else [])
+
+
+# ------------------------------------------------------------------------------------------- CVAE
+
+
+@pytest.mark.parametrize("lead", [(5,), (5, 7), ()])
+def test_cvae_works_on_the_last_dimension(lead):
+    model, x, c = cvae(), torch.rand(*lead, 12), torch.rand(*lead, 4)
+    z, mu, log_var = model.forward_full(x, c)
+    assert z.shape == mu.shape == log_var.shape == (*lead, 3)
+    inputs, recons, mu, log_var, z = model.generate(x, c)
+    assert inputs is x and recons.shape == x.shape
+    assert model.sample(c).shape == x.shape
+    if lead:
+        assert model.loss(x, c).loss.shape == (5,)
+
+
+def test_a_sequence_is_its_rows_one_by_one():
+    """(B, T, D) gives for each of the B·T rows what the flat batch gives; the loss sums over T."""
+    model, x, c = cvae(), torch.rand(5, 7, 12), torch.rand(5, 7, 4)
+    for whole, flat in zip(model.encode(x, c), model.encode(x.flatten(0, 1), c.flatten(0, 1)), strict=True):
+        torch.testing.assert_close(whole.flatten(0, 1), flat)
+    kl = model.loss(x, c).kl
+    torch.testing.assert_close(kl, model.loss(x.flatten(0, 1), c.flatten(0, 1)).kl.view(5, 7).sum(1))
+
+
+def test_generate_reconstructs_from_the_sampled_code_it_returns():
+    model, x, c = cvae(), torch.rand(5, 12), torch.rand(5, 4)
+    _, recons, mu, log_var, z = model.generate(x, c)
+    torch.testing.assert_close(recons, model.decode(z, c).sigmoid())
+    torch.testing.assert_close(model.encode(x, c), (mu, log_var))
+    assert not torch.equal(z, mu)
+
+
+def test_forward_full_decodes_nothing_and_sample_encodes_nothing(monkeypatch):
+    model, x, c = cvae(), torch.rand(5, 12), torch.rand(5, 4)
+    monkeypatch.setattr(model, "decode", None)
+    model.forward_full(x, c)
+    monkeypatch.undo()
+    monkeypatch.setattr(model, "encode", None)
+    model.sample(c)
+
+
+def test_the_condition_reaches_encoder_and_decoder():
+    model, x, c = cvae(), torch.rand(5, 12), torch.rand(5, 4).requires_grad_()
+    (grad,) = torch.autograd.grad(model.encode(x, c)[0].sum(), c)
+    assert (grad.abs().sum(1) > 0).all()
+    (grad,) = torch.autograd.grad(model.decode(torch.randn(5, 3), c).sum(), c)
+    assert (grad.abs().sum(1) > 0).all()
+
+
+def test_cvae_samples_come_from_the_prior():
+    model, c = cvae(), torch.rand(1, 4).repeat(6, 1)
+    assert model.sample(c).unique(dim=0).shape[0] == 6  # one condition, six samples
+    first, second = (model.sample(c, generator=torch.Generator().manual_seed(1)) for _ in range(2))
+    torch.testing.assert_close(first, second)
+
+
+# ------------------------------------------------------------------------------------------- checkpoints
+
+SAVED = {
+    "VAE": lambda: VAE(latent_dim=3, hidden_dims=(8, 6), likelihood="gaussian", sigma="learned"),
+    "conv VAE": lambda: VAE(latent_dim=3, hidden_dims=(4, 8), trunk="conv"),
+    "Autoencoder": lambda: Autoencoder(latent_dim=3, input_shape=(10,), hidden_dims=()),
+    "CVAE": cvae,
+}
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_save_and_load_give_the_same_model_back(name, tmp_path):
+    model = SAVED[name]()
+    again = load(save(model, tmp_path / "model.pt"), kind=type(model))
+    assert type(again) is type(model) and again.config == model.config and not again.training
+    assert [n for n, _ in again.named_parameters()] == [n for n, _ in model.named_parameters()]
+    for key, value in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[key], value, rtol=0, atol=0)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_a_failed_save_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    path = save(SAVED["VAE"](), tmp_path / "model.pt")
+    before = path.read_bytes()
+
+    def full(content, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(SAVED["CVAE"](), path)
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+
+
+class Evil:
+    def __reduce__(self):
+        import os
+
+        return os.system, ("touch /tmp/should-never-exist",)
+
+
+def test_load_refuses_other_files(tmp_path):
+    path = save(SAVED["VAE"](), tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="kind VAE, expected CVAE"):
+        load(path, kind=CVAE)
+    with pytest.raises(FileNotFoundError, match=r"missing\.pt"):
+        load(tmp_path / "missing.pt")
+    (tmp_path / "cut.pt").write_bytes(path.read_bytes()[:2000])
+    (tmp_path / "text.pt").write_text("not a checkpoint")
+    (tmp_path / "code.pt").write_bytes(pickle.dumps(Evil()))
+    for name in ("cut.pt", "text.pt", "code.pt"):
+        with pytest.raises(ValueError, match=name):
+            load(tmp_path / name)
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="not made by"):
+        load(tmp_path / "other.pt")
+    content = torch.load(path, weights_only=True)
+    content["config"]["latent_dim"] = 4
+    torch.save(content, tmp_path / "edited.pt")
+    with pytest.raises(ValueError, match="do not fit"):
+        load(tmp_path / "edited.pt")
+
+
+def test_save_says_what_it_cannot_write(tmp_path):
+    with pytest.raises(TypeError, match="Linear"):
+        save(torch.nn.Linear(2, 2), tmp_path / "model.pt")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        save(SAVED["VAE"](), tmp_path / "nowhere" / "model.pt")
+
+
+# ------------------------------------------------------------------------------------------- bad input
+
+IMAGES = torch.rand(4, 1, 28, 28)
+BAD = {
+    "a latent_dim of 0": (lambda: VAE(latent_dim=0), ValueError, "latent_dim.*0"),
+    "a latent_dim that is no number": (lambda: VAE(latent_dim="two"), TypeError, "latent_dim.*'two'"),
+    "an unknown likelihood": (lambda: VAE(latent_dim=2, likelihood="bce"), ValueError, "'bernoulli'.*'bce'"),
+    "an unknown trunk": (lambda: VAE(latent_dim=2, trunk="transformer"), ValueError, "'conv'.*'transformer'"),
+    "an unknown activation": (lambda: VAE(latent_dim=2, activation="gelu"), ValueError, "'tanh'.*'gelu'"),
+    "a sigma that nothing uses": (lambda: VAE(latent_dim=2, sigma=0.1), ValueError, "no meaning.*'bernoulli'"),
+    "a sigma of 0": (lambda: VAE(latent_dim=2, likelihood="gaussian", sigma=0), ValueError, "positive"),
+    "hidden_dims as a number": (lambda: VAE(latent_dim=2, hidden_dims=400), TypeError, r"\(400,\).*got 400"),
+    "a width of 0": (lambda: VAE(latent_dim=2, hidden_dims=(400, 0)), ValueError, r"hidden_dims\[1\]"),
+    "an input_shape as a number": (lambda: VAE(latent_dim=2, input_shape=784), TypeError, r"\(784,\)"),
+    "too many stages": (lambda: VAE(latent_dim=2, trunk="conv", hidden_dims=(4,) * 6), ValueError, "28×28"),
+    "no stage": (lambda: VAE(latent_dim=2, trunk="conv", hidden_dims=()), ValueError, "at least one stage"),
+    "flat images": (lambda: VAE(**SMALL).encode(IMAGES.flatten(1)), ValueError, r"28, 28.*\(4, 784\)"),
+    "8-bit images": (lambda: VAE(**SMALL)((IMAGES * 255).byte()), TypeError, "uint8"),
+    "one image without a batch": (lambda: VAE(**SMALL)(IMAGES[0, 0]), ValueError, r"\(28, 28\)"),
+    "codes of another length": (lambda: VAE(**SMALL).decode(torch.zeros(4, 2)), ValueError, r"\(B, 3\).*\(4, 2\)"),
+    "pixels out of range": (lambda: VAE(**SMALL).loss(IMAGES + 1), ValueError, r"\[0, 1\]"),
+    "a negative beta": (lambda: VAE(**SMALL).loss(IMAGES, beta=-1.0), ValueError, "beta.*-1"),
+    "a beta for an autoencoder": (lambda: Autoencoder(**SMALL).loss(IMAGES, beta=4.0), ValueError, "no KL"),
+    "no samples": (lambda: VAE(**SMALL).sample(0), ValueError, "n must be at least 1"),
+    "noise of another shape": (
+        lambda: reparameterize(torch.zeros(4, 3), torch.zeros(4, 3), eps=torch.zeros(1, 3)),
+        ValueError,
+        r"\(1, 3\) and \(4, 3\)",
+    ),
+    "labels as a condition": (
+        lambda: cvae()(torch.rand(4, 12), torch.arange(4)),
+        TypeError,
+        r"int64.*one_hot\(labels, 4\)",
+    ),
+    "a condition of another length": (
+        lambda: cvae()(torch.rand(4, 12), torch.rand(4, 3)),
+        ValueError,
+        r"\(4, 4\).*\(4, 3\)",
+    ),
+    "one condition for all": (lambda: cvae()(torch.rand(4, 12), torch.rand(1, 4)), ValueError, r"\(4, 4\).*\(1, 4\)"),
+    "a condition without its axis": (
+        lambda: cvae()(torch.rand(4, 5, 12), torch.rand(4, 4)),
+        ValueError,
+        r"\(4, 5, 4\).*\(4, 4\)",
+    ),
+    "inputs of another length": (lambda: cvae()(torch.rand(4, 11), torch.rand(4, 4)), ValueError, "12.*11"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_a_clear_error(case):
+    call, error, message = BAD[case]
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_the_callers_arguments_are_left_alone():
+    dims = [16, 8]
+    VAE(latent_dim=2, hidden_dims=dims)
+    assert dims == [16, 8]
+    labels = F.one_hot(torch.arange(4), 4).float()
+    before = labels.clone()
+    cvae().generate(torch.rand(4, 12), labels)
+    assert torch.equal(labels, before)

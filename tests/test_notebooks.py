@@ -1,0 +1,138 @@
+"""Every notebook runs from top to bottom: on MNIST and, with no network to reach, on the offline digits."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import NOTEBOOKS, ROOT, Fence, namespaces_work, python
+
+SECONDS_PER_CELL = 300
+SECONDS_PER_NOTEBOOK = 1200
+
+every_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def test_there_is_a_notebook():
+    assert NOTEBOOKS, f"no notebook in {ROOT / 'notebooks'}: nothing was tested"
+
+
+@every_notebook
+def test_runs_on_the_digits_without_a_network(notebook, fence, capsys):
+    environment = fence.environment(COURSE_DATASET="digits", COURSE_NOTEBOOK=notebook.stem)
+    run(notebook, environment, capsys, label=f"digits, no network ({fence.kind})", wrap=fence.command)
+
+
+@every_notebook
+def test_runs_on_mnist(notebook, capsys):
+    missing = why_mnist_is_missing()
+    if missing and os.environ.get("COURSE_DATA"):
+        pytest.fail(f"COURSE_DATA is set, so MNIST was to be found there: {missing}")
+    if missing:
+        pytest.skip(f"MNIST is neither here nor can it be downloaded: {missing}")
+    environment = {**os.environ, "COURSE_DATASET": "mnist", "COURSE_NOTEBOOK": notebook.stem}
+    run(notebook, environment, capsys, label="MNIST")
+
+
+def run(notebook: Path, environment: dict[str, str], capsys, *, label: str, wrap=list) -> None:
+    """Execute `notebook` with nbval, print how long it took, and see that nothing was written beside it."""
+    nbval = python(
+        "-m", "pytest", "--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={SECONDS_PER_CELL}",
+        "-p", "no:cacheprovider", "-q", "--override-ini=filterwarnings=default", str(notebook),
+    )  # fmt: skip
+    before = files()
+    started = time.monotonic()
+    ran = subprocess.run(
+        wrap(nbval),
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=SECONDS_PER_NOTEBOOK,
+    )
+    seconds = time.monotonic() - started
+    with capsys.disabled():
+        print(f"\n  {notebook.stem} on {label}: {seconds:.0f} s")
+    assert ran.returncode == 0, f"{ran.stdout[-20_000:]}\n{ran.stderr[-5_000:]}"
+    assert " passed" in ran.stdout, f"nbval ran no cell:\n{ran.stdout}"
+    written = {path for path, state in files().items() if before.get(path) != state}
+    assert not written, f"running {notebook.name} wrote into the repository: {sorted(written)}"
+
+
+def files() -> dict[str, tuple[int, int]]:
+    """Size and time of change of every file of the course, without those that .gitignore names."""
+    found = {}
+    for folder, folders, names in os.walk(ROOT):
+        here = Path(folder)
+        ignored = {"__pycache__", ".git", ".venv", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"}
+        folders[:] = [name for name in folders if name not in ignored and here / name != ROOT / "data"]
+        for name in names:
+            state = (here / name).stat()
+            found[(here / name).relative_to(ROOT).as_posix()] = state.st_size, state.st_mtime_ns
+    return found
+
+
+@functools.cache
+def why_mnist_is_missing() -> str:
+    """The reason why MNIST cannot be loaded here, empty when it can; downloads it where that is possible."""
+    from course_utils.data import load_images
+
+    try:
+        load_images("mnist")
+    except (OSError, RuntimeError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+# Nothing below sends a packet, fence or no fence: connecting a UDP socket only looks for a route.
+_ATTEMPTS = """
+import socket
+
+def refused(address):
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect((address, 9))
+    except OSError as error:
+        return "unreachable" in str(error)
+    return False
+
+assert refused("192.0.2.1"), "the outside could be reached"
+assert refused("10.0.0.1"), "a private network could be reached"
+with socket.create_server(("127.0.0.1", 0)) as server:
+    socket.create_connection(server.getsockname()).close()
+print("closed outwards, open to itself")
+"""
+
+
+@pytest.mark.parametrize("kind", ["namespace", "python"])
+def test_the_fence_lets_nothing_out(kind, tmp_path):
+    if kind == "namespace" and not namespaces_work():
+        pytest.skip("this system does not allow a network namespace; the fence inside Python is used")
+    closed = Fence(tmp_path, kind)
+    ran = subprocess.run(
+        closed.command(python("-c", _ATTEMPTS)), env=closed.environment(), capture_output=True, text=True
+    )
+    assert ran.stdout.strip() == "closed outwards, open to itself", ran.stderr
+
+
+def test_the_fence_inside_python_looks_up_no_name(tmp_path):
+    closed = Fence(tmp_path, "python")
+    lookup = "import socket; socket.getaddrinfo('localhost', 80); socket.getaddrinfo('example.invalid', 80)"
+    ran = subprocess.run(python("-c", lookup), env=closed.environment(), capture_output=True, text=True)
+    assert "Network is unreachable (fence of the tests)" in ran.stderr
+
+
+def test_a_broken_notebook_does_not_pass(tmp_path, capsys):
+    import nbformat
+
+    broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("assert 1 + 1 == 3")])
+    path = tmp_path / "broken.ipynb"
+    nbformat.write(broken, path)
+    with pytest.raises(AssertionError, match="assert 1 \\+ 1 == 3"):
+        run(path, dict(os.environ), capsys, label="nothing")

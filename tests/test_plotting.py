@@ -1,0 +1,485 @@
+"""The figures: what is drawn where, what is refused, and that colours and sizes keep their promises."""
+
+import io
+import itertools
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from PIL import Image
+
+from course_utils import plotting
+
+
+@pytest.fixture(autouse=True)
+def style():
+    with mpl.rc_context():
+        plotting.use_style()
+        yield
+
+
+@pytest.fixture
+def images():
+    return torch.rand(12, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def codes():
+    return torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def labels():
+    return torch.arange(200) % 10
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def picture(fig):
+    return np.asarray(Image.open(io.BytesIO(plotting.to_png(fig))).convert("RGB"))
+
+
+# --- the package and the style
+
+
+def test_importing_the_package_imports_no_plotting():
+    code = (
+        "import sys, course_utils; print('course_utils.plotting' in sys.modules, 'matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def _oklab(linear):
+    lms = (
+        linear.clip(0, 1)
+        @ np.array([[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0.08830, 0.28172, 0.62998]]).T
+    )
+    to_lab = [[0.21045, 0.79362, -0.00407], [1.97800, -2.42859, 0.45059], [0.02590, 0.78277, -0.80868]]
+    return np.cbrt(lms) @ np.array(to_lab).T
+
+
+# Machado, Oliveira & Fernandes (2009), severity 1.0, for linear RGB.
+VISIONS = {
+    "usual": np.eye(3),
+    "protanopia": [[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]],
+    "deuteranopia": [[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]],
+    "tritanopia": [[1.2555, -0.0767, -0.1788], [-0.0784, 0.9308, 0.1476], [0.0047, 0.6914, 0.3039]],
+}
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+def test_class_colours_can_be_told_apart(vision):
+    rgb = np.array([to_rgb(c) for c in plotting.CLASS_COLOURS])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    lab = _oklab(linear @ np.array(VISIONS[vision]).T)
+    nearest = min(np.linalg.norm(a - b) for a, b in itertools.combinations(lab, 2))
+    assert len(plotting.CLASS_COLOURS) == 10
+    assert nearest > (0.18 if vision == "usual" else 0.13)
+
+
+def test_style_is_readable_and_opaque():
+    assert mpl.rcParams["font.size"] >= 12 and mpl.rcParams["axes.labelsize"] >= 12
+    assert not mpl.rcParams["axes.spines.top"] and not mpl.rcParams["savefig.transparent"]
+    assert mpl.rcParams["savefig.facecolor"] == "white"
+
+
+# --- show
+
+
+def test_show_displays_once_with_alternative_text(monkeypatch, images):
+    import IPython.display
+
+    calls = []
+    monkeypatch.setattr(IPython.display, "display", lambda *a, **k: calls.append((a, k)))
+    monkeypatch.setattr(plotting, "_in_ipython", lambda: True)
+    plotting.show(plotting.image_grid(images), alt="Twelve images of noise.")
+    ((data,), options) = calls[0]
+    assert len(calls) == 1 and options["raw"]
+    assert options["metadata"] == {"image/png": {"alt": "Twelve images of noise."}}
+    assert data["text/plain"] == "Twelve images of noise."
+
+
+def test_show_outside_a_notebook_closes_quietly(images, capsys):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    fig = plt.figure()
+    assert plotting.show(fig, alt="An empty figure.") is None
+    assert fig.number not in plt.get_fignums()
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("alt", ["", "a figure", "           \n   ", None])
+def test_show_asks_for_a_real_alternative_text(images, alt):
+    with pytest.raises(ValueError, match="12 characters"):
+        plotting.show(plotting.image_grid(images), alt=alt)
+
+
+def test_show_takes_figures_only(images):
+    with pytest.raises(TypeError, match="Tensor"):
+        plotting.show(images, alt="Twelve images of noise.")
+
+
+def test_show_in_a_real_kernel_gives_one_picture_a_cell():
+    script = """
+import json, nbformat, nbclient
+cells = [
+    "from course_utils import plotting; import torch; plotting.use_style(); x = torch.rand(3, 1, 8, 8)",
+    "plotting.show(plotting.image_grid(x), alt='Three small images of noise.')",
+    "import matplotlib.pyplot as plt; plt.plot([1, 2]); plotting.show(plt.gcf(), alt='A line that rises.')",
+    "plotting.image_grid(x)",
+]
+nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+nbclient.NotebookClient(nb, timeout=60, kernel_name="python3").execute()
+print(json.dumps([[dict(o) for o in c.outputs] for c in nb.cells]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True
+    )
+    first, shown, pyplot, bare = json.loads(done.stdout.splitlines()[-1])
+    assert first == []
+    assert [o["output_type"] for o in shown] == ["display_data"]
+    assert shown[0]["metadata"]["image/png"]["alt"] == "Three small images of noise."
+    assert [o["metadata"]["image/png"]["alt"] for o in pyplot] == ["A line that rises."]
+    assert len(bare) == 1  # a figure left as the last line of a cell is not shown twice either
+
+
+def test_pngs_are_opaque_and_small(codes, labels):
+    generator = torch.Generator().manual_seed(1)
+    many = torch.randn(10_000, 2, generator=generator)
+    png = plotting.to_png(plotting.code_map(many, torch.arange(10_000) % 10))
+    assert len(png) < 110_000
+    image = Image.open(io.BytesIO(png))
+    assert "transparency" not in image.info
+    assert image.convert("RGBA").getpixel((2, 2)) == (255, 255, 255, 255)
+    assert image.width <= plotting.WIDTH * plotting.DPI + 1
+
+
+# --- images
+
+
+def test_image_grid_puts_every_image_in_its_place():
+    shades = torch.linspace(0, 1, 7).view(7, 1, 1, 1).expand(7, 1, 10, 10)
+    fig = plotting.image_grid(shades, columns=3, title="Seven shades")
+    (ax,) = fig.axes
+    (image,) = ax.images
+    array = np.asarray(image.get_array())
+    assert image.get_clim() == (0, 1)
+    for i in range(7):
+        row, column = divmod(i, 3)
+        assert array[row * 12 + 7, column * 12 + 7] == pytest.approx(i / 6)
+    assert fig.get_suptitle() == "Seven shades"
+
+
+def test_image_grid_titles_stand_over_their_images(images):
+    names = [f"t{i}" for i in range(12)]
+    fig = plotting.image_grid(images, columns=4, titles=names, row_labels=["a", "b", "c"])
+    (ax,) = fig.axes
+    assert texts(ax) == names
+    xs = [text.get_position()[0] for text in ax.texts]
+    ys = [text.get_position()[1] for text in ax.texts]
+    assert xs[0] == xs[4] < xs[1] < xs[2] and ys[0] == ys[3] < ys[4] < ys[8]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c"]
+    array = np.asarray(ax.images[0].get_array())
+    for x, y in zip(xs, ys, strict=True):  # just below each title its image begins; just above there is white
+        assert array[round(y) - 1, round(x)] == 1
+        assert array[round(y) + 3, round(x)] < 1
+
+
+def test_image_rows_are_labelled_and_in_order(images):
+    fig = plotting.image_rows(
+        {"zeros": images[:5] * 0, "ones": images[:5] * 0 + 1, "half": images[:5] * 0 + 0.5}
+    )
+    (ax,) = fig.axes
+    array = np.asarray(ax.images[0].get_array())
+    labels = {t.get_text(): round(y) for t, y in zip(ax.get_yticklabels(), ax.get_yticks(), strict=True)}
+    assert [array[y, 10] for y in labels.values()] == [0, 1, 0.5]
+    assert list(labels) == ["zeros", "ones", "half"]
+
+
+def test_pixels_a_little_outside_are_cut_off_as_pca_needs(images):
+    fig = plotting.image_grid(images * 1.6 - 0.3)
+    array = np.asarray(fig.axes[0].images[0].get_array())
+    assert array.min() == 0 and array.max() == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda x: plotting.image_grid(x[0, 0]), ValueError, "expected \\(N, 1, H, W\\)"),
+        (lambda x: plotting.image_grid(x.flatten(1)), ValueError, "view\\(-1, 1, 28, 28\\)"),
+        (lambda x: plotting.image_grid(x[:0]), ValueError, "nothing to show"),
+        (lambda x: plotting.image_grid(x.expand(-1, 3, -1, -1)), ValueError, "expected"),
+        (lambda x: plotting.image_grid((x * 255).to(torch.uint8)), TypeError, "/ 255"),
+        (lambda x: plotting.image_grid(x * 255), ValueError, "divide by 255"),
+        (lambda x: plotting.image_grid(x * 20 - 10), ValueError, "logits"),
+        (lambda x: plotting.image_grid(x / 0), ValueError, "NaN or infinite"),
+        (lambda x: plotting.image_grid(x, columns=0), ValueError, "columns"),
+        (lambda x: plotting.image_grid(x, titles=["one"]), ValueError, "1 texts for 12 images"),
+        (lambda x: plotting.image_grid(x, titles="abcdefghijkl"), TypeError, "list of texts"),
+        (lambda x: plotting.image_grid(x, columns=4, row_labels=["one"]), ValueError, "for 3 rows"),
+        (lambda x: plotting.image_rows({}), TypeError, "non-empty dict"),
+        (lambda x: plotting.image_rows([x, x]), TypeError, "dict"),
+        (lambda x: plotting.image_rows({"a": x, "b": x[:3]}), ValueError, "equally many"),
+        (lambda x: plotting.image_rows({"a": x, "b": x * 255}), ValueError, "row 'b'"),
+    ],
+)
+def test_image_functions_refuse(images, make, error, words):
+    with pytest.raises(error, match=words):
+        make(images)
+
+
+# --- curves, history, bars
+
+
+def test_curves_draw_the_data_and_name_the_lines():
+    x = [2, 5, 10, 20]
+    ys = {"PCA": [40.0, 30.0, 20.0, 10.0], "autoencoder": torch.tensor([35.0, 20.0, 12.0, 9.9])}
+    fig = plotting.curves(
+        x, ys, xlabel="size", ylabel="error", logx=True, bands={"PCA": ([39] * 4, [41] * 4)}
+    )
+    (ax,) = fig.axes
+    assert [line.get_label() for line in ax.lines] == ["PCA", "autoencoder"]
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), ys["autoencoder"])
+    assert sorted(texts(ax)) == ["PCA", "autoencoder"] and ax.get_legend() is None
+    assert len(ax.collections) == 1 and ax.get_xscale() == "log"
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["2", "5", "10", "20"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("size", "error")
+
+
+def test_labels_at_line_ends_neither_overlap_nor_change_order():
+    x = np.linspace(0, 1, 50)
+    ys = {f"line {i}": x * (1 + 0.001 * i) for i in range(5)}
+    fig = plotting.curves(x, ys, xlabel="x", ylabel="y")
+    fig.draw_without_rendering()
+    (ax,) = fig.axes
+    boxes = sorted((t.get_window_extent().y0, t.get_window_extent().y1, t.get_text()) for t in ax.texts)
+    assert [name for *_, name in boxes] == list(ys)
+    assert all(lower[1] <= upper[0] for lower, upper in itertools.pairwise(boxes))
+    width, height = fig.bbox.size
+    for text in ax.texts:
+        box = text.get_window_extent()
+        assert box.x1 <= width and box.y0 >= 0 and box.y1 <= height
+
+
+def test_many_lines_get_a_legend_and_one_line_nothing():
+    x = np.arange(1, 30)
+    fig = plotting.curves(x, {str(i): x * i for i in range(1, 9)}, xlabel="x", ylabel="y", logy=True)
+    assert len(fig.axes[0].get_legend().get_texts()) == 8
+    fig = plotting.curves(x, {"only": x}, xlabel="x", ylabel="y")
+    assert fig.axes[0].get_legend() is None and not fig.axes[0].texts
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"ys": {"a": [1, 2]}}, "line 'a' has 2 numbers, expected 3"),
+        ({"ys": {"a": [1, float("nan"), 2]}}, "NaN"),
+        ({"ys": {"a": [1, 0, 2]}, "logy": True}, "not positive"),
+        ({"x": [0, 1, 2], "logx": True}, "not positive"),
+        ({"x": []}, "at least one"),
+        ({"x": [[1, 2, 3]]}, "list of numbers"),
+        ({"bands": {"b": ([1] * 3, [2] * 3)}}, "bands has"),
+        ({"bands": {"a": ([3] * 3, [2] * 3)}}, "low is above high"),
+    ],
+)
+def test_curves_refuse(change, words):
+    with pytest.raises(ValueError, match=words):
+        plotting.curves(**({"x": [1, 2, 3], "ys": {"a": [1, 2, 3]}, "xlabel": "x", "ylabel": "y"} | change))
+
+
+def elbo(loss, recon, kl):
+    return SimpleNamespace(loss=loss, recon=recon, kl=kl)
+
+
+def test_history_of_a_vae_has_three_panels():
+    train = [elbo(120.0, 100.0, 20.0), elbo(110.0, 88.0, 22.0)]
+    test = [elbo(121.0, 101.0, 20.0), elbo(112.0, 90.0, 22.0)]
+    fig = plotting.history(SimpleNamespace(epochs=[1, 2], train=train, test=test))
+    assert [ax.get_title() for ax in fig.axes] == ["loss", "distortion", "rate (KL)"]
+    assert [list(ax.lines[1].get_ydata()) for ax in fig.axes] == [[121, 112], [101, 90], [20, 22]]
+    assert fig.axes[0].get_ylabel() == "nats per example"
+
+
+def test_history_of_an_autoencoder_has_the_loss_only():
+    train = [elbo(50.0, 50.0, 0.0)]
+    fig = plotting.history(
+        SimpleNamespace(epochs=[1], train=train, test=[]), ylabel="squared error per image"
+    )
+    (ax,) = fig.axes
+    assert len(ax.lines) == 1 and ax.get_ylabel() == "squared error per image" and ax.get_xlabel() == "epoch"
+    plotting.to_png(fig)  # one epoch: a single point, and no warning about equal limits
+
+
+def test_history_refuses():
+    with pytest.raises(TypeError, match="list has no"):
+        plotting.history([1.0, 2.0])
+    with pytest.raises(ValueError, match="empty"):
+        plotting.history(SimpleNamespace(epochs=[], train=[], test=[]))
+    with pytest.raises(ValueError, match="2 epochs but 1 training"):
+        plotting.history(SimpleNamespace(epochs=[1, 2], train=[elbo(1, 1, 0)], test=[]))
+
+
+def test_bars_print_their_numbers():
+    fig = plotting.bars(
+        ["first", "second"], [0.951, 0.22], errors=[0.012, 0], xlabel="share", number="{:.1%}"
+    )
+    (ax,) = fig.axes
+    assert texts(ax) == ["95.1% ± 1.2%", "22.0% ± 0.0%"]
+    assert [round(bar.get_width(), 3) for bar in ax.patches] == [0.951, 0.22]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["first", "second"]
+    assert ax.yaxis_inverted() and ax.get_xlabel() == "share"
+    fig.draw_without_rendering()
+    assert all(text.get_window_extent().x1 <= fig.bbox.width for text in ax.texts)
+
+
+def test_bars_refuse():
+    with pytest.raises(ValueError, match="1 texts for 2 values"):
+        plotting.bars(["a"], [1, 2], xlabel="x")
+    with pytest.raises(ValueError, match="negative"):
+        plotting.bars(["a"], [1], errors=[-1], xlabel="x")
+    with pytest.raises(ValueError, match="NaN"):
+        plotting.bars(["a"], [float("nan")], xlabel="x")
+
+
+# --- the code plane
+
+
+def test_code_map_draws_every_code_in_its_class_colour(codes, labels):
+    (ax,) = plotting.code_map(codes, labels).axes
+    (points,) = ax.collections
+    places, colours = points.get_offsets(), points.get_facecolors()
+    drawn = {tuple(np.round(xy, 5)): tuple(c[:3]) for xy, c in zip(places, colours, strict=True)}
+    assert len(drawn) == 200
+    for code, label in zip(codes.double().numpy(), labels, strict=True):
+        assert drawn[tuple(np.round(code, 5))] == pytest.approx(to_rgb(plotting.CLASS_COLOURS[label]))
+    assert points.get_rasterized() and ax.get_aspect() == 1
+
+
+def test_numerals_stand_at_centroids_or_point_to_them(labels):
+    corners = torch.stack([labels % 5, labels // 5 % 2], dim=1) * 10.0
+    (ax,) = plotting.code_map(corners, labels).axes
+    assert texts(ax) == list("0123456789")
+    for text in ax.texts:
+        digit = int(text.get_text())
+        assert text.get_position() == pytest.approx((digit % 5 * 10, digit // 5 * 10), abs=1e-3)
+
+
+def test_numerals_of_one_place_are_pushed_apart(labels):
+    together = torch.zeros(200, 2)
+    together[:2] = torch.tensor([[-5.0, -5.0], [5.0, 5.0]])
+    fig = plotting.code_map(together, labels)
+    fig.draw_without_rendering()
+    middles = [t.get_bbox_patch().get_window_extent() for t in fig.axes[0].texts]
+    distances = [
+        np.hypot(a.x0 + a.width / 2 - b.x0 - b.width / 2, a.y0 + a.height / 2 - b.y0 - b.height / 2)
+        for a, b in itertools.combinations(middles, 2)
+    ]
+    assert min(distances) > 0.8 * 0.3 * fig.dpi
+
+
+def test_code_map_says_what_it_leaves_out(codes, labels):
+    prior = torch.tensor([[0.0, 0.0], [50.0, 0.0]])
+    (ax,) = plotting.code_map(codes, labels, extent=(-1, 1, -2, 2), extra={"samples": prior}).axes
+    inside = ((codes[:, 0].abs() <= 1) & (codes[:, 1].abs() <= 2)).sum().item()
+    note = "\n".join(texts(ax))
+    assert f"{200 - inside} of 200 codes lie outside" in note and "1 of 2 samples lie outside" in note
+    assert ax.get_xlim() == (-1, 1) and ax.get_ylim() == (-2, 2)
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["samples"]
+
+
+def test_default_extent_holds_all_points_and_overlays(codes, labels):
+    overlay = torch.tensor([[30.0, -8.0]])
+    (ax,) = plotting.code_map(codes, labels, extra={"far": overlay}).axes
+    assert ax.get_xlim()[1] > 30 and ax.get_ylim()[0] < -8
+    for scale in (1e-3, 1.0, 700.0):
+        left, right, bottom, top = plotting.extent_of(codes * scale)
+        low, high = (codes * scale).amin(0), (codes * scale).amax(0)
+        assert left < low[0] and right > high[0] and bottom < low[1] and top > high[1]
+        assert right - left < 1.6 * (high - low).max()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda z, y: plotting.code_map(torch.cat([z, z], dim=1), y), "latent_dim = 2"),
+        (lambda z, y: plotting.code_map(z / 0, y), "NaN or infinite"),
+        (lambda z, y: plotting.code_map(z, y[:-1]), "one for each code"),
+        (lambda z, y: plotting.code_map(z, y + 1), "0 to 9"),
+        (lambda z, y: plotting.code_map(z, y.float()), "whole numbers"),
+        (lambda z, y: plotting.code_map(z, y, extent=(1, 0, 0, 1)), "from < to"),
+        (lambda z, y: plotting.code_map(z, y, extent=(0, 1)), "four finite"),
+        (lambda z, y: plotting.code_map(z, y, extra={"a": z[:, :1]}), "points of 'a'"),
+    ],
+)
+def test_code_map_refuses(codes, labels, make, words):
+    with pytest.raises(ValueError, match=words):
+        make(codes, labels)
+
+
+def position_as_shade(z):
+    """A decoder for tests: the upper half of the image is z₁, the lower half z₂, each from 0 to 1."""
+    images = torch.empty(len(z), 1, 4, 4)
+    images[:, :, :2] = z[:, 0].view(-1, 1, 1, 1)
+    images[:, :, 2:] = z[:, 1].view(-1, 1, 1, 1)
+    return images
+
+
+def test_decoded_plane_shows_each_code_at_its_own_place():
+    fig = plotting.decoded_plane(position_as_shade, extent=(0, 1, 0, 0.5), size=8)
+    (ax,) = fig.axes
+    (image,) = ax.images
+    array = np.asarray(image.get_array())
+    left, right, bottom, top = image.get_extent()
+    assert (left, right, bottom, top) == (0, 1, 0, 0.5) and array.shape == (4 * 4, 8 * 4)
+    for row in range(4):
+        for column in range(8):
+            x = left + (column + 0.5) / 8 * (right - left)
+            y = top - (row + 0.5) / 4 * (top - bottom)
+            assert array[row * 4, column * 4] == pytest.approx(x)
+            assert array[row * 4 + 3, column * 4] == pytest.approx(y)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("$z_1$", "$z_2$")
+    lower_left = picture(fig)[-1 - round(fig.dpi * 0.8), round(fig.dpi * 1.2)]
+    assert lower_left.max() < 100  # upright in the PNG, too: dark where both are small
+
+
+@pytest.mark.parametrize(
+    ("decode", "words"),
+    [
+        (lambda z: position_as_shade(z).flatten(1), "flat pixels"),
+        (lambda z: position_as_shade(z)[:1], "expected \\(16, 1, H, W\\)"),
+        (lambda z: (position_as_shade(z),), "tuple"),
+        (lambda z: position_as_shade(z) * 50, "logits"),
+    ],
+)
+def test_decoded_plane_refuses_other_decoders(decode, words):
+    with pytest.raises(ValueError, match=words):
+        plotting.decoded_plane(decode, extent=(0, 1, 0, 1), size=4)
+
+
+def test_decoding_needs_no_gradient():
+    weight = torch.ones(1, requires_grad=True)
+    seen = []
+    plotting.decoded_plane(
+        lambda z: (seen.append(torch.is_grad_enabled()), position_as_shade(z) * weight)[1],
+        extent=(0, 1, 0, 1),
+        size=2,
+    )
+    assert seen == [False]
+
+
+def test_all_figures_are_figures_without_pyplot(codes, labels, images):
+    fig = plotting.code_map(codes, labels)
+    assert isinstance(fig, Figure) and not hasattr(fig, "number")

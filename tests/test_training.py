@@ -1,0 +1,216 @@
+"""``fit``: it learns, repeats itself from a seed, counts every example once, and stops early where it must."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from course_utils.data import load_images
+from course_utils.evaluation import evaluate
+from course_utils.models import CVAE, VAE, Autoencoder
+from course_utils.training import fit, model_inputs
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_images("digits")
+
+
+def small(kind=VAE, seed=0, **kwargs):
+    torch.manual_seed(seed)
+    sizes = dict(input_dim=784, cond_dim=10) if kind is CVAE else {}
+    return kind(**sizes, **{**dict(latent_dim=4, hidden_dims=(64,)), **kwargs})
+
+
+CASES = {
+    "Autoencoder": (Autoencoder, {}),
+    "Autoencoder, Bernoulli": (Autoencoder, {"likelihood": "bernoulli"}),
+    "VAE": (VAE, {}),
+    "VAE, conv": (VAE, {"trunk": "conv", "hidden_dims": (8, 16)}),
+    "VAE, flat input": (VAE, {"input_shape": (784,)}),
+    "VAE, learned sigma": (VAE, {"likelihood": "gaussian", "sigma": "learned"}),
+    "VAE, continuous Bernoulli": (VAE, {"likelihood": "continuous_bernoulli"}),
+    "CVAE": (CVAE, {}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_model_learns_the_digits(name, digits):
+    kind, kwargs = CASES[name]
+    model = small(kind, **kwargs)
+    inputs = model_inputs(model, digits.test[:], digits.test.labels)
+    before = evaluate(model, *inputs).loss.mean().item()
+    history = fit(model, digits, epochs=4, show=False)
+    assert history.epochs == [1, 2, 3, 4] and len(history.train) == len(history.test) == len(history.seconds) == 4
+    assert history.test[-1].loss < history.test[0].loss < before
+    terms = evaluate(model, *inputs)
+    assert history.test[-1].loss == pytest.approx(terms.loss.mean().item(), rel=1e-5)
+    assert history.test[-1].kl == pytest.approx(terms.kl.mean().item(), rel=1e-5, abs=1e-6)
+    for terms in history.train:
+        assert terms.loss == pytest.approx(terms.recon + terms.kl, rel=1e-5)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(digits):
+    runs = []
+    for seed in (1, 1, 2):
+        model = small()
+        fit(model, digits.train, epochs=1, seed=seed, show=False)
+        runs.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
+
+
+def test_the_global_random_state_and_the_mode_are_left_alone(digits):
+    model = small().eval()
+    state = torch.get_rng_state()
+    fit(model, digits.train.subset(200), epochs=1, show=False)
+    assert torch.equal(state, torch.get_rng_state()) and not model.training
+
+
+class Recorder(VAE):
+    """A VAE that remembers which examples it was shown."""
+
+    def loss(self, x, *, beta=1.0):
+        self.seen.append(x[:, 0].detach().clone())
+        return super().loss(x, beta=beta)
+
+
+def test_each_example_is_seen_once_per_epoch_in_a_new_order():
+    torch.manual_seed(0)
+    model = Recorder(input_shape=(3,), latent_dim=2, hidden_dims=(4,))
+    model.seen = []
+    x = torch.rand(103, 3)
+    fit(model, x, epochs=2, batch_size=10, show=False)
+    first, second = (torch.cat(model.seen[i : i + 11]) for i in (0, 11))
+    assert torch.equal(first.sort().values, x[:, 0].sort().values)
+    assert torch.equal(first.sort().values, second.sort().values) and not torch.equal(first, second)
+
+
+def test_the_epoch_mean_weighs_examples_not_batches():
+    """With a learning rate too small to matter, the epoch's mean is the data set's, whatever the last batch's size."""
+    x = torch.rand(11, 6)
+    x[10] *= 0
+    model = small(Autoencoder, input_shape=(6,), hidden_dims=())
+    expected = model.loss(x).loss.mean().item()
+    for batch_size in (10, 4, 11):
+        history = fit(model, x, epochs=1, batch_size=batch_size, lr=1e-12, show=False)
+        assert history.train[0].loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_beta_weighs_the_kl(digits):
+    rates = []
+    for beta in (0.1, 1.0, 10.0):
+        model = small()
+        rates.append(fit(model, digits, epochs=5, beta=beta, show=False).test[-1].kl)
+    assert rates[0] > rates[1] > rates[2]
+    assert fit(small(), digits, epochs=1, beta=3.0, show=False).test[-1].loss == pytest.approx(
+        (lambda terms: terms.recon + 3 * terms.kl)(fit(small(), digits, epochs=1, beta=3.0, show=False).test[-1]), rel=1e-5
+    )  # fmt: skip
+
+
+def test_a_pair_of_tensors_trains_a_cvae_on_any_condition():
+    torch.manual_seed(0)
+    cond = torch.randn(500, 2)
+    x = (cond @ torch.randn(2, 6)).sigmoid()
+    model = CVAE(input_dim=6, cond_dim=2, latent_dim=2, hidden_dims=(32,), likelihood="gaussian", sigma=0.1)
+    history = fit(model, (x, cond), epochs=20, batch_size=50, show=False)
+    assert history.test == [] and history.train[-1].loss < history.train[0].loss
+
+
+def test_sequences_train_as_well():
+    torch.manual_seed(0)
+    model = CVAE(input_dim=6, cond_dim=2, latent_dim=2, hidden_dims=(32,))
+    history = fit(model, (torch.rand(64, 5, 6), torch.rand(64, 5, 2)), epochs=8, batch_size=16, show=False)
+    assert history.train[-1].loss < history.train[0].loss
+
+
+def test_a_condition_of_the_readers_own_is_used(digits):
+    seen = []
+
+    def left_half(x, y):
+        seen.append((x.shape[1:], y.dtype))
+        return x[..., :14].flatten(1)
+
+    model = CVAE(input_dim=784, cond_dim=392, latent_dim=2, hidden_dims=(16,))
+    fit(model, digits, epochs=1, condition=left_half, show=False)
+    assert set(seen) == {((1, 28, 28), torch.int64)}
+
+
+# --------------------------------------------------------------------------------------------- stopping early
+
+
+class Failing(VAE):
+    """A VAE whose terms turn bad, or that is interrupted, at a given step."""
+
+    def loss(self, x, *, beta=1.0):
+        terms = super().loss(x, beta=beta)
+        if next(self.steps) == self.at:
+            if self.what == "interrupt":
+                raise KeyboardInterrupt
+            bad = {"recon": math.inf, "kl": math.nan}
+            terms = terms._replace(**{self.what: terms.kl * bad[self.what]})
+            terms = terms._replace(loss=terms.recon + terms.kl)
+        return terms
+
+
+def failing(what, at):
+    torch.manual_seed(0)
+    model = Failing(input_shape=(3,), latent_dim=2, hidden_dims=(4,))
+    model.what, model.at, model.steps = what, at, itertools.count(1)
+    return model
+
+
+@pytest.mark.parametrize("what", ["recon", "kl"])
+def test_a_loss_that_is_not_finite_stops_training_and_names_epoch_step_and_term(what):
+    model = failing(what, at=13)  # ten steps an epoch
+    with pytest.raises(FloatingPointError, match=rf"epoch 2, step 3 of 10.*not finite \({what} = (inf|nan)\)"):
+        fit(model, torch.rand(100, 3), epochs=5, batch_size=10, show=False)
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_an_interruption_keeps_the_history_and_the_model(capsys):
+    model = failing("interrupt", at=25)
+    history = fit(model, torch.rand(100, 3), epochs=5, batch_size=10)
+    assert history.interrupted and history.epochs == [1, 2] and len(history.train) == 2
+    assert "interrupted; kept: 2 epochs" in capsys.readouterr().err
+
+
+def test_a_learning_rate_too_high_is_caught_in_earnest(digits):
+    model = small(likelihood="gaussian", sigma=0.01)
+    with pytest.raises(FloatingPointError, match=r"not finite.*lr = 1e\+06"):
+        fit(model, digits.train, epochs=3, lr=1e6, show=False)
+
+
+# --------------------------------------------------------------------------------------------- bad input
+
+X = torch.rand(20, 3)
+
+
+def tiny():
+    return VAE(input_shape=(3,), latent_dim=2, hidden_dims=(4,))
+
+
+BAD = {
+    "no epochs": (lambda: fit(tiny(), X, epochs=0), ValueError, "epochs.*0"),
+    "half an epoch": (lambda: fit(tiny(), X, epochs=0.5), TypeError, "epochs.*0.5"),
+    "no batch": (lambda: fit(tiny(), X, epochs=1, batch_size=0), ValueError, "batch_size"),
+    "a negative learning rate": (lambda: fit(tiny(), X, epochs=1, lr=-1e-3), ValueError, "lr.*-0.001"),
+    "a negative beta": (lambda: fit(tiny(), X, epochs=1, beta=-1.0), ValueError, "beta"),
+    "no data": (lambda: fit(tiny(), X[:0], epochs=1), ValueError, "at least one example"),
+    "integer data": (lambda: fit(tiny(), X.long(), epochs=1), TypeError, "int64"),
+    "a list": (lambda: fit(tiny(), [X, X], epochs=1), TypeError, "list"),
+    "a pair of two lengths": (lambda: fit(tiny(), (X, X[:5]), epochs=1), ValueError, r"\[20, 5\]"),
+    "NaN in the data": (lambda: fit(tiny(), X * math.nan, epochs=1), ValueError, r"\[0, 1\].*nan"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_a_clear_error(case):
+    call, error, message = BAD[case]
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_condition_for_a_model_that_has_none(digits):
+    with pytest.raises(TypeError, match="condition is for a CVAE"):
+        fit(small(), digits, epochs=1, condition=lambda x, y: x, show=False)
