@@ -9,7 +9,11 @@ from torch import nn
 
 from course_utils import models
 
-KINDS: dict[str, type[nn.Module]] = {"Autoencoder": models.Autoencoder, "VAE": models.VAE, "CVAE": models.CVAE}
+KINDS: dict[str, type[nn.Module]] = {
+    "Autoencoder": models.Autoencoder,
+    "VAE": models.VAE,
+    "CVAE": models.CVAE,
+}
 FORMAT = 1
 
 
@@ -40,7 +44,10 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> Path:
 
 
 def load(
-    path: str | os.PathLike[str], *, kind: type[nn.Module] | None = None, device: str | torch.device | None = None
+    path: str | os.PathLike[str],
+    *,
+    kind: type[nn.Module] | None = None,
+    device: str | torch.device | None = None,
 ) -> nn.Module:
     """Read a model that :func:`save` wrote, onto ``device`` (default: CPU), in evaluation mode.
 

@@ -302,7 +302,7 @@ def current_dataset() -> str | None:
 
 
 def _as_float(pixels: Tensor) -> Tensor:
-    return pixels.to(torch.float32).div_(255)
+    return (pixels / 255).to(torch.float32)  # one pass: true division of bytes gives torch's default float
 
 
 def _generator(seed) -> torch.Generator:
@@ -382,10 +382,7 @@ def _digits(why: str) -> ImageData:
     pixels = torch.nn.functional.pad(ink * 255, (4, 4, 4, 4)).round().to(torch.uint8)  # (1797, 1, 28, 28)
     labels = torch.from_numpy(bunch.target).to(torch.int64)
     train, test = train_test_split(range(len(labels)), test_size=360, stratify=labels.numpy(), random_state=0)
-    source = (
-        f"digits, {len(train):,} training and {len(test):,} test images from scikit-learn "
-        f"at 28×28, not MNIST, {why}."
-    )
+    source = f"digits, {len(train):,} training and {len(test):,} test images from scikit-learn at 28×28, not MNIST, {why}."
     return ImageData(Split(pixels[train], labels[train]), Split(pixels[test], labels[test]), "digits", source)
 
 
@@ -457,7 +454,7 @@ def _download(raw: Path, problems: dict[str, str], where: str) -> None:
         raw.mkdir(parents=True, exist_ok=True)
         partial = tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=raw, ignore_cleanup_errors=True)
     except OSError as error:
-        raise _Unavailable(f"{state} and nothing can be written there ({_first_line(error)})") from error
+        raise _Unavailable(f"{state}, and nothing can be written there ({_first_line(error)})") from error
     checksums = {Path(gz).stem: (gz, md5) for gz, md5 in MNIST.resources}
     mirrors = list(MNIST.mirrors)
     cannot_store = "and the download cannot be stored"
@@ -475,7 +472,7 @@ def _download(raw: Path, problems: dict[str, str], where: str) -> None:
                 except _DOWNLOAD_ERRORS as error:
                     # The network's errors come as URLError, without errno: these are the folder's.
                     if isinstance(error, OSError) and error.errno in _FOLDER_ERRORS:
-                        raise _Unavailable(f"{state} {cannot_store} ({_first_line(error)})") from error
+                        raise _Unavailable(f"{state}, {cannot_store} ({_first_line(error)})") from error
                     if isinstance(error, HTTPError):
                         error.close()  # it holds the connection
                     cause = error
@@ -486,12 +483,12 @@ def _download(raw: Path, problems: dict[str, str], where: str) -> None:
                 if not _problems(raw):
                     return  # another process has brought them in the meantime
                 reason = "; ".join(failures) or "torchvision knows no mirror"
-                raise _Unavailable(f"{state} and the download failed ({reason})") from cause
+                raise _Unavailable(f"{state}, and the download failed ({reason})") from cause
             try:
                 os.replace(Path(folder, name), raw / name)
             except OSError as error:  # Windows: another process may have the file open, which then is sound
                 if _problem(raw / name, *_MNIST_FILES[name]):
-                    raise _Unavailable(f"{state} {cannot_store} ({_first_line(error)})") from error
+                    raise _Unavailable(f"{state}, {cannot_store} ({_first_line(error)})") from error
             Path(folder, gz).unlink(missing_ok=True)
 
 

@@ -71,23 +71,17 @@ class Canvas:
         version."""
         return hashlib.sha256(json.dumps([STYLE, self.commands]).encode()).hexdigest()[:16]
 
-    def text(
-        self, x: float, y: float, words: str, *, size: float = 22, colour: str = INK, bold: bool = False
-    ) -> None:
+    def text(self, x: float, y: float, words: str, *, size: float = 22, colour: str = INK, bold: bool = False) -> None:
         self._note("text", x, y, words, size, colour, bold)
         weight = "bold" if bold else "normal"
-        self.axes.text(
-            x, y, words, size=size, color=colour, weight=weight, ha="center", va="center", zorder=3
-        )
+        self.axes.text(x, y, words, size=size, color=colour, weight=weight, ha="center", va="center", zorder=3)
 
     def shape(self, corners: list[tuple[float, float]], *, colour: str) -> None:
         """A filled block with an outline in its colour."""
         self._note("shape", corners, colour)
         face = mpl.colors.to_rgba(colour, 0.16)
         self.axes.add_patch(
-            patches.Polygon(
-                corners, facecolor=face, edgecolor=colour, linewidth=3, joinstyle="round", zorder=2
-            )
+            patches.Polygon(corners, facecolor=face, edgecolor=colour, linewidth=3, joinstyle="round", zorder=2)
         )
 
     def arrow(self, start: tuple[float, float], end: tuple[float, float], *, colour: str = INK) -> None:
@@ -108,9 +102,7 @@ class Canvas:
 
     def line(self, points: list[tuple[float, float]], *, colour: str = INK) -> None:
         self._note("line", points, colour)
-        self.axes.plot(
-            *zip(*points, strict=True), color=colour, linewidth=3, solid_joinstyle="round", zorder=2
-        )
+        self.axes.plot(*zip(*points, strict=True), color=colour, linewidth=3, solid_joinstyle="round", zorder=2)
 
     def picture(self, pixels: np.ndarray, x: float, y: float, size: float) -> None:
         """A grey picture (H, W) in [0, 1], its lower left corner at (x, y)."""

@@ -20,7 +20,13 @@ from course_utils.progress import progress
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, x: Tensor, cond: Tensor | None = None, *, beta: float = 1.0, seed: int = 0, batch_size: int = 1000
+    model: nn.Module,
+    x: Tensor,
+    cond: Tensor | None = None,
+    *,
+    beta: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 1000,
 ) -> ELBO:
     """The loss and its terms for each example of ``x``, (N,) each, in nats, with one sample z per example.
 
@@ -35,7 +41,13 @@ def evaluate(
 
 @torch.no_grad()
 def log_likelihood(
-    model: VAE | CVAE, x: Tensor, cond: Tensor | None = None, *, samples: int, seed: int = 0, batch_size: int = 2000
+    model: VAE | CVAE,
+    x: Tensor,
+    cond: Tensor | None = None,
+    *,
+    samples: int,
+    seed: int = 0,
+    batch_size: int = 2000,
 ) -> Tensor:
     """Importance-weighted estimate of log p(x) for each example, in nats: a lower bound that tightens with samples.
 
@@ -81,7 +93,12 @@ class ActiveUnits(NamedTuple):
 
 @torch.no_grad()
 def active_units(
-    model: VAE | CVAE, x: Tensor, cond: Tensor | None = None, *, threshold: float = 0.01, batch_size: int = 1000
+    model: VAE | CVAE,
+    x: Tensor,
+    cond: Tensor | None = None,
+    *,
+    threshold: float = 0.01,
+    batch_size: int = 1000,
 ) -> ActiveUnits:
     """The latent dimensions whose posterior mean varies over the data by more than ``threshold``.
 
@@ -96,9 +113,7 @@ def active_units(
 
 
 @torch.no_grad()
-def kl_per_dimension(
-    model: VAE | CVAE, x: Tensor, cond: Tensor | None = None, *, batch_size: int = 1000
-) -> Tensor:
+def kl_per_dimension(model: VAE | CVAE, x: Tensor, cond: Tensor | None = None, *, batch_size: int = 1000) -> Tensor:
     """The mean KL of each latent dimension over the data, (L,), in nats; together they are the rate."""
     parts = []
     for batch in _batches(model, x, cond, batch_size):
@@ -130,7 +145,7 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def probabilities(self, x: Tensor, *, batch_size: int = 1000) -> Tensor:
-        """Class probabilities (B, 10) for images with pixels in [0, 1]; values outside are clipped, as a viewer would."""
+        """Class probabilities (B, 10) for images in [0, 1]; pixels outside are clipped, as a viewer would."""
         return torch.cat([self(part.clamp(0, 1)).softmax(1) for part in x.split(batch_size)])
 
     def recognised(self, x: Tensor, *, confidence: float = 0.9) -> Tensor:
@@ -138,9 +153,7 @@ class Judge(nn.Module):
         return self.probabilities(x).amax(1) > confidence
 
 
-def train_judge(
-    data: ImageData, *, steps: int = 900, batch_size: int = 128, seed: int = 0, show: bool = True
-) -> Judge:
+def train_judge(data: ImageData, *, steps: int = 900, batch_size: int = 128, seed: int = 0, show: bool = True) -> Judge:
     """Train a :class:`Judge` on the training digits in some seconds, and print its accuracy on the test digits.
 
     The same seed gives the same judge on the same machine; the global random state is left alone. On the device of

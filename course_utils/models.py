@@ -16,7 +16,10 @@ from course_utils._checks import check_batch, check_choice, check_float, check_p
 from course_utils.likelihoods import Bernoulli, SquaredError, make_likelihood
 from course_utils.losses import ELBO, elbo
 
-LOG_VAR_RANGE = (-30.0, 20.0)  # σ from 3e-7 to 2e4: far outside what training visits, far inside what exp can take
+LOG_VAR_RANGE = (
+    -30.0,
+    20.0,
+)  # σ from 3e-7 to 2e4: far outside what training visits, far inside what exp can take
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 TRUNKS = ("mlp", "conv")
 DEFAULT_DIMS = {"mlp": (400,), "conv": (32, 64)}
@@ -303,7 +306,11 @@ def _decoder_layers(
         return [*layers, nn.Linear(features, math.prod(shape)), nn.Unflatten(1, shape)]
     act = ACTIVATIONS[activation]
     sizes = _conv_sizes(shape, len(dims))
-    layers = [nn.Linear(latent_dim, dims[-1] * math.prod(sizes[-1])), act(), nn.Unflatten(1, (dims[-1], *sizes[-1]))]
+    layers = [
+        nn.Linear(latent_dim, dims[-1] * math.prod(sizes[-1])),
+        act(),
+        nn.Unflatten(1, (dims[-1], *sizes[-1])),
+    ]
     for stage in reversed(range(len(dims))):
         # Odd sizes lose a row on the way down; output padding gives it back on the way up.
         padding = tuple(want - 2 * have for want, have in zip(sizes[stage], sizes[stage + 1], strict=True))

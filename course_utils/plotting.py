@@ -97,9 +97,7 @@ def show(fig: Figure, alt: str) -> None:
     to say anything.
     """
     if not isinstance(fig, Figure):
-        raise TypeError(
-            f"show() takes the Figure that a plotting function returned, not {type(fig).__name__}."
-        )
+        raise TypeError(f"show() takes the Figure that a plotting function returned, not {type(fig).__name__}.")
     if not isinstance(alt, str) or len(alt.strip()) < 12:
         raise ValueError(
             f"The alternative text {alt!r} says too little. Write a sentence (12 characters or more) with "
@@ -161,9 +159,7 @@ def image_grid(
     return _compose(pixels, columns, titles=titles, row_labels=row_labels, title=title)
 
 
-def image_rows(
-    rows: Mapping[str, Array], *, titles: Sequence[str] | None = None, title: str | None = None
-) -> Figure:
+def image_rows(rows: Mapping[str, Array], *, titles: Sequence[str] | None = None, title: str | None = None) -> Figure:
     """Show labelled rows of images under each other, to be compared column by column.
 
     rows: label -> (N, 1, H, W) or (N, H, W) pixels in [0, 1], the same N, H and W in every row.
@@ -175,14 +171,10 @@ def image_rows(
     pixels = {label: _images(images, f"images of row {label!r}") for label, images in rows.items()}
     shapes = {label: tuple(p.shape) for label, p in pixels.items()}
     if len(set(shapes.values())) > 1:
-        raise ValueError(
-            f"The rows must hold equally many images of one size, but their shapes are {shapes}."
-        )
+        raise ValueError(f"The rows must hold equally many images of one size, but their shapes are {shapes}.")
     columns = next(iter(shapes.values()))[0]
     _check_count(titles, columns, "titles", "columns")
-    return _compose(
-        torch.cat(list(pixels.values())), columns, titles=titles, row_labels=list(rows), title=title
-    )
+    return _compose(torch.cat(list(pixels.values())), columns, titles=titles, row_labels=list(rows), title=title)
 
 
 def _compose(
@@ -205,16 +197,22 @@ def _compose(
         pixels = torch.nn.functional.pad(pixels, (0, 0, head, 0), value=1.0)
     grid = make_grid(pixels, nrow=columns, padding=gap, pad_value=1.0)[0].numpy()
 
-    tile = min(0.75, WIDTH / columns)  # inches
-    label_width = 0.1 * max((len(text) for text in row_labels), default=0) + 0.2 if row_labels else 0.0
-    figure_width = min(WIDTH, max(columns * tile + label_width, 2.5))
-    scale = (figure_width - label_width) / grid.shape[1]  # inches per pixel
-    figure_height = (
-        grid.shape[0] * scale + (0.35 if title else 0) + (0.3 if titles and not every_row else 0) + 0.1
+    # Placed by hand, in inches: a layout engine leaves white margins around a picture of fixed shape.
+    left = max((_text_width(str(text)) for text in row_labels), default=0.0) + 0.15 if row_labels else 0.05
+    top = 0.05 + (0.35 if title else 0.0) + (0.3 if titles and not every_row else 0.0)
+    figure_width = min(WIDTH, max(left + 0.75 * columns, 2.5))
+    scale = min((figure_width - left) / grid.shape[1], 0.75 / (width + gap))  # inches per pixel
+    figure_height = grid.shape[0] * scale + top + 0.05
+    fig = Figure(figsize=(figure_width, figure_height), layout="none")
+    ax = fig.add_axes(
+        (
+            left / figure_width,
+            0.05 / figure_height,
+            grid.shape[1] * scale / figure_width,
+            grid.shape[0] * scale / figure_height,
+        )
     )
-    fig = _figure(figure_width, figure_height)
-    ax = fig.add_subplot()
-    ax.imshow(grid, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.imshow(grid, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     _bare(ax)
     # Where tile (row, column) has its middle, in pixels of the composed picture (whose first pixel is at 0).
     across = [gap + column * (width + gap) + (width - 1) / 2 for column in range(columns)]
@@ -226,8 +224,17 @@ def _compose(
             y = down[i // columns] - height / 2 - 1
             ax.text(across[i % columns], y, str(text), ha="center", va="bottom", fontsize=11)
     if title:
-        fig.suptitle(title)
+        fig.suptitle(title, y=1 - 0.08 / figure_height, va="top")
     return fig
+
+
+def _text_width(text: str) -> float:
+    """The width of a tick label in inches."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    font = FontProperties(family=mpl.rcParams["font.family"], size=mpl.rcParams["ytick.labelsize"])
+    return TextPath((0, 0), text, prop=font).get_extents().x1 / 72
 
 
 # --- curves
@@ -289,9 +296,7 @@ def _draw_curves(
         ax.plot(xs, values, color=colour, linestyle=dashes, marker=marker, label=label)
         ends.append((label, float(values[np.argmax(xs)]), colour))
         if label in bands:
-            low, high = (
-                _vector(edge, f"band of {label!r}", length=len(xs), positive=logy) for edge in bands[label]
-            )
+            low, high = (_vector(edge, f"band of {label!r}", length=len(xs), positive=logy) for edge in bands[label])
             if (low > high).any():
                 raise ValueError(f"The band of {label!r} is (low, high), but low is above high somewhere.")
             ax.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0)
@@ -351,11 +356,7 @@ def _spread(heights: list[float], gap: float) -> list[float]:
                 groups[i : i + 2] = [groups[i] + groups[i + 1]]
                 merged = True
                 break
-    moved = [
-        float(np.mean(group) + gap * (k - (len(group) - 1) / 2))
-        for group in groups
-        for k in range(len(group))
-    ]
+    moved = [float(np.mean(group) + gap * (k - (len(group) - 1) / 2)) for group in groups for k in range(len(group))]
     return [height + max(0.0, gap / 2 - moved[0]) for height in moved]  # not on the x axis
 
 
@@ -439,9 +440,7 @@ def bars(
     fig = _figure(WIDTH, 0.9 + 0.48 * len(lengths) + (0.3 if title else 0))
     ax = fig.add_subplot()
     y = np.arange(len(lengths))
-    ax.barh(
-        y, lengths, height=0.62, color=LINE_COLOURS[0], xerr=spread, error_kw={"capsize": 4, "ecolor": INK}
-    )
+    ax.barh(y, lengths, height=0.62, color=LINE_COLOURS[0], xerr=spread, error_kw={"capsize": 4, "ecolor": INK})
     ax.set_yticks(y, [str(name) for name in names])
     ax.invert_yaxis()
     ax.tick_params(axis="y", length=0)
@@ -605,9 +604,7 @@ def extent_of(codes: Array, *, margin: float = 0.04) -> Extent:
     points = _plane_points(codes, "codes")
     low, high = points.min(axis=0), points.max(axis=0)
     span = max(float((high - low).max()), 1e-3)
-    step = min(
-        (m * 10.0**e for e in range(-5, 12) for m in (1, 2, 5)), key=lambda s: abs(math.log(s * 12 / span))
-    )
+    step = min((m * 10.0**e for e in range(-5, 12) for m in (1, 2, 5)), key=lambda s: abs(math.log(s * 12 / span)))
     low = np.floor((low - margin * span) / step) * step
     high = np.ceil((high + margin * span) / step) * step
     return (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
@@ -649,9 +646,7 @@ def _images(images: Array, what: str) -> Tensor:
     if 0 in images.shape:
         raise ValueError(f"The {what} have shape {tuple(images.shape)}: there is nothing to show.")
     if not images.is_floating_point():
-        raise TypeError(
-            f"The {what} are {images.dtype}, expected floats in [0, 1]. Stored bytes need x / 255."
-        )
+        raise TypeError(f"The {what} are {images.dtype}, expected floats in [0, 1]. Stored bytes need x / 255.")
     images = images.float()
     if not torch.isfinite(images).all():
         raise ValueError(f"The {what} hold NaN or infinite pixels: did training diverge?")
@@ -675,9 +670,7 @@ def _vector(values: Array, what: str, *, length: int | None = None, positive: bo
     if not np.isfinite(array).all():
         raise ValueError(f"{what} holds NaN or infinite numbers: {array}.")
     if positive and (array <= 0).any():
-        raise ValueError(
-            f"{what} has numbers that are not positive, which a logarithmic axis cannot show: {array}."
-        )
+        raise ValueError(f"{what} has numbers that are not positive, which a logarithmic axis cannot show: {array}.")
     return array
 
 
@@ -717,9 +710,7 @@ def check_extent(extent: Extent) -> Extent:
 
 def _check_count(texts: Sequence[str] | None, expected: int, what: str, of: str) -> None:
     if isinstance(texts, str):
-        raise TypeError(
-            f"{what} is a list of texts, one for each of the {of}, not the single text {texts!r}."
-        )
+        raise TypeError(f"{what} is a list of texts, one for each of the {of}, not the single text {texts!r}.")
     if texts is not None and len(texts) != expected:
         raise ValueError(f"{what} has {len(texts)} texts for {expected} {of}.")
 
@@ -743,9 +734,7 @@ def _bare(ax: Axes) -> None:
 def _plane_figure(extent: Extent, *, extra_height: float = 0.0) -> Figure:
     """A figure for one axes of this extent in equal units, as large as WIDTH and 5.5 inches allow."""
     wide, tall = extent[1] - extent[0], extent[3] - extent[2]
-    scale = min(
-        (WIDTH - 0.9) / wide, 5.5 / tall
-    )  # inches per unit; 0.9 and 0.75 inches are for ticks and labels
+    scale = min((WIDTH - 0.9) / wide, 5.5 / tall)  # inches per unit; 0.9 and 0.75 inches are for ticks and labels
     return _figure(max(wide * scale + 0.9, 3.5), max(tall * scale + 0.75, 2.2) + extra_height)
 
 

@@ -34,7 +34,14 @@ def progress(total: int, description: str, *, show: bool = True) -> Iterator[tqd
     notebook = show and _in_notebook()
     file = _Display() if notebook else sys.stderr
     bar = tqdm(
-        total=total, desc=description, file=file, ncols=88, ascii=False, disable=not show, leave=False, mininterval=0.25
+        total=total,
+        desc=description,
+        file=file,
+        ncols=88,
+        ascii=False,
+        disable=not show,
+        leave=False,
+        mininterval=0.25,
     )
     bar.end_line = ""
     try:

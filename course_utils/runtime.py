@@ -139,9 +139,7 @@ def _number(name: str, value: object) -> float:
     if isinstance(value, (torch.Tensor, np.ndarray)):
         shape = tuple(value.shape)
         if math.prod(shape) != 1:
-            raise TypeError(
-                f"{name} must be one number; got shape {shape}. Is a mean, a maximum or a sum missing?"
-            )
+            raise TypeError(f"{name} must be one number; got shape {shape}. Is a mean, a maximum or a sum missing?")
         value = value.item()
     if not isinstance(value, Real):
         raise TypeError(f"{name} must be a number; got {type(value).__name__} {value!r}.")

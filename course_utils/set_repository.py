@@ -15,11 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 _CONSTANT = re.compile(r'^REPOSITORY = "([^"]*)"$', re.MULTILINE)
-# GitHub's own rules: an owner of letters, digits and single hyphens; a name of letters, digits, ".", "_",
-# "-".
-_VALID = re.compile(
-    r"(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}"
-)
+# GitHub's own rules: an owner of letters, digits and single hyphens; a name of letters, digits, ".", "_" and "-".
+_VALID = re.compile(r"(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}")
 
 
 def set_repository(repository: str, *, root: Path = ROOT) -> list[Path]:

@@ -123,7 +123,12 @@ def _size(train: Split | Tensor | tuple[Tensor, Tensor]) -> int:
 
 
 def _batches(
-    model: nn.Module, train: Data, batch_size: int, order: torch.Generator, condition: Condition | None, device
+    model: nn.Module,
+    train: Data,
+    batch_size: int,
+    order: torch.Generator,
+    condition: Condition | None,
+    device,
 ) -> Iterator[tuple[Tensor, ...]]:
     """The arguments of ``model.loss`` for each batch of one epoch, in an order drawn from ``order``."""
     if isinstance(train, Split):

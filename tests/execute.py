@@ -27,9 +27,7 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
-def execute(
-    path: Path, *, environment: dict[str, str] | None = None, timeout: int = 900
-) -> nbformat.NotebookNode:
+def execute(path: Path, *, environment: dict[str, str] | None = None, timeout: int = 900) -> nbformat.NotebookNode:
     """Run the notebook at `path` in a fresh kernel, in its own folder, and return it with its outputs.
 
     `timeout` is in seconds, for each cell. Raises nbclient's CellExecutionError when a cell raises and
@@ -113,9 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--in-place", action="store_true", help="store the outputs in the notebook")
     parser.add_argument("--claims", type=Path, metavar="FILE", help="add one line of JSON per claim to FILE")
-    parser.add_argument(
-        "--timeout", type=int, default=900, help="seconds for each cell (default: %(default)s)"
-    )
+    parser.add_argument("--timeout", type=int, default=900, help="seconds for each cell (default: %(default)s)")
     options = parser.parse_args(arguments)
 
     environment = {}

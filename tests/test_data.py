@@ -64,14 +64,13 @@ def tiny() -> SimpleNamespace:
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch, tiny):
-    """No setting from outside, the tiny MNIST for the real one, short time limits, a mirror that refuses."""
+    """No setting from outside, the tiny MNIST instead of the real one, a mirror that refuses."""
     monkeypatch.delenv("COURSE_DATA", raising=False)
     monkeypatch.delenv("COURSE_DATASET", raising=False)
     for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(proxy, raising=False)
     monkeypatch.setattr(data, "_MNIST_FILES", tiny.expected)
-    monkeypatch.setattr(data, "_STALL_LIMIT", 0.4)
-    monkeypatch.setattr(data, "_TOTAL_LIMIT", 20.0)
+    monkeypatch.setattr(data, "_TOTAL_LIMIT", 30.0)
     monkeypatch.setattr(data, "last_loaded", None)
     monkeypatch.setattr(MNIST, "resources", tiny.resources)
     with socket.socket() as unused:  # a port on which nobody listens
@@ -356,7 +355,9 @@ def test_download_into_an_empty_place(tmp_path, tiny, mirrors, capsys):
 
 
 @pytest.mark.parametrize("first", [silent, cut_short, altered, "404", "dead"])
-def test_the_second_mirror_helps_when_the_first_does_not(first, tmp_path, tiny, mirrors):
+def test_the_second_mirror_helps_when_the_first_does_not(first, tmp_path, tiny, mirrors, monkeypatch):
+    if first is silent:
+        monkeypatch.setattr(data, "_STALL_LIMIT", 1.0)
     answer = whole({}) if first in ("404", "dead") else first(tiny.gz) if first is not silent else silent()
     with serve(answer) as bad, serve(whole(tiny.gz)) as good:
         if first == "dead":
@@ -431,7 +432,9 @@ BAD_SERVERS = {
 def test_a_bad_server(kind, dataset, tmp_path, tiny, mirrors, monkeypatch, capsys):
     """The announced fallback or a clear error, soon; nothing is left behind, and the next run succeeds."""
     make, says = BAD_SERVERS[kind]
-    monkeypatch.setattr(data, "_TOTAL_LIMIT", 1.0)
+    monkeypatch.setattr(data, "_STALL_LIMIT", 0.5)
+    if "dripping" in kind:
+        monkeypatch.setattr(data, "_TOTAL_LIMIT", 1.0)
     put(tmp_path, {LABELS: tiny.raw[LABELS]})
     before = contents(tmp_path)
     with serve(make(tiny.gz)) as server:
@@ -444,10 +447,11 @@ def test_a_bad_server(kind, dataset, tmp_path, tiny, mirrors, monkeypatch, capsy
             with pytest.raises(RuntimeError, match=f"MNIST cannot be loaded(.|\n)*{says}"):
                 load_images("mnist", root=tmp_path)
             assert capsys.readouterr() == ("", "")
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 15
     assert server.asked
     assert contents(tmp_path) == before
-    monkeypatch.setattr(data, "_TOTAL_LIMIT", 20.0)
+    monkeypatch.setattr(data, "_STALL_LIMIT", 10.0)
+    monkeypatch.setattr(data, "_TOTAL_LIMIT", 30.0)
     with serve(whole(tiny.gz)) as server:
         mirrors(server)
         assert load_images(root=tmp_path).name == "mnist"
@@ -473,7 +477,7 @@ def test_a_server_that_never_accepts(tmp_path, mirrors, monkeypatch):
         finally:
             for filler in fillers:
                 filler.close()
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 10
 
 
 def test_all_mirrors_are_named_when_none_works(tmp_path, tiny, mirrors):
@@ -785,6 +789,15 @@ def test_same_seed_same_order(split):
     assert first == order(split.batches(10, seed=torch.Generator().manual_seed(7)))
 
 
+def test_float32_whatever_torchs_default_is(split):
+    expected = split[:]
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert split[:].dtype == torch.float32 and torch.equal(split[:], expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_the_global_random_state_is_left_alone(split):
     before = torch.get_rng_state()
     order(split.batches(10, seed=7))
@@ -978,12 +991,12 @@ def test_on_an_accelerator_the_same_images_in_the_same_order(split):
 
 def test_importing_does_no_work():
     """Neither torchvision nor scikit-learn is imported before it is needed."""
-    code = "import sys, course_utils.data as d; print([m for m in ('torchvision', 'sklearn') if m in sys.modules])"
+    code = "import sys, course_utils.data; print({'torchvision', 'sklearn'} & set(sys.modules))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "set()"
 
 
 # Asked before the tests hide the variable.

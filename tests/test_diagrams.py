@@ -101,9 +101,7 @@ def test_the_autoencoder_names_its_parts():
     for part in ["encoder", "decoder", r"$f_\phi$", r"$g_\theta$", "$z$", "$x$", r"$\hat{x}$"]:
         assert part in words
     colours = {t.get_text(): t.get_color() for t in diagrams.draw("autoencoder").axes.texts}
-    assert (
-        colours[r"weights $\phi$"] == colours["encoder"] != colours["decoder"] == colours[r"weights $\theta$"]
-    )
+    assert colours[r"weights $\phi$"] == colours["encoder"] != colours["decoder"] == colours[r"weights $\theta$"]
 
 
 def test_every_diagram_has_an_alternative_text():

@@ -1,4 +1,4 @@
-"""``evaluation`` against what is known exactly: probabilistic PCA's evidence, closed forms, and the data's own labels."""
+"""``evaluation`` against what is known exactly: PCA's evidence, closed forms, and the data's own labels."""
 
 import math
 

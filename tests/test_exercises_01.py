@@ -450,9 +450,7 @@ def test_a_wrong_side_that_cannot_run_everywhere_is_still_named():
     def wrong_side(encoder, decoder, rotation):
         encoder, decoder = find("1.4").solution(encoder, decoder, rotation)
         with torch.no_grad():
-            decoder[0].weight.copy_(
-                rotation.T @ decoder[0].weight @ rotation
-            )  # what the solution did is undone
+            decoder[0].weight.copy_(rotation.T @ decoder[0].weight @ rotation)  # what the solution did is undone
         return encoder, decoder
 
     assert grade("1.4", wrong_side).diagnosis == "decoder's weight from the wrong side"
@@ -488,9 +486,7 @@ def test_messages_are_distinct_and_keep_the_solution_to_themselves(exercise):
 
     source = inspect.getsource(exercise.solution).splitlines()[1:]
     code = [line.split("#")[0].strip() for line in source]
-    steps = {
-        part.strip() for line in code for part in (line, line.removeprefix("return"), line.partition("=")[2])
-    }
+    steps = {part.strip() for line in code for part in (line, line.removeprefix("return"), line.partition("=")[2])}
     secrets = {step for step in steps if len(step) > 12}
     assert len(secrets) >= 2
     for text in [*(result.message for result in results), *exercise.hints[:2], exercise.passed]:

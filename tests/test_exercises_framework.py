@@ -139,9 +139,7 @@ def judge_doubler(exercise, attempt):
         raise NotYet("not doubled", "Is it doubled?")
 
 
-CLASS_EXERCISE = Exercise(
-    "1.9", "A class", 1, CLASS_STUB, ("a", "b", "c"), Doubler, judge_doubler, "It doubles."
-)
+CLASS_EXERCISE = Exercise("1.9", "A class", 1, CLASS_STUB, ("a", "b", "c"), Doubler, judge_doubler, "It doubles.")
 
 
 @pytest.fixture

@@ -107,11 +107,7 @@ def has_no_error_and_no_stderr(path: Path, notebook: NotebookNode) -> list[str]:
 
 @rule
 def keeps_no_widget(path: Path, notebook: NotebookNode) -> list[str]:
-    found = [
-        f"cell {i}: a widget's view is stored"
-        for i, o in outputs(notebook)
-        if WIDGET_VIEW in o.get("data", {})
-    ]
+    found = [f"cell {i}: a widget's view is stored" for i, o in outputs(notebook) if WIDGET_VIEW in o.get("data", {})]
     everything = [notebook.metadata, *(cell.metadata for cell in notebook.cells)]
     if any("widgets" in metadata for metadata in everything):
         found.append("widgets' state is stored in the metadata: GitHub may refuse to show the notebook")
@@ -176,9 +172,7 @@ def describes_every_picture(path: Path, notebook: NotebookNode) -> list[str]:
         for tag in re.findall(r"<img\b[^>]*>", text):
             alt = re.search(r"""\balt=(["'])(.*?)\1""", tag)
             alts.append(alt[2] if alt else "")
-        found += [
-            f"cell {i}: a picture with the alternative text {a!r}" for a in alts if len(a.strip()) < MIN_ALT
-        ]
+        found += [f"cell {i}: a picture with the alternative text {a!r}" for a in alts if len(a.strip()) < MIN_ALT]
     return found
 
 
@@ -187,9 +181,7 @@ def links_to_what_exists(path: Path, notebook: NotebookNode) -> list[str]:
     found = []
     for i, cell in cells(notebook, "markdown"):
         text = prose(cell)
-        targets = re.findall(r"\]\(\s*<?([^)\s>]+)", text) + re.findall(
-            r"""\b(?:src|href)=["']([^"']+)""", text
-        )
+        targets = re.findall(r"\]\(\s*<?([^)\s>]+)", text) + re.findall(r"""\b(?:src|href)=["']([^"']+)""", text)
         for target in targets:
             if re.match(r"(?:https?|mailto):|#", target):
                 continue
@@ -206,9 +198,7 @@ UNSAFE = re.compile(
     r"\\(?:bm|boldsymbol|mathbbm|newcommand|renewcommand|providecommand|def|let|DeclareMathOperator|operatorname"
     r"|label|ref|eqref|require|href|intertext|mathds|dfrac\{\}|text(?:sc|tt))(?![A-Za-z])\*?"
 )
-MATHS = re.compile(
-    r"\$\$(?P<block>.+?)\$\$|(?<!\$)\$(?!\$)(?P<inline>(?:[^$\n]|\n(?![ \t]*\n))+?)\$(?!\$)", re.DOTALL
-)
+MATHS = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<!\$)\$(?!\$)(?P<inline>(?:[^$\n]|\n(?![ \t]*\n))+?)\$(?!\$)", re.DOTALL)
 
 
 @rule
@@ -312,9 +302,7 @@ def ends_with_summary_questions_and_references(path: Path, notebook: NotebookNod
     titles, texts = sections[1::2], sections[2::2]
 
     def section(pattern: str) -> str:
-        return "".join(
-            text for title, text in zip(titles, texts, strict=True) if re.search(pattern, title, re.I)
-        )
+        return "".join(text for title, text in zip(titles, texts, strict=True) if re.search(pattern, title, re.I))
 
     found = []
     if len(section("summary").split()) < 20:
@@ -363,9 +351,7 @@ def holds_code_that_compiles(path: Path, notebook: NotebookNode) -> list[str]:
 @rule
 def holds_cells_that_fit_in_the_head(path: Path, notebook: NotebookNode) -> list[str]:
     lengths = {i: len(cell.source.strip().splitlines()) for i, cell in cells(notebook, "code")}
-    return [
-        f"cell {i}: {n} lines of code; {MAX_LINES} is the limit" for i, n in lengths.items() if n > MAX_LINES
-    ]
+    return [f"cell {i}: {n} lines of code; {MAX_LINES} is the limit" for i, n in lengths.items() if n > MAX_LINES]
 
 
 # --- the rules on the notebooks -----------------------------------------------------------------
@@ -627,9 +613,7 @@ def test_a_good_notebook_keeps_to(path, check):
     assert check(path, good()) == []
 
 
-@pytest.mark.parametrize(
-    ("check", "change"), BAD, ids=[f"{check.__name__}-{n}" for n, (check, _) in enumerate(BAD)]
-)
+@pytest.mark.parametrize(("check", "change"), BAD, ids=[f"{check.__name__}-{n}" for n, (check, _) in enumerate(BAD)])
 def test_a_bad_notebook_is_caught_by(path, check, change):
     notebook = good()
     change(notebook)
@@ -665,9 +649,7 @@ def run_execute(*arguments: str, **environment: str) -> subprocess.CompletedProc
 
 def test_execute_stores_clean_outputs(path):
     notebook = good()
-    notebook.metadata = nbformat.from_dict(
-        {"kernelspec": {"name": "other", "display_name": "x"}, "widgets": {}}
-    )
+    notebook.metadata = nbformat.from_dict({"kernelspec": {"name": "other", "display_name": "x"}, "widgets": {}})
     notebook.cells[3:5] = [
         new_code_cell(NOISY, metadata={"tags": ["keep"], "execution": {"iopub.status.busy": "2026"}}),
         new_code_cell("import ipywidgets; ipywidgets.IntSlider()"),
@@ -749,7 +731,5 @@ def test_cleaning_a_clean_notebook_changes_nothing():
 
 
 def test_a_notebook_runs_in_its_own_folder(path):
-    nbformat.write(
-        new_notebook(cells=[new_code_cell("import pathlib; pathlib.Path('picture.png').exists()")]), path
-    )
+    nbformat.write(new_notebook(cells=[new_code_cell("import pathlib; pathlib.Path('picture.png').exists()")]), path)
     assert execute(path).cells[0].outputs[0].data["text/plain"] == "True"

@@ -52,9 +52,7 @@ def picture(fig):
 
 
 def test_importing_the_package_imports_no_plotting():
-    code = (
-        "import sys, course_utils; print('course_utils.plotting' in sys.modules, 'matplotlib' in sys.modules)"
-    )
+    code = "import sys, course_utils; print('course_utils.plotting' in sys.modules, 'matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 
@@ -145,9 +143,7 @@ nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells
 nbclient.NotebookClient(nb, timeout=60, kernel_name="python3").execute()
 print(json.dumps([[dict(o) for o in c.outputs] for c in nb.cells]))
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
     first, shown, pyplot, bare = json.loads(done.stdout.splitlines()[-1])
     assert first == []
     assert [o["output_type"] for o in shown] == ["display_data"]
@@ -199,9 +195,7 @@ def test_image_grid_titles_stand_over_their_images(images):
 
 
 def test_image_rows_are_labelled_and_in_order(images):
-    fig = plotting.image_rows(
-        {"zeros": images[:5] * 0, "ones": images[:5] * 0 + 1, "half": images[:5] * 0 + 0.5}
-    )
+    fig = plotting.image_rows({"zeros": images[:5] * 0, "ones": images[:5] * 0 + 1, "half": images[:5] * 0 + 0.5})
     (ax,) = fig.axes
     array = np.asarray(ax.images[0].get_array())
     labels = {t.get_text(): round(y) for t, y in zip(ax.get_yticklabels(), ax.get_yticks(), strict=True)}
@@ -247,9 +241,7 @@ def test_image_functions_refuse(images, make, error, words):
 def test_curves_draw_the_data_and_name_the_lines():
     x = [2, 5, 10, 20]
     ys = {"PCA": [40.0, 30.0, 20.0, 10.0], "autoencoder": torch.tensor([35.0, 20.0, 12.0, 9.9])}
-    fig = plotting.curves(
-        x, ys, xlabel="size", ylabel="error", logx=True, bands={"PCA": ([39] * 4, [41] * 4)}
-    )
+    fig = plotting.curves(x, ys, xlabel="size", ylabel="error", logx=True, bands={"PCA": ([39] * 4, [41] * 4)})
     (ax,) = fig.axes
     assert [line.get_label() for line in ax.lines] == ["PCA", "autoencoder"]
     np.testing.assert_allclose(ax.lines[1].get_ydata(), ys["autoencoder"])
@@ -315,9 +307,7 @@ def test_history_of_a_vae_has_three_panels():
 
 def test_history_of_an_autoencoder_has_the_loss_only():
     train = [elbo(50.0, 50.0, 0.0)]
-    fig = plotting.history(
-        SimpleNamespace(epochs=[1], train=train, test=[]), ylabel="squared error per image"
-    )
+    fig = plotting.history(SimpleNamespace(epochs=[1], train=train, test=[]), ylabel="squared error per image")
     (ax,) = fig.axes
     assert len(ax.lines) == 1 and ax.get_ylabel() == "squared error per image" and ax.get_xlabel() == "epoch"
     plotting.to_png(fig)  # one epoch: a single point, and no warning about equal limits
@@ -333,9 +323,7 @@ def test_history_refuses():
 
 
 def test_bars_print_their_numbers():
-    fig = plotting.bars(
-        ["first", "second"], [0.951, 0.22], errors=[0.012, 0], xlabel="share", number="{:.1%}"
-    )
+    fig = plotting.bars(["first", "second"], [0.951, 0.22], errors=[0.012, 0], xlabel="share", number="{:.1%}")
     (ax,) = fig.axes
     assert texts(ax) == ["95.1% ± 1.2%", "22.0% ± 0.0%"]
     assert [round(bar.get_width(), 3) for bar in ax.patches] == [0.951, 0.22]

@@ -208,9 +208,7 @@ def test_the_current_data_set_is_the_one_loaded_last(monkeypatch, capsys):
 
 def run_cell(source: str, folder: Path, *, colab: bool) -> subprocess.CompletedProcess[str]:
     """Run a cell twice in IPython, in a process that finds the course's dependencies but not the course."""
-    pretend = (
-        "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')\n" if colab else ""
-    )
+    pretend = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')\n" if colab else ""
     after = "\nimport course_utils; print(course_utils.__file__)"
     script = f"""
 import sys

@@ -145,10 +145,7 @@ def test_offline_and_without_a_screen_the_course_opens_at_notebook_01(bare):
         assert re.search(r"^Data: digits, .*not MNIST", running.output, re.MULTILINE)
         assert running.output.index("Data: ") < running.output.index("ServerApp")
         # JupyterLab prints the address as well, and opens no browser.
-        assert (
-            len(re.findall(r"http://\S+/lab/tree/notebooks/01_autoencoder.ipynb\?token=\w+", running.output))
-            > 1
-        )
+        assert len(re.findall(r"http://\S+/lab/tree/notebooks/01_autoencoder.ipynb\?token=\w+", running.output)) > 1
         assert "No web browser found" not in running.output
 
         get(address)
@@ -235,9 +232,7 @@ def test_kernels_find_this_copy_of_the_course_and_the_data(asked, monkeypatch, t
 @pytest.mark.parametrize("module", ["jupyterlab", "torch"])
 def test_what_is_not_installed_is_named_with_its_cure(asked, monkeypatch, capsys, module):
     find = start.importlib.util.find_spec
-    monkeypatch.setattr(
-        start.importlib.util, "find_spec", lambda name: None if name == module else find(name)
-    )
+    monkeypatch.setattr(start.importlib.util, "find_spec", lambda name: None if name == module else find(name))
     assert start.main([]) == 1
     said = capsys.readouterr().err
     assert f"{module} is not installed" in said
@@ -272,9 +267,7 @@ def test_the_package_can_be_imported_from_anywhere(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert ran.returncode == 0, (
-        f"{ran.stderr}\nIs the course installed? python -m pip install -r requirements.txt"
-    )
+    assert ran.returncode == 0, f"{ran.stderr}\nIs the course installed? python -m pip install -r requirements.txt"
     assert Path(ran.stdout.strip()) == ROOT / "course_utils" / "__init__.py"
 
 
@@ -328,9 +321,7 @@ def marked(name: str) -> str:
 
 
 def test_the_two_commands_are_the_same_up_to_their_last_step():
-    environment = (
-        "python3 -m venv .venv && .venv/bin/python -m pip install -r requirements.txt && .venv/bin/python "
-    )
+    environment = "python3 -m venv .venv && .venv/bin/python -m pip install -r requirements.txt && .venv/bin/python "
     assert marked("open") == environment + "-m course_utils"
     assert marked("test") == environment + "-m pytest"
     for command in (marked("open"), marked("test")):

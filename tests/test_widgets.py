@@ -150,7 +150,7 @@ def test_a_failing_decode_is_told_and_no_old_image_stays(codes, labels):
     z1, _, picture, message = parts(explore_codes(broken, codes, labels, extent=EXTENT, start=(0.0, 0.0)))
     good = picture.value
     z1.value = 3.0
-    assert "decode failed at z = (3.00, 0.00): RuntimeError: mat1 and mat2 &lt;shapes&gt;" in message.value
+    assert "no picture at z₁ = 3.00, z₂ = 0.00: RuntimeError: mat1 and mat2 &lt;shapes&gt;" in message.value
     plane = CodePlane(decode, codes, labels, extent=EXTENT)
     row, column = place(plane, plane.image_axes, 0.25, 0.5)
     assert (pixels(picture.value)[row, column] == 255).all()

@@ -1,4 +1,4 @@
-"""Exercises: `check` an answer, ask for a `hint`, read a `solution`.
+"""Exercises: `check` an answer, ask for a `hint`, read a `solution`; `reference` lends one unseen.
 
 Adding an exercise is data and functions in `notebook_XX.py`: an `Exercise` holds the stub, three hints, the
 solution and a judge; most judges are a `Compare`, which needs cases and the wrong functions to recognise.
@@ -6,7 +6,7 @@ solution and a judge; most judges are a `Compare`, which needs cases and the wro
 
 from ._attempt import Attempt, NotYet
 from ._compare import ATOL, RTOL, Compare, Misconception
-from ._framework import Exercise, Result, check, exercises_of, find, grade, hint, solution
+from ._framework import Exercise, Result, check, exercises_of, find, grade, hint, reference, solution
 
 __all__ = [
     "ATOL",
@@ -22,5 +22,6 @@ __all__ = [
     "find",
     "grade",
     "hint",
+    "reference",
     "solution",
 ]

@@ -50,12 +50,9 @@ class Raised(Exception):
         if len(frames) > 5:  # recursion
             frames = [*frames[:2], *frames[-3:]]
         lines = [
-            f"line {f.lineno} of {f.name}:  {f.line}" if f.line else f"line {f.lineno} of {f.name}"
-            for f in frames
+            f"line {f.lineno} of {f.name}:  {f.line}" if f.line else f"line {f.lineno} of {f.name}" for f in frames
         ]
-        return "\n".join(
-            [f"This happened {self.doing}:", *(f"    {line}" for line in [*words.splitlines(), *lines])]
-        )
+        return "\n".join([f"This happened {self.doing}:", *(f"    {line}" for line in [*words.splitlines(), *lines])])
 
 
 def _is_learners(filename: str) -> bool:
@@ -86,9 +83,7 @@ class Attempt:
             if not _same(was, now) and name not in self.changed:
                 self.changed.append(name)
         if result is None:
-            raise NotYet(
-                "returns nothing", "Your code ran, but nothing came back. Is a `return` missing at the end?"
-            )
+            raise NotYet("returns nothing", "Your code ran, but nothing came back. Is a `return` missing at the end?")
         return result
 
     def run(self, function: Callable[..., Any], *args: Any, doing: str) -> Any:

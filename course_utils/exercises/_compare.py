@@ -92,15 +92,11 @@ class Compare:
         if self.also:
             self.also(attempt, self.all_cases())
 
-    def _gives(
-        self, misconception: Misconception, attempt: Attempt, seen: Sequence[Outcome | Raised]
-    ) -> bool:
+    def _gives(self, misconception: Misconception, attempt: Attempt, seen: Sequence[Outcome | Raised]) -> bool:
         wrong = self.outcomes(attempt.like(misconception.wrong))
         return all(_agree(a, b) for a, (b, _) in zip(seen, wrong, strict=False))
 
-    def _explain_mistake(
-        self, attempt: Attempt, seen: Sequence, expected: list, complaint: NotYet | None
-    ) -> None:
+    def _explain_mistake(self, attempt: Attempt, seen: Sequence, expected: list, complaint: NotYet | None) -> None:
         k = [_agree(a, b) for a, b in zip(seen, expected, strict=False)].index(False)  # the telling case
         if isinstance(seen[k], Raised):  # right so far
             raise seen[k]
@@ -125,24 +121,18 @@ def as_tensor(value: Any) -> tuple[Tensor, NotYet | None]:
     """A returned value as a tensor, with a complaint if it was something else; NotYet if it cannot be one."""
     if isinstance(value, Tensor):
         if value.is_complex():
-            raise NotYet(
-                "complex numbers", "Your function returned complex numbers. Which step made them complex?"
-            )
+            raise NotYet("complex numbers", "Your function returned complex numbers. Which step made them complex?")
         return value, None
     words = f"Your function returned a {type(value).__name__}; a torch tensor was expected."
     if isinstance(value, numbers.Number | np.generic) and not isinstance(value, complex):
         words += " Where did it stop being a tensor, and does it hold one number for each example?"
         return torch.tensor(float(value), dtype=torch.float64), NotYet("a Python number", words)
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        words += (
-            " Can you stay in torch from the first line to the last? Gradients do not pass through numpy."
-        )
+        words += " Can you stay in torch from the first line to the last? Gradients do not pass through numpy."
         return torch.tensor(value.tolist(), dtype=torch.float64), NotYet("a numpy array", words)
     if isinstance(value, list | tuple):
         kinds = ", ".join(type(item).__name__ for item in value[:4]) + (", …" if len(value) > 4 else "")
-        words += (
-            f" It holds {len(value)} things ({kinds}). Which of them is asked for, or how do they become one?"
-        )
+        words += f" It holds {len(value)} things ({kinds}). Which of them is asked for, or how do they become one?"
         shapes = {item.shape for item in value if isinstance(item, Tensor)}
         if value and len(shapes) == 1 and all(isinstance(item, Tensor) for item in value):
             return torch.stack(list(value)), NotYet("a list or tuple", words)
@@ -185,9 +175,7 @@ def _agree(a: Outcome | Raised, b: Outcome | Raised) -> bool:
 
 def close(came: Tensor, expected: Tensor) -> bool:
     """Same shape and, within RTOL and ATOL, the same numbers."""
-    return came.shape == expected.shape and torch.allclose(
-        came, expected, rtol=RTOL, atol=ATOL, equal_nan=True
-    )
+    return came.shape == expected.shape and torch.allclose(came, expected, rtol=RTOL, atol=ATOL, equal_nan=True)
 
 
 def _expected_and_came(seen: Outcome, expected: Outcome) -> str:

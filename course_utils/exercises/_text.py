@@ -8,9 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 _MOST_NUMBERS = 12
-_KEEP_WHOLE = re.compile(
-    r"of shape \([^()]*\)|\w+\([^()]*\)|[\[(][-\d., \[\]e]*[\])]"
-)  # shapes, calls, numbers
+_KEEP_WHOLE = re.compile(r"of shape \([^()]*\)|\w+\([^()]*\)|[\[(][-\d., \[\]e]*[\])]")  # shapes, calls, numbers
 
 
 def numbers_text(tensor: Tensor) -> str:

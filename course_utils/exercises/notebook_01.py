@@ -86,8 +86,7 @@ EXERCISE_1 = Exercise(
             Misconception(
                 "square root",
                 lambda x, x_hat: (x - x_hat).flatten(1).norm(dim=1),
-                "This is the length of the difference, the square root of what was asked. Is a norm "
-                "already squared?",
+                "This is the length of the difference, the square root of what was asked. Is a norm already squared?",
             ),
             Misconception(
                 "factor one half",
@@ -110,8 +109,7 @@ EXERCISE_1 = Exercise(
             Misconception(
                 "over the batch",
                 lambda x, x_hat: ((x - x_hat) ** 2).sum(0),
-                "The sum runs over the images and keeps the pixels. Which axis is the batch, and which are "
-                "the pixels?",
+                "The sum runs over the images and keeps the pixels. Which axis is the batch, and which are the pixels?",
             ),
             Misconception(
                 "difference not squared",
@@ -157,9 +155,7 @@ def pca_reconstruct(x, components, mean):
 def _cases_2(rng: torch.Generator) -> list[tuple]:
     def case(batch: int, latent: int, dim: int) -> tuple:
         x = torch.randint(0, 11, (batch, dim), generator=rng).double() / 10
-        components = torch.linalg.qr(torch.randn(dim, latent, generator=rng, dtype=torch.float64))[
-            0
-        ].T.contiguous()
+        components = torch.linalg.qr(torch.randn(dim, latent, generator=rng, dtype=torch.float64))[0].T.contiguous()
         return x, components, torch.randint(1, 10, (dim,), generator=rng).double() / 10
 
     small = [[1.0, 0.0, 2.0], [0.0, 3.0, 1.0]], [[0.6, 0.8, 0.0], [0.0, 0.0, 1.0]], [1.0, 1.0, 0.5]
@@ -205,8 +201,7 @@ EXERCISE_2 = Exercise(
             Misconception(
                 "codes only",
                 lambda x, W, mean: (x - mean) @ W.T,
-                "These are the codes, and they are right: L numbers per row. How do you get back to D "
-                "numbers?",
+                "These are the codes, and they are right: L numbers per row. How do you get back to D numbers?",
             ),
             Misconception(
                 "codes only, not centred",
@@ -254,8 +249,7 @@ EXERCISE_2 = Exercise(
             Misconception(
                 "what is left over, around the mean",
                 lambda x, W, mean: x - (x - mean) @ W.T @ W,
-                "This takes the projection away from x and so keeps the wrong half. Which part of x lies "
-                "in the plane?",
+                "This takes the projection away from x and so keeps the wrong half. Which part of x lies in the plane?",
             ),
             Misconception(
                 "mean subtracted at the end",
@@ -307,12 +301,8 @@ def _require_pair(returned: Any) -> Pair:
             "expected. Only modules hand their weights to an optimiser. Was a class or a plain function "
             "returned?",
         )
-    came = f"a {type(returned).__name__}" + (
-        f" of {len(returned)}" if isinstance(returned, tuple | list) else ""
-    )
-    raise NotYet(
-        "not a pair", f"Expected two modules, encoder and decoder; {came} came back. What follows `return`?"
-    )
+    came = f"a {type(returned).__name__}" + (f" of {len(returned)}" if isinstance(returned, tuple | list) else "")
+    raise NotYet("not a pair", f"Expected two modules, encoder and decoder; {came} came back. What follows `return`?")
 
 
 def _judge_3(exercise: Exercise, attempt: Attempt) -> None:
@@ -376,8 +366,7 @@ def _require_shapes(
         if _runs(decoder, x) and _runs(encoder, z):
             raise NotYet(
                 "in the other order",
-                "The first module takes codes and the second takes images. In which order are they asked "
-                "for?",
+                "The first module takes codes and the second takes images. In which order are they asked for?",
             ) from None
         raise
     if codes.shape != (7, latent_dim):
@@ -403,8 +392,7 @@ def _require_shapes(
         if x_hat.shape == (7, hidden_dim):
             raise NotYet(
                 "decoder stops at the hidden layer",
-                f"{facts}\nThe decoder's output is as wide as its hidden layer. Which layer leads back to "
-                "the pixels?",
+                f"{facts}\nThe decoder's output is as wide as its hidden layer. Which layer leads back to the pixels?",
             )
         raise NotYet(
             "input_dim unused",
@@ -415,9 +403,7 @@ def _require_shapes(
 def _output(attempt: Attempt, module: nn.Module, inputs: Tensor, doing: str) -> Tensor:
     result = attempt.run(module, inputs, doing=doing)
     if result is None:
-        raise NotYet(
-            "a module returns nothing", f"Nothing came back {doing}. Is a `return` missing in forward?"
-        )
+        raise NotYet("a module returns nothing", f"Nothing came back {doing}. Is a `return` missing in forward?")
     tensor, complaint = as_tensor(result)
     if complaint:
         raise complaint
@@ -446,9 +432,7 @@ def _require_gradients(attempt: Attempt, encoder: nn.Module, decoder: nn.Module,
     for which, module in (("decoder", decoder), ("encoder", encoder)):
         gradients = None
         if error.requires_grad:
-            gradients = torch.autograd.grad(
-                error, list(module.parameters()), retain_graph=True, allow_unused=True
-            )
+            gradients = torch.autograd.grad(error, list(module.parameters()), retain_graph=True, allow_unused=True)
         if gradients is None or all(gradient is None for gradient in gradients):
             raise NotYet(
                 f"no gradient in the {which}",
@@ -480,9 +464,7 @@ def _require_free_output(attempt: Attempt, which: str, module: nn.Module, width:
         output = attempt.run(driven, attempt.prepare(10 * torch.randn(512, width)), doing=f"in the {which}")
     low, high = float(output.min()), float(output.max())
     what = "codes" if which == "encoder" else "pixels"
-    facts = (
-        f"With its weights made 100 times larger, the {which}'s output ranges from {low:.3g} to {high:.3g}."
-    )
+    facts = f"With its weights made 100 times larger, the {which}'s output ranges from {low:.3g} to {high:.3g}."
     if max(-low, high) <= 1.001:
         limits = "between 0 and 1" if low >= 0 else "between −1 and 1"
         raise NotYet(
@@ -562,15 +544,11 @@ def _cases_4(rng: torch.Generator) -> list[tuple]:
     ]  # in the first, square weights let the wrong side run too
 
 
-def _observe_4(
-    attempt: Attempt, encoder: nn.Module, decoder: nn.Module, rotation: Tensor
-) -> dict[str, Tensor]:
+def _observe_4(attempt: Attempt, encoder: nn.Module, decoder: nn.Module, rotation: Tensor) -> dict[str, Tensor]:
     new_encoder, new_decoder = _require_pair(attempt(encoder, decoder, rotation))
     x = attempt.prepare(torch.randn(8, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
     codes = _output(attempt, new_encoder, x, f"in your new encoder(x) with x of shape {tuple(x.shape)}")
-    recons = _output(
-        attempt, new_decoder, codes, f"in your new decoder(z) with z of shape {tuple(codes.shape)}"
-    )
+    recons = _output(attempt, new_decoder, codes, f"in your new decoder(z) with z of shape {tuple(codes.shape)}")
     return {"codes": codes, "reconstructions": recons}
 
 
@@ -950,8 +928,7 @@ EXERCISE_6 = Exercise(
             Misconception(
                 "noise added to the reconstruction",
                 lambda f, x, noise: _squared_error(f(x) + noise, x),
-                "The noise arrives after the autoencoder has done its work. Which image is it that should "
-                "be damaged?",
+                "The noise arrives after the autoencoder has done its work. Which image is it that should be damaged?",
             ),
             Misconception(
                 "noise added to the reconstruction, clamped",

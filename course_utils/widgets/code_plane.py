@@ -1,12 +1,7 @@
-"""The interactive explorers, their drawing classes, and the still pictures that stand before them.
-
-A picture is drawn by a small class whose `render` returns PNG bytes, so that it can be tested without a
-browser; the widget around it only connects sliders with it.
-"""
+"""The explorer of a two-dimensional code plane, and the still picture that stands before it."""
 
 from __future__ import annotations
 
-import html
 import io
 import math
 from collections.abc import Sequence
@@ -29,6 +24,7 @@ from course_utils.plotting import (
     draw_code_map,
     extent_of,
 )
+from course_utils.widgets._panel import Slider, number_text, panel
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -125,13 +121,11 @@ class CodePlane:
         else:
             self.image.set_data(pixels)
             self.image_axes.draw_artist(self.image)
-            self.caption.set_text(f"decoding of ({_number(z1)}, {_number(z2)})")
+            self.caption.set_text(f"decoding of ({number_text(z1)}, {number_text(z2)})")
         self.image_axes.draw_artist(self.caption)
         picture = Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3])
         out = io.BytesIO()
-        picture.save(
-            out, format="png", compress_level=1
-        )  # speed matters more than size: it is sent and forgotten
+        picture.save(out, format="png", compress_level=1)  # speed matters more than size: it is sent and forgotten
         return out.getvalue()
 
 
@@ -148,46 +142,17 @@ def explore_codes(
     Arguments as for `CodePlane`. start: the first code; by default the middle of the picture.
     A first picture that fails raises; a later failure of `decode` is told under the picture.
     """
-    import ipywidgets as widgets
-
     plane = CodePlane(decode, codes, labels, extent=extent)
     left, right, bottom, top = plane.extent
     start = ((left + right) / 2, (bottom + top) / 2) if start is None else start
     if not (left <= start[0] <= right and bottom <= start[1] <= top):
         raise ValueError(f"start = {start} lies outside the picture, {plane.extent}.")
 
-    def slider(name: str, value: float, low: float, high: float) -> widgets.FloatSlider:
-        return widgets.FloatSlider(
-            value=value,
-            min=low,
-            max=high,
-            step=_step(high - low),
-            description=name,
-            readout_format=".2f",
-            continuous_update=True,
-            layout=widgets.Layout(width="400px", max_width="98%"),
-        )
-
-    z1 = slider("z₁", start[0], left, right)
-    z2 = slider("z₂", start[1], bottom, top)
-    picture = widgets.Image(
-        value=plane.render(z1.value, z2.value), format="png", layout=widgets.Layout(max_width="100%")
-    )
-    message = widgets.HTML(value=_describe(plane, z1.value, z2.value))
-
-    def update(change: object = None) -> None:
-        try:
-            picture.value = plane.render(z1.value, z2.value)
-            message.value = _describe(plane, z1.value, z2.value)
-        except Exception as error:  # an exception in a callback would vanish in the log
-            picture.value = plane.render_failure(z1.value, z2.value)
-            where = f"z = ({_number(z1.value)}, {_number(z2.value)})"
-            message.value = _tell(f"✘ decode failed at {where}: {type(error).__name__}: {error}", "#9c0006")
-
-    z1.observe(update, names="value")
-    z2.observe(update, names="value")
-    return widgets.VBox(
-        [widgets.HBox([z1, z2], layout=widgets.Layout(flex_flow="row wrap")), picture, message]
+    return panel(
+        {"z₁": Slider(left, right, start[0]), "z₂": Slider(bottom, top, start[1])},
+        render=plane.render,
+        describe=lambda z1, z2: _describe(plane, z1, z2),
+        failure=plane.render_failure,
     )
 
 
@@ -239,34 +204,12 @@ def still_code_plane(
         cell = image_part.add_subplot(rows, columns, i + 1)
         cell.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         cell.set(xticks=[], yticks=[])
-        cell.set_title(f"{letter}\n({_number(z1, 1)}, {_number(z2, 1)})", fontsize=11, color=INK)
+        cell.set_title(f"{letter}\n({number_text(z1, 1)}, {number_text(z2, 1)})", fontsize=11, color=INK)
     return fig
 
 
 def _describe(plane: CodePlane, z1: float, z2: float) -> str:
     """The picture in words: also what a screen reader says."""
     digit, distance = plane.nearest(z1, z2)
-    return _tell(
-        f"z = ({_number(z1)}, {_number(z2)}). The nearest code is that of a {digit}, {distance:.2f} away.",
-        INK,
-    )
-
-
-def _tell(words: str, colour: str) -> str:
-    return (
-        f'<div role="status" style="color: {colour}; background: white; padding: 0 6px; line-height: 1.5">'
-        f"{html.escape(words)}</div>"
-    )
-
-
-def _number(value: float, digits: int = 2) -> str:
-    """A number with a real minus sign, and no minus before zero."""
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
-
-
-def _step(span: float) -> float:
-    """A slider's step: a round number, about a hundredth of its range."""
-    return min(
-        (m * 10.0**e for e in range(-6, 10) for m in (1, 2, 5)), key=lambda s: abs(math.log(s * 100 / span))
-    )
+    where = f"z = ({number_text(z1)}, {number_text(z2)})"
+    return f"{where}. The nearest code is that of a {digit}, {distance:.2f} away."
