@@ -99,9 +99,7 @@ class Split:
         if self.pixels.numel() == 0:
             raise ValueError(f"a Split needs at least one image, got pixels {tuple(self.pixels.shape)}")
         if self.pixels.device != self.labels.device:
-            raise ValueError(
-                f"pixels are on {self.pixels.device}, labels on {self.labels.device}: use one device"
-            )
+            raise ValueError(f"pixels are on {self.pixels.device}, labels on {self.labels.device}: use one device")
 
     def __len__(self) -> int:
         """The number of images, N."""
@@ -118,9 +116,7 @@ class Split:
         if isinstance(index, slice):
             return _as_float(self.pixels[index])
         if isinstance(index, bool | tuple):
-            raise TypeError(
-                f"an index is an int, a slice or a tensor of ints, got {index!r}; pixels: split[i][…]"
-            )
+            raise TypeError(f"an index is an int, a slice or a tensor of ints, got {index!r}; pixels: split[i][…]")
         if not isinstance(index, Tensor) or (index.ndim == 0 and index.dtype != torch.bool):
             with contextlib.suppress(TypeError):
                 return self._image(operator.index(index))
@@ -166,9 +162,7 @@ class Split:
 
     def _image(self, i: int) -> Tensor:
         if not -len(self) <= i < len(self):
-            raise IndexError(
-                f"image {i} does not exist: there are {len(self)}, numbered 0 to {len(self) - 1}"
-            )
+            raise IndexError(f"image {i} does not exist: there are {len(self)}, numbered 0 to {len(self) - 1}")
         return _as_float(self.pixels[i])
 
     def _positions(self, index) -> Tensor:
@@ -176,14 +170,10 @@ class Split:
         try:
             positions = torch.as_tensor(index)
         except (TypeError, ValueError, RuntimeError):
-            raise TypeError(
-                f"an index is an int, a slice or a tensor of ints, got {type(index).__name__}"
-            ) from None
+            raise TypeError(f"an index is an int, a slice or a tensor of ints, got {type(index).__name__}") from None
         if positions.dtype == torch.bool:
             if positions.shape != (len(self),):
-                raise IndexError(
-                    f"a mask needs one bool per image, {len(self)}, got shape {tuple(positions.shape)}"
-                )
+                raise IndexError(f"a mask needs one bool per image, {len(self)}, got shape {tuple(positions.shape)}")
             return positions.nonzero().flatten().to(self.pixels.device)
         if positions.numel() == 0:
             positions = positions.to(torch.int64)  # torch makes [] a float tensor
@@ -195,9 +185,7 @@ class Split:
         outside = (positions < -len(self)) | (positions >= len(self))
         if outside.any():
             first = positions[outside][0].item()
-            raise IndexError(
-                f"image {first} does not exist: there are {len(self)}, numbered 0 to {len(self) - 1}"
-            )
+            raise IndexError(f"image {first} does not exist: there are {len(self)}, numbered 0 to {len(self) - 1}")
         return positions.remainder(len(self)).to(self.pixels.device)
 
     def _batches(self, order: Tensor | None, batch_size: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -318,9 +306,7 @@ def _generator(seed) -> torch.Generator:
             raise TypeError
         number = operator.index(seed)
     except TypeError:
-        raise TypeError(
-            f"seed must be an int or a torch.Generator, got {seed!r} ({type(seed).__name__})"
-        ) from None
+        raise TypeError(f"seed must be an int or a torch.Generator, got {seed!r} ({type(seed).__name__})") from None
     if not 0 <= number < 2**64:
         raise ValueError(f"seed must lie between 0 and 2**64 - 1, got {number}")
     return torch.Generator().manual_seed(number)
@@ -329,9 +315,7 @@ def _generator(seed) -> torch.Generator:
 def _choose(dataset) -> tuple[str, str]:
     """The data set that is meant, and how it came to be asked for."""
     if not isinstance(dataset, str):
-        raise TypeError(
-            f"dataset must be one of {', '.join(DATASETS)}, got {dataset!r} ({type(dataset).__name__})"
-        )
+        raise TypeError(f"dataset must be one of {', '.join(DATASETS)}, got {dataset!r} ({type(dataset).__name__})")
     asked = f'as asked for by dataset="{dataset}"'
     if dataset == "auto" and (default := os.environ.get("COURSE_DATASET")):
         dataset, asked = default, f"as asked for by $COURSE_DATASET={default}"
@@ -339,9 +323,7 @@ def _choose(dataset) -> tuple[str, str]:
         close = difflib.get_close_matches(dataset.strip().lower(), DATASETS, n=1)
         meant = f' Did you mean "{close[0]}"?' if close else ""
         source = " (from $COURSE_DATASET)" if asked.endswith(f"$COURSE_DATASET={dataset}") else ""
-        raise ValueError(
-            f'unknown data set "{dataset}"{source}; the choices are {", ".join(DATASETS)}.{meant}'
-        )
+        raise ValueError(f'unknown data set "{dataset}"{source}; the choices are {", ".join(DATASETS)}.{meant}')
     return dataset, asked
 
 
@@ -382,7 +364,8 @@ def _digits(why: str) -> ImageData:
     pixels = torch.nn.functional.pad(ink * 255, (4, 4, 4, 4)).round().to(torch.uint8)  # (1797, 1, 28, 28)
     labels = torch.from_numpy(bunch.target).to(torch.int64)
     train, test = train_test_split(range(len(labels)), test_size=360, stratify=labels.numpy(), random_state=0)
-    source = f"digits, {len(train):,} training and {len(test):,} test images from scikit-learn at 28×28, not MNIST, {why}."
+    count = f"{len(train):,} training and {len(test):,} test images"
+    source = f"digits, {count} from scikit-learn at 28×28, not MNIST, {why}."
     return ImageData(Split(pixels[train], labels[train]), Split(pixels[test], labels[test]), "digits", source)
 
 
@@ -414,9 +397,7 @@ def _mnist(root: Path, where: str) -> ImageData:
         pixels = read_image_file(os.fspath(raw / f"{part}-images-idx3-ubyte")).unsqueeze(1)
         parts.append(Split(pixels, read_label_file(os.fspath(raw / f"{part}-labels-idx1-ubyte"))))
     train, test = parts
-    source = (
-        f"MNIST, {len(train):,} training and {len(test):,} test images, {how} {where}, checksums verified."
-    )
+    source = f"MNIST, {len(train):,} training and {len(test):,} test images, {how} {where}, checksums verified."
     return ImageData(train, test, "mnist", source)
 
 

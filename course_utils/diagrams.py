@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,6 +49,12 @@ ALT = {
         "An autoencoder, from left to right: an image x of 784 pixels enters the encoder f with weights φ, "
         "which narrows to the code z of L numbers; the decoder g with weights θ widens it again to the "
         "reconstruction x̂ of 784 pixels. The loss compares x̂ with x."
+    ),
+    "reparameterization": (
+        "Two computation graphs. Left: μ and log σ² feed a round node, z drawn from q, and z feeds f. Gradient "
+        "arrows run back from f to z and end there, below a cross: no way back. Right: z is a box, z = μ + σ·ε, computed from μ, "
+        "log σ² and the noise ε, which enters from the side; the gradient arrows run back from f through z to "
+        "both μ and log σ², and none to ε."
     ),
 }
 
@@ -177,7 +184,64 @@ def autoencoder() -> Canvas:
     return c
 
 
-DIAGRAMS: dict[str, Callable[[], Canvas]] = {"autoencoder": autoencoder}
+def _box(c: Canvas, x: float, y: float, width: float, height: float, *, colour: str) -> None:
+    """A rectangle around its middle (x, y)."""
+    w, h = width / 2, height / 2
+    c.shape([(x - w, y - h), (x + w, y - h), (x + w, y + h), (x - w, y + h)], colour=colour)
+
+
+def _circle(c: Canvas, x: float, y: float, radius: float, *, colour: str) -> None:
+    """A round node, as a polygon of 60 corners."""
+    turns = [2 * math.pi * i / 60 for i in range(60)]
+    c.shape([(round(x + radius * math.cos(t), 3), round(y + radius * math.sin(t), 3)) for t in turns], colour=colour)
+
+
+def reparameterization() -> Canvas:
+    """Left: a sampled z stops the gradient. Right: z = μ + σ·ε lets it through to μ and log σ²."""
+    c = Canvas(150, 74)
+    for left, title in [(0, "z is sampled"), (80, "z is computed")]:
+        mu, log_var, code, value = left + 14, left + 45, left + 29.5, left + 29.5
+        c.text(code, 71, title, size=26, bold=True)
+        for x, name in [(mu, r"$\mu$"), (log_var, r"$\log\,\sigma^2$")]:
+            _box(c, x, 58, 16, 10, colour=ENCODER)
+            c.text(x, 57.8, name, size=27, colour=ENCODER)
+        _box(c, value, 8, 16, 10, colour=DECODER)
+        c.text(value, 7.8, "$f(z)$", size=27, colour=DECODER)
+
+    # Left: the arrows down are the forward pass, the purple ones upwards the gradient.
+    c.arrow((16, 52.5), (24.5, 42.5))
+    c.arrow((43, 52.5), (34.5, 42.5))
+    _circle(c, 29.5, 34, 9.5, colour=CODE)
+    c.text(29.5, 34, r"$z \sim q_\phi$", size=25, colour=CODE)
+    c.arrow((27.5, 24), (27.5, 14))
+    c.arrow((32.5, 14), (32.5, 23.5), colour=LOSS)
+    c.line([(27.1, 45.6), (31.9, 50.4)], colour=LOSS)
+    c.line([(27.1, 50.4), (31.9, 45.6)], colour=LOSS)
+    c.text(51, 36.3, "no way back", size=22, colour=LOSS)
+    c.text(51, 31.9, "to μ and log σ²", size=22, colour=LOSS)
+    c.text(43.5, 18.8, "gradient", size=22, colour=LOSS)
+
+    # Right: ε comes in from the side, and every arrow into z has a derivative.
+    c.arrow((95, 52.5), (102.5, 41.5))
+    c.arrow((123, 52.5), (115.5, 41.5))
+    _box(c, 109.5, 35, 30, 11, colour=CODE)
+    c.text(109.5, 34.8, r"$z = \mu + \sigma \cdot \varepsilon$", size=26, colour=CODE)
+    c.arrow((107.5, 28.5), (107.5, 14))
+    c.arrow((112.5, 14), (112.5, 28.5), colour=LOSS)
+    c.arrow((106.5, 41.5), (99, 52.5), colour=LOSS)
+    c.arrow((119.5, 41.5), (127, 52.5), colour=LOSS)
+    c.text(123.5, 18.8, "gradient", size=22, colour=LOSS)
+    _circle(c, 143, 35, 5.5, colour=INK)
+    c.text(143, 34.8, r"$\varepsilon$", size=30)
+    c.arrow((137, 35), (125.5, 35))
+    c.text(137, 26, r"$\varepsilon \sim \mathcal{N}(0, I)$", size=21)
+    return c
+
+
+DIAGRAMS: dict[str, Callable[[], Canvas]] = {
+    "autoencoder": autoencoder,
+    "reparameterization": reparameterization,
+}
 
 
 @contextmanager

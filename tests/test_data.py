@@ -62,6 +62,15 @@ def tiny() -> SimpleNamespace:
     )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """The tensors are tiny: on a busy machine several threads would mostly wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch, tiny):
     """No setting from outside, the tiny MNIST instead of the real one, a mirror that refuses."""
@@ -97,11 +106,7 @@ def contents(root: Path) -> dict[str, bytes]:
     """All files below `root`, and all folders that are no part of torchvision's layout."""
     found = {str(path.relative_to(root)): path for path in root.rglob("*")}
     layout = ("MNIST", os.path.join("MNIST", "raw"))
-    return {
-        name: path.read_bytes() if path.is_file() else b""
-        for name, path in found.items()
-        if name not in layout
-    }
+    return {name: path.read_bytes() if path.is_file() else b"" for name, path in found.items() if name not in layout}
 
 
 def as_published(tiny) -> dict[str, bytes]:
@@ -237,9 +242,7 @@ def test_digits_touch_neither_network_nor_folder(tmp_path, monkeypatch, capsys):
 
 def test_digits_are_all_of_scikit_learns_in_a_fixed_balanced_split():
     first, again = load_images("digits"), load_images("digits")
-    assert torch.equal(first.train.pixels, again.train.pixels) and torch.equal(
-        first.test.labels, again.test.labels
-    )
+    assert torch.equal(first.train.pixels, again.train.pixels) and torch.equal(first.test.labels, again.test.labels)
     assert (len(first.train), len(first.test)) == (1437, 360)
     counts = first.test.labels.bincount(minlength=10)
     assert counts.min() >= 35 and counts.max() <= 37
@@ -348,9 +351,7 @@ def test_download_into_an_empty_place(tmp_path, tiny, mirrors, capsys):
         loaded = load_images(root=tmp_path / "new" / "data")
     assert "downloaded to the folder given as root" in one_line(capsys)
     assert contents(tmp_path / "new" / "data") == as_published(tiny)
-    again = load_images(
-        "mnist", root=tmp_path / "new" / "data"
-    )  # the server is gone: nothing is fetched twice
+    again = load_images("mnist", root=tmp_path / "new" / "data")  # the server is gone: nothing is fetched twice
     assert torch.equal(loaded.train.pixels, again.train.pixels)
 
 
@@ -483,9 +484,7 @@ def test_a_server_that_never_accepts(tmp_path, mirrors, monkeypatch):
 def test_all_mirrors_are_named_when_none_works(tmp_path, tiny, mirrors):
     with serve(cut_short(tiny.gz)) as cut, serve(whole({})) as empty:
         mirrors(cut, empty)
-        with pytest.raises(
-            RuntimeError, match="127.0.0.1: what arrived is not .*; 127.0.0.1: HTTP status 404"
-        ):
+        with pytest.raises(RuntimeError, match="127.0.0.1: what arrived is not .*; 127.0.0.1: HTTP status 404"):
             load_images("mnist", root=tmp_path)
 
 
@@ -626,9 +625,7 @@ def file_system(tmp_path):
         subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize(
-    "size", ["64k", "220k"]
-)  # too small for the archive; for the archive and its content
+@pytest.mark.parametrize("size", ["64k", "220k"])  # too small for the archive; for the archive and its content
 def test_a_full_disk(size, file_system, tiny, mirrors, capsys):
     folder = file_system(f"size={size}")
     put(folder, {LABELS: tiny.raw[LABELS]})
@@ -711,9 +708,7 @@ def test_two_processes_download_at_the_same_time(tmp_path, tiny):
         results = [(process.communicate(timeout=90), process.returncode) for process in processes]
     for (out, err), code in results:
         assert (code, err) == (0, "") and "MNIST, 200 training and 40 test images, downloaded" in out
-    assert (
-        server.asked.count(f"{IMAGES}.gz") == 4
-    )  # torchvision asks twice for a file: where it is, and then for it
+    assert server.asked.count(f"{IMAGES}.gz") == 4  # torchvision asks twice for a file: where it is, and then for it
     assert contents(tmp_path) == as_published(tiny)
 
 
@@ -722,8 +717,7 @@ def test_two_threads_load_at_the_same_time(tmp_path, tiny, mirrors):
     with serve(whole(tiny.gz)) as server:
         mirrors(server)
         threads = [
-            threading.Thread(target=lambda: results.append(load_images("mnist", root=tmp_path)))
-            for _ in range(4)
+            threading.Thread(target=lambda: results.append(load_images("mnist", root=tmp_path))) for _ in range(4)
         ]
         for thread in threads:
             thread.start()
@@ -752,9 +746,7 @@ def test_another_process_that_finishes_first_is_good_enough(tmp_path, tiny, mirr
 
 @pytest.fixture
 def split() -> Split:
-    pixels = torch.randint(
-        0, 256, (103, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
-    )
+    pixels = torch.randint(0, 256, (103, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     return Split(pixels, torch.arange(103))  # labels that name their image
 
 
@@ -966,9 +958,7 @@ def test_on_an_accelerator_the_same_images_in_the_same_order(split):
     for device in other_devices():
         there = split.to(device)
         assert there.pixels.device.type == there.labels.device.type == device
-        for (x, y), (x_there, y_there) in zip(
-            split.batches(25, seed=3), there.batches(25, seed=3), strict=True
-        ):
+        for (x, y), (x_there, y_there) in zip(split.batches(25, seed=3), there.batches(25, seed=3), strict=True):
             assert x_there.device.type == y_there.device.type == device
             assert torch.equal(y, y_there.cpu()) and torch.allclose(x, x_there.cpu(), rtol=1e-6, atol=0)
         assert torch.equal(split.subset(9).labels, there.subset(9).labels.cpu())
@@ -980,10 +970,7 @@ def test_on_an_accelerator_the_same_images_in_the_same_order(split):
         loaded = load_images("digits", device=device)
         here = load_images("digits")
         assert loaded.test.pixels.device.type == loaded.mean.device.type == device
-        assert (
-            torch.allclose(loaded.mean.cpu(), here.mean, rtol=1e-6)
-            and loaded.to("cpu").mean.device.type == "cpu"
-        )
+        assert torch.allclose(loaded.mean.cpu(), here.mean, rtol=1e-6) and loaded.to("cpu").mean.device.type == "cpu"
 
 
 # --- importing, and the real thing ----------------------------------------------------------------
@@ -993,9 +980,7 @@ def test_importing_does_no_work():
     """Neither torchvision nor scikit-learn is imported before it is needed."""
     code = "import sys, course_utils.data; print({'torchvision', 'sklearn'} & set(sys.modules))"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
 
@@ -1012,9 +997,7 @@ def test_the_real_mnist(monkeypatch, capsys):
     monkeypatch.setenv("COURSE_DATA", _REAL)
     monkeypatch.setattr(data, "_MNIST_FILES", _REAL_FILES)
     loaded = load_images()
-    assert one_line(capsys).startswith(
-        "Data: MNIST, 60,000 training and 10,000 test images, found in $COURSE_DATA"
-    )
+    assert one_line(capsys).startswith("Data: MNIST, 60,000 training and 10,000 test images, found in $COURSE_DATA")
     assert loaded.train.labels.bincount().tolist() == [
         5923,
         6742,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import subprocess
 import time
@@ -29,12 +28,7 @@ def test_runs_on_the_digits_without_a_network(notebook, fence, capsys):
 
 
 @every_notebook
-def test_runs_on_mnist(notebook, capsys):
-    missing = why_mnist_is_missing()
-    if missing and os.environ.get("COURSE_DATA"):
-        pytest.fail(f"COURSE_DATA is set, so MNIST was to be found there: {missing}")
-    if missing:
-        pytest.skip(f"MNIST is neither here nor can it be downloaded: {missing}")
+def test_runs_on_mnist(notebook, mnist, capsys):
     environment = {**os.environ, "COURSE_DATASET": "mnist", "COURSE_NOTEBOOK": notebook.stem}
     run(notebook, environment, capsys, label="MNIST")
 
@@ -77,18 +71,6 @@ def files() -> dict[str, tuple[int, int]]:
             state = (here / name).stat()
             found[(here / name).relative_to(ROOT).as_posix()] = state.st_size, state.st_mtime_ns
     return found
-
-
-@functools.cache
-def why_mnist_is_missing() -> str:
-    """The reason why MNIST cannot be loaded here, empty when it can; downloads it where that is possible."""
-    from course_utils.data import load_images
-
-    try:
-        load_images("mnist")
-    except (OSError, RuntimeError, ValueError) as error:
-        return str(error)
-    return ""
 
 
 # Nothing below sends a packet, fence or no fence: connecting a UDP socket only looks for a route.

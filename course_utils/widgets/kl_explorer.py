@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
 
 from course_utils.plotting import INK, LINE_COLOURS
 from course_utils.widgets._panel import Slider, number_text, panel
@@ -23,6 +25,9 @@ GAIN, LOSS = LINE_COLOURS[1], LINE_COLOURS[2]  # where q log(q/p) is above and b
 MU_RANGE, LOG_VAR_RANGE = (-3.0, 3.0), (-4.0, 2.0)
 Z_RANGE = (-7.0, 7.0)
 PART_NAMES = ("½ μ²", "½ (σ² − 1)", "−½ log σ²", "sum: KL")
+BAR_STEPS = (1.0, 2.5, 5.0, 8.5)  # the last holds every bar that the sliders can make
+DENSITY_STEPS = (0.5, 1.0, 2.0, 4.0)  # upper ends of the vertical axes, so that they rarely change
+INTEGRAND_STEPS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 class KLParts(NamedTuple):
@@ -42,6 +47,11 @@ class KLParts(NamedTuple):
     def nats(self) -> float:
         """The closed form: the sum of the three parts."""
         return self.mean + self.variance + self.log_variance
+
+    @property
+    def bars(self) -> tuple[float, float, float, float]:
+        """The three parts and their sum, in nats."""
+        return self.mean, self.variance, self.log_variance, self.nats
 
     @property
     def bits(self) -> float:
@@ -67,29 +77,37 @@ def kl_parts(mu: float, log_var: float) -> KLParts:
 class KLPicture:
     """The picture of the explorer: both densities, the integrand q log(q/p) with its areas, and the three parts.
 
-    `render` draws it for one (μ, log σ²) and returns PNG bytes.
+    `render` draws it for one (μ, log σ²) and returns PNG bytes. The axes are drawn once for each scale and kept as
+    pixels; `render` draws what moves on top of them.
     """
 
     def __init__(self) -> None:
+        # Fixed places instead of a layout engine: the kept pixels must not move.
         self.figure = Figure(figsize=(9.2, 4.8), dpi=90, layout="none", facecolor="white")
         self._canvas = FigureCanvasAgg(self.figure)
-        self.densities = self.figure.add_axes((0.075, 0.575, 0.50, 0.345))
-        self.integrand = self.figure.add_axes((0.075, 0.125, 0.50, 0.345))
-        self.parts = self.figure.add_axes((0.725, 0.125, 0.255, 0.795))
+        self.densities = _Densities(self.figure.add_axes((0.085, 0.575, 0.49, 0.385)), animated=True)
+        self.integrand = _Integrand(self.figure.add_axes((0.085, 0.125, 0.49, 0.385)), animated=True)
+        self.parts = _Parts(self.figure.add_axes((0.70, 0.125, 0.285, 0.835)), animated=True)
+        self._panels = (self.densities, self.integrand, self.parts)
+        self.densities.ax.tick_params(labelbottom=False)
+        self.integrand.ax.set_xlabel("z")
+        self.parts.ax.set_xlabel("nats")
+        for ax in (self.densities.ax, self.integrand.ax):
+            ax.yaxis.set_label_coords(-0.115, 0.5)
+        self._backgrounds: dict[tuple[float, ...], object] = {}
 
     def render(self, mu: float, log_var: float) -> bytes:
         """Return the picture for q = N(μ, σ²) as an opaque PNG. `log_var` is log σ²."""
         from PIL import Image
 
-        for ax in (self.densities, self.integrand, self.parts):
-            ax.clear()
-        _draw_densities(self.densities, mu, log_var)
-        _draw_integrand(self.integrand, mu, log_var)
-        _draw_parts(self.parts, mu, log_var)
-        self.densities.legend(loc="upper left", fontsize=11, handlelength=1.4, borderpad=0)
-        self.densities.tick_params(labelbottom=False)
-        self.integrand.set_xlabel("z")
-        self._canvas.draw()
+        scale = tuple(limit for part in self._panels for limit in part.move(mu, log_var))
+        if scale not in self._backgrounds:
+            self._canvas.draw()  # all but what is animated
+            self._backgrounds[scale] = self._canvas.copy_from_bbox(self.figure.bbox)
+        self._canvas.restore_region(self._backgrounds[scale])
+        for part in self._panels:
+            for artist in part.moving:
+                part.ax.draw_artist(artist)
         picture = Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3])
         out = io.BytesIO()
         picture.save(out, format="png", compress_level=1)  # speed matters more than size: it is sent and forgotten
@@ -121,22 +139,19 @@ def still_kl(points: Sequence[tuple[float, float]]) -> Figure:
     for mu, log_var in points:
         if not (MU_RANGE[0] <= mu <= MU_RANGE[1] and LOG_VAR_RANGE[0] <= log_var <= LOG_VAR_RANGE[1]):
             raise ValueError(f"(μ, log σ²) = ({mu:g}, {log_var:g}) lies outside {MU_RANGE} and {LOG_VAR_RANGE}.")
-    fig = Figure(figsize=(9.2, 0.8 + 1.9 * len(points)), layout="constrained", facecolor="white")
-    axes = fig.subplots(len(points), 3, squeeze=False, width_ratios=(1, 1, 0.85))
+    fig = Figure(figsize=(9.2, 0.7 + 1.75 * len(points)), layout="constrained", facecolor="white")
+    axes = fig.subplots(len(points), 3, squeeze=False, width_ratios=(1, 1, 0.8))
+    bars = [bar for mu, log_var in points for bar in kl_parts(mu, log_var).bars]
+    low, high = min(*bars, 0.0), max(*bars, 0.5)
     for i, (row, (mu, log_var)) in enumerate(zip(axes, points, strict=True)):
-        _draw_densities(row[0], mu, log_var)
-        _draw_integrand(row[1], mu, log_var)
-        _draw_parts(row[2], mu, log_var)
+        for kind, ax in zip((_Densities, _Integrand, _Parts), row, strict=True):
+            kind(ax, legend=i == 0).move(mu, log_var)
+            ax.tick_params(labelbottom=i == len(points) - 1)
         row[0].set_title(f"μ = {number_text(mu, 1)}, log σ² = {number_text(log_var, 1)}", fontsize=12)
-        row[2].set_title(f"KL = {kl_parts(mu, log_var).nats:.2f} nats", fontsize=12)
-        if i < len(points) - 1:
-            for ax in row[:2]:
-                ax.tick_params(labelbottom=False)
-        else:
-            for ax in row[:2]:
-                ax.set_xlabel("z")
-            row[2].set_xlabel("nats")
-    axes[0, 0].legend(loc="upper left", fontsize=10, handlelength=1.2, borderpad=0)
+        row[2].set_title(f"KL = {number_text(kl_parts(mu, log_var).nats)} nats", fontsize=12)
+        row[2].set_xlim(1.1 * low - 0.01, 1.4 * high)  # one scale, so that the rows can be compared
+    for ax, label in zip(axes[-1], ("z", "z", "nats"), strict=True):
+        ax.set_xlabel(label)
     return fig
 
 
@@ -156,56 +171,98 @@ def _grid(mu: float, log_var: float) -> np.ndarray:
     return z[(z >= Z_RANGE[0]) & (z <= Z_RANGE[1])]
 
 
-def _draw_densities(ax: Axes, mu: float, log_var: float) -> None:
-    z = _grid(mu, log_var)
-    q, p = np.exp(_log_density(z, mu, log_var)), np.exp(_log_density(z, 0.0, 0.0))
-    ax.fill_between(z, p, color=P_COLOUR, alpha=0.18, linewidth=0)
-    ax.plot(z, p, color=P_COLOUR, linestyle="--", linewidth=1.8, label="p = N(0, 1)")
-    ax.plot(z, q, color=Q_COLOUR, linewidth=2.2, label="q = N(μ, σ²)")
-    ax.set(xlim=Z_RANGE, ylim=(0, 1.25 * max(0.5, float(q.max()))), ylabel="density")
+def _step_above(value: float, steps: tuple[float, ...]) -> float:
+    return next((step for step in steps if value <= step), value)
 
 
-def _draw_integrand(ax: Axes, mu: float, log_var: float) -> None:
-    z = _grid(mu, log_var)
-    y = _integrand(z, mu, log_var)
-    parts = kl_parts(mu, log_var)
-    ax.fill_between(z, np.clip(y, 0, None), color=GAIN, alpha=0.45, linewidth=0)
-    ax.fill_between(z, np.clip(y, None, 0), color=LOSS, alpha=0.55, linewidth=0)
-    ax.plot(z, y, color=INK, linewidth=1.4)
-    ax.axhline(0, color=INK, linewidth=0.8)
-    top, bottom = max(float(y.max()), 0.15), min(float(y.min()), -0.05)
-    ax.set(xlim=Z_RANGE, ylim=(bottom - 0.12 * top, 1.3 * top), ylabel="q log(q/p)")
-    side, anchor = (0.98, "right") if mu <= 0 else (0.02, "left")  # the free side
-    text = {"transform": ax.transAxes, "ha": anchor, "va": "top", "fontsize": 11, "fontweight": "bold"}
-    ax.text(side, 0.99, f"+{parts.above:.2f}", color="#a04400", **text)
-    ax.text(side, 0.80, f"−{parts.below:.2f}", color="#00694c", **text)
+class _Densities:
+    """q and p over z."""
+
+    def __init__(self, ax: Axes, *, animated: bool = False, legend: bool = True) -> None:
+        self.ax = ax
+        z = np.linspace(*Z_RANGE, 281)
+        p = np.exp(_log_density(z, 0.0, 0.0))
+        ax.fill_between(z, p, color=P_COLOUR, alpha=0.18, linewidth=0)
+        ax.plot(z, p, color=P_COLOUR, linestyle="--", linewidth=1.8, label="p = N(0, 1)")
+        (self.q,) = ax.plot([0], [0], color=Q_COLOUR, linewidth=2.2, label="q = N(μ, σ²)", animated=animated)
+        ax.set(xlim=Z_RANGE, ylabel="density")
+        if legend:
+            ax.legend(loc="upper left", fontsize=10, handlelength=1.4, borderpad=0)
+        self.moving: list[Artist] = [self.q]
+
+    def move(self, mu: float, log_var: float) -> tuple[float, ...]:
+        z = _grid(mu, log_var)
+        q = np.exp(_log_density(z, mu, log_var))
+        self.q.set_data(z, q)
+        top = 1.15 * _step_above(float(q.max()), DENSITY_STEPS)
+        self.ax.set_ylim(0, top)
+        return (top,)
 
 
-def _draw_parts(ax: Axes, mu: float, log_var: float) -> None:
-    parts = kl_parts(mu, log_var)
-    values = [parts.mean, parts.variance, parts.log_variance, parts.nats]
-    colours = [Q_COLOUR, Q_COLOUR, Q_COLOUR, INK]
-    ax.barh(range(4), values, height=0.6, color=colours)
-    ax.axvline(0, color=INK, linewidth=1)
-    ax.set_yticks(range(4), PART_NAMES, fontsize=11)
-    ax.invert_yaxis()
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    low, high = min(*values, 0), max(*values, 0.5)
-    span = high - low
-    ax.set_xlim(low - (0.3 * span if low < 0 else 0), high + 0.3 * span)
-    for i, value in enumerate(values):
-        side = -1 if value < -0.005 else 1
-        ax.annotate(
-            number_text(value),
-            (value, i),
-            xytext=(4 * side, 0),
-            textcoords="offset points",
-            va="center",
-            ha="left" if side > 0 else "right",
-            fontsize=11,
-            fontweight="bold",
+class _Integrand:
+    """q log(q/p) over z, its areas above and below zero shaded, with their sizes."""
+
+    def __init__(self, ax: Axes, *, animated: bool = False, legend: bool = True) -> None:
+        self.ax = ax
+        corner = [(0, 0), (0, 1), (1, 0)]
+        self.above, self.below = (
+            ax.add_patch(Polygon(corner, facecolor=colour, alpha=0.5, linewidth=0, animated=animated))
+            for colour in (GAIN, LOSS)
         )
+        (self.curve,) = ax.plot([0], [0], color=INK, linewidth=1.4, animated=animated)
+        words = {"transform": ax.transAxes, "va": "top", "fontsize": 11, "fontweight": "bold", "animated": animated}
+        self.gain, self.loss = (
+            ax.text(0, 0.99, "", color="#a04400", **words),
+            ax.text(0, 0.8, "", color="#00694c", **words),
+        )
+        ax.axhline(0, color=INK, linewidth=0.8)
+        ax.set(xlim=Z_RANGE, ylabel="q log(q/p)")
+        self.moving: list[Artist] = [self.above, self.below, self.curve, self.gain, self.loss]
+
+    def move(self, mu: float, log_var: float) -> tuple[float, ...]:
+        z = _grid(mu, log_var)
+        y = _integrand(z, mu, log_var)
+        ends = [(z[-1], 0.0), (z[0], 0.0)]
+        self.above.set_xy([*zip(z, np.clip(y, 0, None), strict=True), *ends])
+        self.below.set_xy([*zip(z, np.clip(y, None, 0), strict=True), *ends])
+        self.curve.set_data(z, y)
+        parts = kl_parts(mu, log_var)
+        left = mu > 0  # the free side
+        for text, words in ((self.gain, f"+{parts.above:.2f}"), (self.loss, f"−{parts.below:.2f}")):
+            text.set(text=words, x=0.02 if left else 0.98, ha="left" if left else "right")
+        top = _step_above(float(y.max()), INTEGRAND_STEPS)
+        bottom = -max(0.15 * top, 0.16)  # q log(q/p) is never below -p/e, which is -0.147
+        self.ax.set_ylim(bottom, 1.45 * top)
+        return bottom, top
+
+
+class _Parts:
+    """The three parts of the KL as signed bars, and their sum."""
+
+    def __init__(self, ax: Axes, *, animated: bool = False, legend: bool = True) -> None:
+        self.ax = ax
+        self.bars = ax.barh(range(4), [0.0] * 4, height=0.6, color=[Q_COLOUR] * 3 + [INK])
+        words = {"textcoords": "offset points", "va": "center", "fontsize": 11, "fontweight": "bold"}
+        self.numbers = [ax.annotate("", (0, i), xytext=(4, 0), **words) for i in range(4)]
+        for artist in (*self.bars, *self.numbers):
+            artist.set_animated(animated)
+        ax.axvline(0, color=INK, linewidth=1)
+        ax.set_yticks(range(4), PART_NAMES, fontsize=11)
+        ax.invert_yaxis()
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+        self.moving: list[Artist] = [*self.bars, *self.numbers]
+
+    def move(self, mu: float, log_var: float) -> tuple[float, ...]:
+        values = kl_parts(mu, log_var).bars
+        for bar, text, value in zip(self.bars, self.numbers, values, strict=True):
+            bar.set_width(value)
+            text.xy = (max(value, 0.0), text.xy[1])  # right of zero, where the names of the parts are not
+            text.set_text(number_text(value))
+        right = _step_above(max(values), BAR_STEPS)
+        left = min(-0.12 * right, -0.5 if min(values) > -0.5 else -1.0)
+        self.ax.set_xlim(1.08 * left, 1.4 * right)
+        return left, right
 
 
 def _describe(mu: float, log_var: float) -> str:
