@@ -52,9 +52,9 @@ ALT = {
     ),
     "reparameterization": (
         "Two computation graphs. Left: μ and log σ² feed a round node, z drawn from q, and z feeds f. Gradient "
-        "arrows run back from f to z and end there, below a cross: no way back. Right: z is a box, z = μ + σ·ε, computed from μ, "
-        "log σ² and the noise ε, which enters from the side; the gradient arrows run back from f through z to "
-        "both μ and log σ², and none to ε."
+        "arrows run back from f to z and end there, below a cross: no way back. Right: z is a box, z = μ + σ·ε, "
+        "computed from μ, log σ² and the noise ε, which enters from the side; the gradient arrows run back from f "
+        "through z to both μ and log σ², and none to ε."
     ),
 }
 
@@ -217,8 +217,8 @@ def reparameterization() -> Canvas:
     c.arrow((32.5, 14), (32.5, 23.5), colour=LOSS)
     c.line([(27.1, 45.6), (31.9, 50.4)], colour=LOSS)
     c.line([(27.1, 50.4), (31.9, 45.6)], colour=LOSS)
-    c.text(51, 36.3, "no way back", size=22, colour=LOSS)
-    c.text(51, 31.9, "to μ and log σ²", size=22, colour=LOSS)
+    c.text(55, 36.3, "no way back", size=22, colour=LOSS)
+    c.text(55, 31.9, "to μ and log σ²", size=22, colour=LOSS)
     c.text(43.5, 18.8, "gradient", size=22, colour=LOSS)
 
     # Right: ε comes in from the side, and every arrow into z has a derivative.

@@ -49,14 +49,14 @@ def log_likelihood(
     seed: int = 0,
     batch_size: int = 2000,
 ) -> Tensor:
-    """Importance-weighted estimate of log p(x) for each example, in nats: a lower bound that tightens with samples.
+    """Importance-weighted estimate of log p(x) per example, in nats: in expectation a bound, tighter with samples.
 
     log 1/K Σ_k p(x|z_k) p(z_k) / q(z_k|x) with z_k from q(z|x) and K = ``samples``; with K = 1 its mean is the ELBO.
     It is a log-density only where the likelihood is one. ``batch_size`` bounds how many (example, sample) pairs are
     decoded at a time, and so the memory.
 
     Shapes: ``x`` (N, …), ``cond`` (N, C) for a CVAE → (N,). Raises ``ValueError`` for ``samples`` below 1 and
-    ``TypeError`` for a model without a likelihood. Source: Burda, Grosse & Salakhutdinov 2016, eq. (8).
+    ``TypeError`` for a model without a likelihood. Source: Burda, Grosse & Salakhutdinov 2016, the bound L_k.
     """
     samples = check_positive_int("samples", samples)
     if not isinstance(model, VAE | CVAE):
@@ -103,7 +103,7 @@ def active_units(
     """The latent dimensions whose posterior mean varies over the data by more than ``threshold``.
 
     Shapes: ``x`` (N, …), ``cond`` (N, C) for a CVAE. Raises ``ValueError`` for fewer than two examples.
-    Source: Burda, Grosse & Salakhutdinov 2016, section 4.4.1.
+    Source: Burda, Grosse & Salakhutdinov 2016, where they study the latent representation.
     """
     if len(x) < 2:
         raise ValueError(f"a variance over the data needs at least two examples, got {len(x)}")
@@ -114,7 +114,10 @@ def active_units(
 
 @torch.no_grad()
 def kl_per_dimension(model: VAE | CVAE, x: Tensor, cond: Tensor | None = None, *, batch_size: int = 1000) -> Tensor:
-    """The mean KL of each latent dimension over the data, (L,), in nats; together they are the rate."""
+    """The mean KL of each latent dimension over the data, (L,), in nats.
+
+    Together they are the rate; for inputs with a sequence axis, the rate of one time step.
+    """
     parts = []
     for batch in _batches(model, x, cond, batch_size):
         mu, log_var = model.encode(*batch)

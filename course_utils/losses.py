@@ -24,8 +24,8 @@ LOG_2PI = math.log(2 * math.pi)
 class ELBO(NamedTuple):
     """The objective and its two terms, each of shape (B,), in nats: ``loss = recon + beta * kl``.
 
-    ``recon`` is the distortion, −E_q[log p(x|z)] estimated with the sample z at hand; ``kl`` is the rate. With β = 1
-    the ELBO is ``-loss``.
+    ``recon`` is the distortion, −E_q[log p(x|z)] estimated with the sample z at hand; ``kl`` is the rate. With β = 1,
+    ``-loss`` is a one-sample estimate of the ELBO.
     """
 
     loss: Tensor
@@ -52,7 +52,7 @@ def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     large.
 
     Shapes: ``logits`` and ``x`` (B, …), ``x`` in [0, 1] → (B,) nats. Raises ``ValueError`` for other ranges or shapes.
-    Source: Kingma & Welling 2014, Appendix C.1, eq. (11).
+    Source: Kingma & Welling 2014, Appendix C.1, with the sign reversed.
     """
     _check_pair("logits", logits, x)
     check_unit_interval("x", x)
@@ -63,7 +63,7 @@ def continuous_bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     """−log p(x|z) under the continuous Bernoulli, the density on [0, 1] that binary cross-entropy lacks.
 
     Shapes: ``logits`` and ``x`` (B, …), ``x`` in [0, 1] → (B,) nats; it can be negative, as densities exceed 1.
-    Raises ``ValueError`` for other ranges or shapes. Source: Loaiza-Ganem & Cunningham 2019, eqs. (6)–(8).
+    Raises ``ValueError`` for other ranges or shapes. Source: Loaiza-Ganem & Cunningham 2019.
     """
     return bernoulli_nll(logits, x) - _log_normaliser(logits).flatten(1).sum(1)
 
@@ -154,10 +154,11 @@ def _cholesky(name: str, covariance: Tensor) -> Tensor:
 def elbo(output: "VAEOutput", x: Tensor, *, likelihood: "str | Likelihood", beta: float = 1.0) -> ELBO:
     """The loss to minimise and its two terms, for one sample z per example: ``loss = recon + beta * kl``.
 
-    Shapes: ``output`` as a model's forward pass returns it, ``x`` (B, …) → three tensors (B,), nats per example. The
-    negative ELBO is ``loss`` at β = 1. ``likelihood`` is a model's ``.likelihood``, or a name: "bernoulli",
-    "continuous_bernoulli", or "gaussian" (with σ = 1). Raises ``ValueError`` for unknown names, β < 0, and where
-    pixels or shapes do not fit. Source: Kingma & Welling 2014, eq. (10); β: Higgins et al. 2017, eq. (4).
+    Shapes: ``output`` as a model's forward pass returns it, ``x`` (B, …) → three tensors (B,), nats per example. At
+    β = 1, ``-loss`` is the one-sample estimate of the ELBO. ``likelihood`` is a model's ``.likelihood``, or a name:
+    "bernoulli", "continuous_bernoulli", or "gaussian" (with σ = 1). Raises ``ValueError`` for unknown names, β < 0,
+    and where pixels or shapes do not fit. Source: Kingma & Welling 2014, eq. (10), with one sample and the sign
+    reversed; β: Higgins et al. 2017.
     """
     from course_utils.likelihoods import make_likelihood  # it imports this module
 

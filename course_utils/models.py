@@ -201,7 +201,8 @@ class CVAE(nn.Module):
     Inputs are (…, D) and conditions (…, C) with the same leading dimensions: (B, D) and (B, C), or (B, T, D) and
     (B, T, C). Three operations that are easily confused: :meth:`forward_full` encodes and samples, :meth:`generate`
     reconstructs (despite its name), :meth:`sample` generates from the prior. MLP trunk only.
-    Raises ``ValueError`` or ``TypeError`` for arguments that do not fit. Source: Sohn, Lee & Yan 2015.
+    Raises ``ValueError`` or ``TypeError`` for arguments that do not fit. Source: Sohn, Lee & Yan 2015, with their
+    learned prior p(z|c) replaced by N(0, I).
     """
 
     def __init__(

@@ -70,7 +70,7 @@ def optimal_sigma(mean: Tensor, x: Tensor) -> Tensor:
     there the last term is D/2, whatever the images. Differentiable, so that it can stand inside a loss.
 
     Shapes: ``mean`` and ``x`` (B, …) → (), in the units of the pixels. Raises ``ValueError`` when the shapes differ.
-    Source: Rybkin, Daniilidis & Levine 2021, section 3.
+    Source: Rybkin, Daniilidis & Levine 2021.
     """
     check_batch("mean", mean)
     check_batch("x", x)

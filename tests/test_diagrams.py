@@ -104,6 +104,24 @@ def test_the_autoencoder_names_its_parts():
     assert colours[r"weights $\phi$"] == colours["encoder"] != colours["decoder"] == colours[r"weights $\theta$"]
 
 
+def test_the_reparameterization_stops_the_gradient_on_one_side_only():
+    canvas = diagrams.draw("reparameterization")
+    words = [text.get_text() for text in canvas.axes.texts]
+    for part in [
+        r"$\mu$",
+        r"$\log\,\sigma^2$",
+        r"$z \sim q_\phi$",
+        r"$z = \mu + \sigma \cdot \varepsilon$",
+        "no way back",
+    ]:
+        assert part in words
+    gradients = [c for c in canvas.commands if c[0] == "arrow" and c[-1] == diagrams.LOSS]
+    left, right = ([c for c in gradients if (c[1][0] < 75) is side] for side in (True, False))
+    assert all(end[1] > start[1] for _, start, end, _ in gradients)  # upwards: back to where the values came from
+    assert len(left) == 1 and len(right) == 3  # f to z on both sides; to mu and log_var on the right alone
+    assert max(end[1] for _, _, end, _ in left) < 30 < max(end[1] for _, _, end, _ in right)
+
+
 def test_every_diagram_has_an_alternative_text():
     assert set(diagrams.ALT) == set(diagrams.DIAGRAMS)
     assert all(len(alt) > 60 for alt in diagrams.ALT.values())

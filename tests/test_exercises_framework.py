@@ -23,6 +23,7 @@ from course_utils.exercises import (
     find,
     grade,
     hint,
+    reference,
     solution,
 )
 from course_utils.exercises import _framework as framework
@@ -469,3 +470,9 @@ def test_solution_prints_source_that_runs_and_passes(capsys):
 
 def test_the_public_names_exist():
     assert all(hasattr(exercises, name) for name in exercises.__all__)
+
+
+def test_reference_lends_a_right_answer_without_showing_it(capsys):
+    answer = reference("1.1")
+    assert capsys.readouterr().out == ""
+    assert grade("1.1", answer).status == "passed"

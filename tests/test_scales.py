@@ -53,7 +53,7 @@ def test_gradients_point_the_same_way(reduction, half, weight, kl_reduction):
     literal = error.mean() + weight * (kl / 3 if kl_reduction == "mean" else kl).mean()
     at_sigma_one = (gaussian_nll(x_hat, x) + row.beta * kl).mean()
     at_beta_one = (gaussian_nll(x_hat, x, sigma=row.sigma) + kl).mean()
-    gradients = [torch.cat([g.flatten() for g in torch.autograd.grad(loss, leaves)]) for loss in
+    gradients = [torch.cat([g.flatten() for g in torch.autograd.grad(loss, leaves, retain_graph=True)]) for loss in
                  (literal, at_sigma_one, at_beta_one)]  # fmt: skip
     for gradient in gradients[1:]:
         factor = (gradients[0] @ gradient) / (gradient @ gradient)

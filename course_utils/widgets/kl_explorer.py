@@ -1,10 +1,10 @@
-"""The explorer of the KL divergence from a one-dimensional Gaussian to N(0, 1), and its still picture."""
+"""The explorer of the KL divergence from a one-dimensional Gaussian to N(0, 1), and its still pictures."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
+from torch import Tensor
 
 from course_utils.plotting import INK, LINE_COLOURS
 from course_utils.widgets._panel import Slider, number_text, panel
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Q_COLOUR, P_COLOUR = LINE_COLOURS[0], "#555555"
 GAIN, LOSS = LINE_COLOURS[1], LINE_COLOURS[2]  # where q log(q/p) is above and below 0
 MU_RANGE, LOG_VAR_RANGE = (-3.0, 3.0), (-4.0, 2.0)
+FIELD_LOG_VAR = (-6.0, 3.0)
 Z_RANGE = (-7.0, 7.0)
 PART_NAMES = ("½ μ²", "½ (σ² − 1)", "−½ log σ²", "sum: KL")
 BAR_STEPS = (1.0, 2.5, 5.0, 8.5)  # the last holds every bar that the sliders can make
@@ -149,9 +151,70 @@ def still_kl(points: Sequence[tuple[float, float]]) -> Figure:
             ax.tick_params(labelbottom=i == len(points) - 1)
         row[0].set_title(f"μ = {number_text(mu, 1)}, log σ² = {number_text(log_var, 1)}", fontsize=12)
         row[2].set_title(f"KL = {number_text(kl_parts(mu, log_var).nats)} nats", fontsize=12)
-        row[2].set_xlim(1.1 * low - 0.01, 1.4 * high)  # one scale, so that the rows can be compared
+        row[2].set_xlim(1.1 * low - 0.01, 1.5 * high)  # one scale, so that the rows can be compared
+    for column in (0, 1):
+        fig.align_ylabels(axes[:, column])
     for ax, label in zip(axes[-1], ("z", "z", "nats"), strict=True):
         ax.set_xlabel(label)
+    return fig
+
+
+def push_field(paths: Sequence[np.ndarray | Tensor] = ()) -> Figure:
+    """Show where the KL alone pushes (μ, log σ²): its contour lines, arrows downhill, and paths.
+
+    paths: each (N, 2), pairs (μ, log σ²) in the order in which they were visited; their starts are marked.
+    The arrows show −(μ, ½ (σ² − 1)); longer than `1` they are shortened to the logarithm of their length.
+    Raises ValueError for paths of another shape.
+    """
+    places = [np.asarray(path, dtype=float) for path in paths]
+    for path in places:
+        if path.ndim != 2 or path.shape[1] != 2 or len(path) < 2:
+            raise ValueError(f"a path has shape {path.shape}, expected (N, 2) with at least two places.")
+    low, high = FIELD_LOG_VAR
+    fig = Figure(figsize=(7.5, 5.4), layout="constrained", facecolor="white")
+    ax = fig.add_subplot()
+    mu, log_var = np.meshgrid(np.linspace(*MU_RANGE, 241), np.linspace(low, high, 241))
+    levels = [0, 0.05, 0.25, 0.5, 1, 2, 4, 8, 16]
+    shades = [str(grey) for grey in np.linspace(1.0, 0.55, len(levels) - 1)]
+    areas = ax.contourf(mu, log_var, _kl(mu, log_var), levels=levels, colors=shades)
+    bar = fig.colorbar(areas, ax=ax, spacing="uniform", label="KL in nats")
+    bar.set_ticks(levels, labels=[f"{level:g}" for level in levels])
+
+    mu, log_var = np.meshgrid(np.linspace(-2.8, 2.8, 15), np.linspace(low + 0.3, high - 0.3, 15))
+    push = np.stack([-mu, -0.5 * np.expm1(log_var)])
+    strength = np.hypot(*push)
+    shown = push / np.maximum(strength, 1e-9) * np.where(strength > 1, 1 + np.log(np.maximum(strength, 1)), strength)
+    ax.quiver(mu, log_var, *shown, color=Q_COLOUR, angles="xy", scale_units="xy", scale=5.5, width=0.0042, zorder=2)
+    for path in places:
+        ax.plot(path[:, 0], path[:, 1], color=GAIN, linewidth=2, zorder=3)
+        ax.plot(*path[0], marker="o", color=GAIN, markersize=7, zorder=3)
+    ax.plot(0, 0, marker="*", color=INK, markersize=15, zorder=4)
+    ax.annotate("q = p", (0, 0), xytext=(10, 8), textcoords="offset points", fontweight="bold", zorder=4)
+    ax.set(xlim=MU_RANGE, ylim=(low, high), xlabel="μ", ylabel="log σ²")
+    return fig
+
+
+def _kl(mu: np.ndarray, log_var: np.ndarray) -> np.ndarray:
+    return 0.5 * (mu**2 + np.expm1(log_var) - log_var)
+
+
+def compare_densities(z: Tensor, p: Tensor, others: Mapping[str, Tensor]) -> Figure:
+    """Draw the density p, filled, and others as lines over the same z, with a legend.
+
+    z and p: (N,). others: label -> (N,). Raises ValueError for other lengths.
+    """
+    for name, density in {"p": p, **others}.items():
+        if density.shape != z.shape or z.ndim != 1:
+            raise ValueError(f"z and {name} must be (N,) alike, got {tuple(z.shape)} and {tuple(density.shape)}.")
+    fig = Figure(figsize=(7.5, 3.8), layout="constrained", facecolor="white")
+    ax = fig.add_subplot()
+    ax.fill_between(z, p, color=P_COLOUR, alpha=0.25, linewidth=0, label="p")
+    ax.plot(z, p, color=P_COLOUR, linestyle="--", linewidth=1.8)
+    for (name, density), colour in zip(others.items(), LINE_COLOURS, strict=False):
+        ax.plot(z, density, color=colour, label=name)
+    ax.set(xlabel="z", ylabel="density", xlim=(float(z.min()), float(z.max())))
+    ax.set_ylim(bottom=0)
+    ax.legend(loc="upper left")
     return fig
 
 

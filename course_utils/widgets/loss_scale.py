@@ -41,7 +41,7 @@ class LossScale:
         # Fixed places instead of a layout engine: the kept pixels must not move.
         self.figure = Figure(figsize=(9.0, 4.4), dpi=90, layout="none", facecolor="white")
         self._canvas = FigureCanvasAgg(self.figure)
-        self.curve_axes = self.figure.add_axes((0.09, 0.15, 0.46, 0.72))
+        self.curve_axes = self.figure.add_axes((0.115, 0.15, 0.44, 0.72))
         self.bar_axes = self.figure.add_axes((0.715, 0.15, 0.265, 0.72))
         self.limits = _draw_curves(self.curve_axes, self)
         pen = {"color": "black", "animated": True, "zorder": 6}
@@ -131,7 +131,7 @@ def still_loss_scale(squared_error: float, dims: int = 784, *, sigmas: Sequence[
         )
         bars, numbers = _bars(cell, limits)
         _set_bars(bars, numbers, values, limits)
-        cell.set_title(f"{letter}: σ = {_short(sigma)}, effective β = {_short(sigma**2)}", fontsize=11)
+        cell.set_title(f"{letter}: σ = {_short(sigma)}, effective β = {_short(sigma**2)}", fontsize=11, loc="right")
         cell.tick_params(labelsize=10)
         if cell is not cells[-1]:
             cell.set(xlabel="", xticks=[])
@@ -173,14 +173,15 @@ def _bars(ax: Axes, limits: tuple[float, float], *, animated: bool = False) -> t
 
 
 def _set_bars(bars: list, numbers: list, values: Sequence[float], limits: tuple[float, float]) -> None:
-    """Give the bars their lengths, cut off at the limits, and write the true numbers where there is room."""
+    """Give the bars their lengths, cut off at the limits, and write the true numbers at their ends."""
     span = limits[1] - limits[0]
     for bar, number, value in zip(bars, numbers, values, strict=True):
         end = float(np.clip(value, *limits))
         bar.set_width(end)
         right = max(end, 0.0) + 0.02 * span
-        fits = right < limits[1] - 0.3 * span
-        number.set(x=right if fits else limits[1], ha="left" if fits else "right", text=number_text(float(value), 0))
+        fits = right < limits[1] - 0.25 * span
+        place = right if fits else end - 0.02 * span  # a long bar has its number inside
+        number.set(x=place, ha="left" if fits else "right", text=number_text(float(value), 0))
         number.set_color(INK if fits else "white")
 
 

@@ -140,9 +140,9 @@ def still_samples(
     picture = ReparameterizedSamples(f, eps=eps)
     fig = Figure(figsize=(3.5 * len(settings), 4.3), layout="constrained", facecolor="white")
     axes = fig.subplots(2, len(settings), height_ratios=(2.6, 1), squeeze=False, sharex=True)
+    scenes = []
     for column, (mu, log_var) in enumerate(settings):
-        scene = _Scene(axes[0, column], axes[1, column], f, picture.eps, animated=False, first=column == 0)
-        scene.move(mu, log_var)
+        scenes.append(_Scene(axes[0, column], axes[1, column], f, picture.eps, animated=False, first=column == 0))
         estimate, exact = picture.estimate(mu, log_var), picture.exact(mu, log_var)
         axes[0, column].set_title(
             f"μ = {number_text(mu)}, log σ² = {number_text(log_var)}\n"
@@ -150,6 +150,9 @@ def still_samples(
             f"∂/∂log σ²: {number_text(estimate.log_var)} (exact {number_text(exact.log_var)})",
             fontsize=11.5,
         )
+    fig.draw_without_rendering()  # the arrows need to know where the axes end up
+    for scene, (mu, log_var) in zip(scenes, settings, strict=True):
+        scene.move(mu, log_var)
     return fig
 
 

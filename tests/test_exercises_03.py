@@ -1,0 +1,222 @@
+"""The exercises of notebook 03: right answers pass, wrong ones are told apart."""
+
+import inspect
+import itertools
+
+import pytest
+import torch
+from torch.distributions import Normal
+
+from course_utils import models
+from course_utils.exercises import Attempt, exercises_of, find, grade
+from course_utils.exercises._compare import _agree
+
+EXERCISES = exercises_of(3)
+DTYPES = [torch.float32, torch.float64]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Thousands of tiny operations: more threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+# Right answers, written differently --------------------------------------------------------------------
+
+
+def scores_by_autograd(f_values, z, mu, log_var):
+    by_mu, by_log_var = [], []
+    for value, sample in zip(f_values, z, strict=True):
+        parameters = mu.clone().requires_grad_(), log_var.clone().requires_grad_()
+        log_q = Normal(parameters[0], parameters[1].mul(0.5).exp()).log_prob(sample).sum()
+        one, other = torch.autograd.grad(log_q, parameters)
+        by_mu.append(value * one)
+        by_log_var.append(value * other)
+    return [torch.stack(by_mu), torch.stack(by_log_var)]
+
+
+def scores_by_einsum(f_values, z, mu, log_var):
+    precision = (-log_var).exp()
+    difference = z - mu
+    return (
+        torch.einsum("k,kl->kl", f_values, difference * precision),
+        torch.einsum("k,kl->kl", f_values, (difference.square() * precision - 1) / 2),
+    )
+
+
+def leave_one_out_by_loops(f_values, scores):
+    k = len(f_values)
+    total = torch.zeros_like(scores[0])
+    for i in range(k):
+        others = torch.cat([f_values[:i], f_values[i + 1 :]])
+        total = total + (f_values[i] - others.mean()) * scores[i]
+    return total / k
+
+
+def leave_one_out_by_covariance(f_values, scores):
+    return (f_values - f_values.mean()) @ scores / (len(f_values) - 1)
+
+
+def pathwise_by_autograd(df, mu, log_var, eps):
+    mu, log_var = (t.expand_as(eps).clone().requires_grad_() for t in (mu, log_var))
+    z = mu + torch.exp(log_var / 2) * eps
+    return torch.autograd.grad(z, (mu, log_var), grad_outputs=df(z.detach()))
+
+
+def surrogate_with_no_grad(f_values, log_q, baseline):
+    with torch.no_grad():
+        weight = f_values - baseline
+    return weight @ log_q / len(log_q)
+
+
+def surrogate_with_value_of_f(f_values, log_q, baseline):
+    weight = f_values.detach() - baseline.detach()
+    return (weight * (log_q - log_q.detach())).mean() + f_values.detach().mean()
+
+
+RIGHT = {
+    "3.1": [scores_by_autograd, scores_by_einsum],
+    "3.2": [leave_one_out_by_loops, leave_one_out_by_covariance],
+    "3.3": [
+        lambda mu, log_var, eps: models.reparameterize(mu, log_var, eps=eps),
+        lambda mu, log_var, eps: mu + torch.sqrt(torch.exp(log_var)) * eps,
+        lambda mu, log_var, eps: torch.addcmul(mu, torch.exp(log_var / 2), eps),
+        lambda mu, log_var, eps: eps.double() * log_var.double().exp() ** 0.5 + mu,
+    ],
+    "3.4": [pathwise_by_autograd, lambda *args: list(find("3.4").solution(*args))],
+    "3.5": [surrogate_with_no_grad, surrogate_with_value_of_f],
+}
+ALL_RIGHT = [(e.number, e.solution) for e in EXERCISES] + [(n, f) for n, fs in RIGHT.items() for f in fs]
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("number", "answer"), ALL_RIGHT)
+def test_right_answers_pass(number, answer, dtype):
+    result = grade(number, answer, dtype=dtype)
+    assert result.status == "passed", result.message
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
+def test_solutions_pass_on_every_device(exercise, device):
+    assert grade(exercise.number, exercise.solution, device=device).status == "passed"
+
+
+# Wrong answers, each with its own diagnosis ------------------------------------------------------------
+
+MISCONCEPTIONS = [(e, m) for e in EXERCISES for m in e.judge.misconceptions]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("exercise", "misconception"), MISCONCEPTIONS, ids=[f"{e.number}-{m.name}" for e, m in MISCONCEPTIONS]
+)
+def test_each_misconception_is_recognised(exercise, misconception, dtype):
+    result = grade(exercise.number, misconception.wrong, dtype=dtype)
+    assert (result.status, result.diagnosis) == ("not yet", misconception.name), result.message
+    assert " ".join(misconception.message.split()) in " ".join(result.message.split())
+
+
+def writes_into_eps(mu, log_var, eps):
+    return eps.mul_((0.5 * log_var).exp()).add_(mu)
+
+
+# Written as a learner would, not as the misconceptions are.
+WRONG = [
+    ("3.1", "not a pair", lambda f, z, mu, log_var: f[:, None] * (z - mu) / log_var.exp()),
+    ("3.1", "a numpy array", lambda f, z, mu, log_var: tuple(t.numpy() for t in scores_by_einsum(f, z, mu, log_var))),
+    ("3.1", "returns nothing", lambda f, z, mu, log_var: scores_by_einsum(f, z, mu, log_var) and None),
+    ("3.2", "mean of all", lambda f, s: torch.cov(torch.cat([f[:, None], s], 1).T, correction=0)[0, 1:]),
+    ("3.2", "one estimate per sample", lambda f, s: (f - (f.sum() - f) / (len(f) - 1)).unsqueeze(1) * s),
+    ("3.2", "constant factor", lambda f, s: 3 * find("3.2").solution(f, s)),
+    ("3.2", "no gradient", lambda f, s: find("3.2").solution(f, s.detach())),
+    ("3.3", "exp(log_var) taken for sigma", lambda mu, log_var, eps: mu + torch.exp(log_var) * eps),
+    ("3.3", "no gradient", lambda mu, log_var, eps: Normal(mu, 1.0).loc + (0.5 * log_var).exp().detach() * eps),
+    ("3.3", "no gradient", lambda mu, log_var, eps: find("3.3").solution(mu.detach(), log_var, eps)),
+    ("3.3", "wrong values", lambda mu, log_var, eps: Normal(mu, (0.5 * log_var).exp()).rsample()),
+    ("3.3", "changes its input", writes_into_eps),
+    ("3.4", "not a pair", lambda df, mu, v, e: df(mu + (0.5 * v).exp() * e)),
+    ("3.4", "averaged over the samples", lambda *a: [t.mean(0) for t in find("3.4").solution(*a)]),
+    ("3.5", "not one number", lambda f, log_q, b: (f - b).detach() * log_q),
+    ("3.5", "a Python number", lambda f, log_q, b: ((f - b).detach() * log_q).mean().item()),
+    ("3.5", "no gradient", lambda f, log_q, b: ((f - b) * log_q).mean().detach()),
+    ("3.5", "returns nothing", lambda f, log_q, b: (f - b).sum() and None),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("number", "diagnosis", "answer"), WRONG)
+def test_plausible_wrong_answers_are_diagnosed(number, diagnosis, answer, dtype):
+    result = grade(number, answer, dtype=dtype)
+    assert (result.status, result.diagnosis) == ("not yet", diagnosis), result.message
+
+
+def test_the_mean_of_all_is_a_bias_of_one_in_k():
+    """What the message of "mean of all" says, checked: the factor is (K − 1)/K."""
+    f, s = torch.tensor([1.0, 4.0, 10.0, 2.0]), torch.randn(4, 3)
+    wrong = {m.name: m.wrong for m in find("3.2").judge.misconceptions}["mean of all"]
+    assert torch.allclose(wrong(f, s), find("3.2").solution(f, s) * 3 / 4)
+
+
+# What every exercise promises --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
+def test_messages_are_distinct_and_keep_the_solution_to_themselves(exercise):
+    wrong = [answer for number, _, answer in WRONG if number == exercise.number]
+    wrong += [misconception.wrong for misconception in exercise.judge.misconceptions]
+    results = [grade(exercise.number, answer) for answer in wrong]
+    advice = {}
+    for result in results:
+        prose = [line for line in result.message.splitlines() if not line.startswith("    ")]
+        advice.setdefault(result.diagnosis, " ".join(prose))
+    assert len(advice) >= 10 and len(set(advice.values())) == len(advice)
+
+    source = inspect.getsource(exercise.solution).splitlines()[1:]
+    code = [line.split("#")[0].strip() for line in source]
+    steps = {part.strip() for line in code for part in (line, line.removeprefix("return"), line.partition("=")[2])}
+    secrets = {step for step in steps if len(step) > 12}
+    assert len(secrets) >= 2
+    for text in [*(result.message for result in results), *exercise.hints[:2], exercise.passed]:
+        assert not any(secret in text for secret in secrets), text
+        assert max(map(len, text.splitlines())) <= 160 or text in exercise.hints
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
+def test_exercises_are_complete(exercise):
+    namespace = {}
+    exec(exercise.stub, namespace)
+    stub = namespace[exercise.name]
+    assert grade(exercise.number, stub).status == "unattempted"
+    assert exercise.name == exercise.solution.__name__
+    assert exercise.parameters == tuple(inspect.signature(exercise.solution).parameters)
+    assert exercise.title and 1 <= exercise.minutes <= 15
+    assert len(exercise.hints) == len(set(exercise.hints)) == 3
+    assert max(len(line) for line in exercise.cell.splitlines()) <= 110
+    assert exercise.cell.endswith(f'check("{exercise.number}", {exercise.name})')
+
+
+def test_numbers_are_in_order():
+    assert [exercise.number for exercise in EXERCISES] == ["3.1", "3.2", "3.3", "3.4", "3.5"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
+def test_cases_separate_every_misconception_from_the_truth_and_from_the_others(exercise, dtype):
+    judge = exercise.judge
+    assert len(judge.misconceptions) >= 5
+    answers = {"solution": exercise.solution} | {m.name: m.wrong for m in judge.misconceptions}
+    assert len(answers) == len(judge.misconceptions) + 1
+    outcomes = {
+        name: [outcome for outcome, _ in judge.outcomes(Attempt(answer, exercise.parameters, dtype))]
+        for name, answer in answers.items()
+    }
+    for one, other in itertools.combinations(outcomes, 2):
+        assert not all(map(_agree, outcomes[one], outcomes[other])), f"{one} = {other}"
