@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from course_utils.exercises import Attempt, Compare, exercises_of, find, grade
+from course_utils.exercises import Attempt, Compare, exercises_of, find, grade, reference
 from course_utils.exercises._compare import _agree
 
 EXERCISES = exercises_of(1)
@@ -95,6 +95,28 @@ class Net(nn.Module):
 def deep(i, h, latent):
     encoder = [nn.Linear(i, h), nn.BatchNorm1d(h), nn.ReLU(), nn.Linear(h, h), nn.Dropout(0.1), nn.ReLU()]
     return nn.Sequential(*encoder, nn.Linear(h, latent)), Net(latent, h, i)
+
+
+def normalised(i, h, latent):
+    encoder = [nn.Linear(i, h), nn.BatchNorm1d(h), nn.ReLU(inplace=True), nn.Dropout(0.2), nn.Linear(h, latent)]
+    decoder = [nn.Linear(latent, h), nn.LayerNorm(h), nn.ReLU(inplace=True), nn.Dropout(0.2), nn.Linear(h, i)]
+    return nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+
+def narrow_beginning(activation):
+    """The decoder's first hidden layer is as narrow as the code: flat in large regions, but not along the axes."""
+
+    def build(i, h, latent):
+        encoder = [nn.Linear(i, h), activation(), nn.Linear(h, latent), nn.Linear(latent, latent)]
+        decoder = [nn.Linear(latent, latent), activation(), nn.Linear(latent, h), activation(), nn.Linear(h, i)]
+        return nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+    return build
+
+
+class Sine(nn.Module):
+    def forward(self, x):
+        return torch.sin(x)
 
 
 def rotate_with_linear_layers(encoder, decoder, rotation):
@@ -193,6 +215,10 @@ RIGHT = {
         stack(nn.ReLU, extra=[nn.Flatten()], tail=[nn.Identity()]),
         lambda i, h, latent: [Net(i, h, latent), Net(latent, h, i)],
         deep,
+        normalised,
+        stack(Sine),
+        *(stack(activation) for activation in (nn.PReLU, nn.Hardtanh, nn.ReLU6, nn.Softplus, nn.Softsign)),
+        *(narrow_beginning(activation) for activation in (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.LeakyReLU)),
     ],
     "1.4": [rotate_with_linear_layers, rotate_with_new_parameters, rotate_with_modules],
     "1.5": [
@@ -242,6 +268,35 @@ def test_the_freely_written_networks_pass_for_many_initial_weights():
         assert (result := grade("1.3", seeded)).status == "passed", result.message
 
 
+def lazy(i, h, latent):
+    encoder = [nn.LazyLinear(h), nn.ReLU(), nn.LazyLinear(latent)]
+    return nn.Sequential(*encoder), nn.Sequential(nn.LazyLinear(h), nn.ReLU(), nn.LazyLinear(i))
+
+
+def lazy_with_fixed_hidden_layer(i, h, latent):
+    encoder = nn.Sequential(nn.LazyLinear(20), nn.ReLU(), nn.LazyLinear(latent))
+    return encoder, lazy(i, h, latent)[1]
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_lazy_layers_are_counted_after_they_have_run(dtype):
+    assert (result := grade("1.3", lazy, dtype=dtype)).status == "passed", result.message
+    assert grade("1.3", lazy_with_fixed_hidden_layer, dtype=dtype).diagnosis == "hidden_dim unused in the encoder"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("device", [*DEVICES, "meta"])  # on "meta", a tensor made elsewhere would raise
+def test_solutions_lent_to_the_notebook_keep_dtype_and_device(device, dtype):
+    def tensor(*shape):
+        return torch.rand(shape, dtype=dtype, device=device)
+
+    samples = reference("1.5")(tensor(3), torch.eye(3, dtype=dtype, device=device), tensor(5, 3))
+    loss = reference("1.6")(nn.Identity(), tensor(2, 1, 28, 28), tensor(2, 1, 28, 28))
+    for result, shape in ((samples, (5, 3)), (loss, ())):
+        assert (result.dtype, result.device.type, result.shape) == (dtype, device, shape)
+
+
 # Wrong answers, each with its own diagnosis ------------------------------------------------------------
 
 
@@ -266,6 +321,10 @@ def with_end(which, *end):
         return [nn.Linear(a, b), nn.ReLU(), nn.Linear(b, c), *end]
 
     return wrong_pair(**{which: layers})
+
+
+def with_start(*start):
+    return wrong_pair(decoder=lambda i, h, n: [*start, nn.Linear(n, h), nn.ReLU(), nn.Linear(h, i)])
 
 
 class Cut(nn.Module):
@@ -347,6 +406,15 @@ WRONG_PAIRS = [
     ("squashed output of the decoder", with_end("decoder", nn.Tanh())),
     ("squashed output of the decoder", with_end("decoder", nn.Softmax(dim=1))),
     ("one-sided output of the decoder", with_end("decoder", nn.ReLU())),
+    *((f"bent output of the {which}", with_end(which, nn.LeakyReLU(0.2))) for which in ("encoder", "decoder")),
+    ("bent output of the encoder", with_end("encoder", nn.PReLU())),
+    *(
+        ("decoder begins with an activation", with_start(activation))
+        for activation in (
+            *(nn.ReLU(), nn.ReLU(inplace=True), nn.Tanh(), nn.Sigmoid(), nn.GELU(), nn.SiLU(), nn.ELU()),
+            *(nn.LeakyReLU(), nn.LeakyReLU(0.2), nn.Softplus(), nn.Softsign(), nn.LogSigmoid()),
+        )
+    ),
 ]
 
 
@@ -355,6 +423,33 @@ WRONG_PAIRS = [
 def test_wrong_autoencoders_are_found_by_experiment(diagnosis, answer, dtype):
     result = grade("1.3", answer, dtype=dtype)
     assert (result.status, result.diagnosis) == ("not yet", diagnosis), result.message
+
+
+@pytest.mark.parametrize(
+    ("activation", "words"),
+    [
+        (nn.ReLU(), "All negative codes that were tried decode to the same image."),
+        (
+            nn.Tanh(),
+            "All codes with the same signs and with numbers from 1000 to 100000 in size decode to the same image.",
+        ),
+        (nn.LeakyReLU(0.2), "where a number of the code goes through 0, the image's slope changes at once"),
+    ],
+)
+def test_what_was_measured_on_a_decoder_that_begins_with_an_activation_is_said(activation, words):
+    message = " ".join(grade("1.3", with_start(activation)).message.split())
+    assert words in message and "Does the decoder begin with an activation?" in message
+
+
+def test_activations_on_the_code_are_found_for_many_initial_weights():
+    for seed, activation in itertools.product(range(3), (nn.ReLU, nn.Tanh, lambda: nn.LeakyReLU(0.2))):
+        for build in (with_start(activation()), with_end("encoder", activation())):
+
+            def seeded(i, h, latent, seed=seed, build=build):
+                torch.manual_seed(seed)
+                return build(i, h, latent)
+
+            assert grade("1.3", seeded).status == "not yet"
 
 
 def test_a_decoder_that_takes_images_raises_where_it_was_called():
@@ -405,6 +500,8 @@ WRONG = [
     ("1.1", "square root", lambda x, x_hat: torch.sqrt(((x - x_hat) ** 2).flatten(1).sum(1))),
     ("1.1", "absolute error", lambda x, x_hat: F.l1_loss(x, x_hat, reduction="none").flatten(1).sum(1)),
     ("1.1", "wrong shape", lambda x, x_hat: (x - x_hat) ** 2),
+    ("1.1", "only the first pixel axis", lambda x, x_hat: torch.sum(torch.square(x - x_hat), dim=1)),
+    ("1.1", "only two of the pixel axes", lambda x, x_hat: F.mse_loss(x, x_hat, reduction="none").sum(dim=(2, 1))),
     (
         "1.1",
         "right numbers, wrong shape",
@@ -444,6 +541,60 @@ WRONG = [
 def test_plausible_wrong_answers_are_diagnosed(number, diagnosis, answer, dtype):
     result = grade(number, answer, dtype=dtype)
     assert (result.status, result.diagnosis) == ("not yet", diagnosis), result.message
+
+
+def assigns_a_tensor(encoder, decoder, rotation):
+    encoder = copy.deepcopy(encoder)
+    encoder[-1].weight = rotation @ encoder[-1].weight
+    return encoder, decoder
+
+
+def writes_into_a_leaf(encoder, decoder, rotation):
+    encoder = copy.deepcopy(encoder)
+    encoder[-1].weight.copy_(rotation @ encoder[-1].weight)
+    return encoder, decoder
+
+
+def writes_into_a_view_of_a_leaf(encoder, decoder, rotation):
+    decoder = copy.deepcopy(decoder)
+    decoder[0].weight.T.copy_(rotation @ decoder[0].weight.T)
+    return encoder, decoder
+
+
+CENTRED = "which product of x − mean with it has the shape (B, L)?"
+NO_GRAD = "with torch.no_grad(): and weight.copy_(…)"
+PIXEL_AXES = "How can all axes behind the batch be summed"
+RAISED = [
+    ("1.1", "IndexError: Dimension out of range", PIXEL_AXES, lambda x, x_hat: ((x - x_hat) ** 2).sum((1, 2, 3))),
+    ("1.1", "IndexError: Dimension out of range", PIXEL_AXES, lambda x, x_hat: ((x - x_hat) ** 2).sum((2, 3))),
+    ("1.2", "shapes cannot be multiplied", CENTRED, lambda x, components, mean: x @ components @ components.T),
+    ("1.2", "shapes cannot be multiplied", CENTRED, lambda x, W, m: m + (x - m) @ W.T @ W.T),
+    ("1.2", "RuntimeError: The size of tensor a", CENTRED, lambda x, W, m: (x - m) * W.T),
+    ("1.2", "RuntimeError: einsum(): subscript", CENTRED, lambda x, W, m: torch.einsum("bd,dl->bl", x - m, W)),
+    ("1.4", "TypeError: cannot assign", NO_GRAD, assigns_a_tensor),
+    ("1.4", "RuntimeError: a leaf Variable", NO_GRAD, writes_into_a_leaf),
+    ("1.4", "RuntimeError: a view of a leaf Variable", NO_GRAD, writes_into_a_view_of_a_leaf),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("number", "error", "advice", "answer"), RAISED)
+def test_errors_keep_their_words_and_gain_advice(number, error, advice, answer, dtype):
+    result = grade(number, answer, dtype=dtype)
+    message = " ".join(result.message.split())
+    assert result.status == "raised"
+    assert error in message and advice in message and f"of {answer.__name__}" in message
+    assert message.index(error) < message.index(advice)
+
+
+def test_other_errors_come_without_advice():
+    for number, answer in (
+        ("1.1", lambda x, x_hat: x.no_such_name),
+        ("1.2", lambda x, components, mean: x.no_such_name),
+        ("1.4", lambda encoder, decoder, rotation: encoder.no_such_name),
+    ):
+        result = grade(number, answer)
+        assert result.status == "raised" and find(number).judge.advice[2][-30:] not in result.message
 
 
 def test_a_wrong_side_that_cannot_run_everywhere_is_still_named():

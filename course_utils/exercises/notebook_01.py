@@ -1,7 +1,10 @@
 """The exercises of notebook 01, the autoencoder."""
 
+import contextlib
 import copy
+import re
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +14,42 @@ from ._attempt import Attempt, NotYet, Raised
 from ._compare import Compare, Misconception, as_tensor, close, gradient_reaches, require_gradient
 from ._framework import Exercise
 from ._text import numbers_text
+
+
+class Advised(Raised):
+    """An error in the learner's code, shown as it is, with a sentence on its likely cause below."""
+
+    def __init__(self, raised: Raised, advice: str):
+        super().__init__(raised.error, raised.doing)
+        self.advice = advice
+
+    @property
+    def message(self) -> str:
+        return f"{super().message}\n{self.advice}"
+
+
+@dataclass(frozen=True)
+class CompareWithAdvice(Compare):
+    """A Compare that has a word on errors too.
+
+    advice: (type, pattern, sentence); the sentence is added to an error of this type whose words match the pattern.
+    """
+
+    advice: tuple[type[Exception], str, str] = (Exception, "", "")
+
+    def __call__(self, exercise: Exercise, attempt: Attempt) -> None:
+        try:
+            super().__call__(exercise, attempt)
+        except Raised as raised:
+            # What fails on the first case may run on the last, and make a known mistake there.
+            backwards = replace(self, cases=lambda rng: list(reversed(self.cases(rng))))
+            with contextlib.suppress(Raised):
+                Compare.__call__(backwards, exercise, attempt)
+            kind, pattern, sentence = self.advice
+            if isinstance(raised.error, kind) and re.search(pattern, str(raised.error)):
+                raise Advised(raised, sentence) from raised.error
+            raise
+
 
 # 1.1 -----------------------------------------------------------------------------------------------
 
@@ -34,7 +73,7 @@ def _cases_1(rng: torch.Generator) -> list[tuple]:
         return torch.randint(0, 11, shape, generator=rng).double() / 10
 
     flat = torch.tensor([[0.0, 0.5, 1.0], [0.2, 0.4, 0.9]]), torch.tensor([[0.1, 0.3, 1.4], [0.7, 0.4, 0.6]])
-    shapes = [(2, 1, 2, 2), (1, 5), (3, 4, 2)]
+    shapes = [(1, 5), (2, 1, 2, 2), (3, 4, 2)]
     return [tuple(t.double() for t in flat), *((images(*shape), images(*shape)) for shape in shapes)]
 
 
@@ -54,9 +93,15 @@ EXERCISE_1 = Exercise(
     ),
     solution=reconstruction_error,
     passed="One number for each image, whatever its shape.",
-    judge=Compare(
+    judge=CompareWithAdvice(
         cases=_cases_1,
         also=gradient_reaches("x_hat"),
+        advice=(
+            IndexError,
+            "[Dd]imension",
+            "Rows of pixels, (B, D), have fewer axes than images, (B, 1, 28, 28). How can all axes behind the batch "
+            "be summed, however many there are?",
+        ),
         misconceptions=(
             Misconception(
                 "mean over pixels",
@@ -105,6 +150,18 @@ EXERCISE_1 = Exercise(
                 lambda x, x_hat: ((x - x_hat) ** 2).sum(-1),
                 "Only the last axis was summed, which is enough for (B, 784) but not for (B, 1, 28, 28). "
                 "How many axes hold pixels there?",
+            ),
+            Misconception(
+                "only the first pixel axis",
+                lambda x, x_hat: ((x - x_hat) ** 2).sum(1),
+                "Only one of the pixel axes was summed, the one right behind the batch. That is enough for "
+                "(B, 784), but in (B, 1, 28, 28) it is just the channel. Which axes are left?",
+            ),
+            Misconception(
+                "only two of the pixel axes",
+                lambda x, x_hat: ((x - x_hat) ** 2).sum((1, 2)),
+                "Only two of the pixel axes were summed. (B, 1, 28, 28) has three of them and (B, 784) just "
+                "one. What would serve for both?",
             ),
             Misconception(
                 "over the batch",
@@ -178,8 +235,14 @@ EXERCISE_2 = Exercise(
     ),
     solution=pca_reconstruct,
     passed="This is a whole autoencoder: Wᵀ encodes, W decodes, and nothing in between bends.",
-    judge=Compare(
+    judge=CompareWithAdvice(
         cases=_cases_2,
+        advice=(
+            Exception,
+            "shape|size|dimension|subscript",
+            "components holds one axis per row, (L, D), and x one image per row, (B, D): which product of x − mean "
+            "with it has the shape (B, L)? And which product of that has the shape (B, D) again?",
+        ),
         misconceptions=(
             Misconception(
                 "not centred",
@@ -308,12 +371,9 @@ def _require_pair(returned: Any) -> Pair:
 def _judge_3(exercise: Exercise, attempt: Attempt) -> None:
     """Finds out by experiment, never by layer names, so that every module that behaves as asked passes."""
     for input_dim, hidden_dim, latent_dim in [(6, 16, 2), (9, 12, 3), (5, 8, 4)]:
-        pair = _require_pair(attempt(input_dim, hidden_dim, latent_dim))
-        encoder, decoder = (module.to(attempt.device, attempt.dtype) for module in pair)
-        _require_weights(encoder, decoder)
-        _require_shapes(attempt, encoder, decoder, input_dim, hidden_dim, latent_dim)
+        encoder, decoder = _built(attempt, input_dim, hidden_dim, latent_dim)
         _require_gradients(attempt, encoder, decoder, input_dim)
-    narrow, wide = _require_pair(attempt(6, 16, 2)), _require_pair(attempt(6, 32, 2))
+    narrow, wide = _built(attempt, 6, 16, 2), _built(attempt, 6, 32, 2)
     for which, small, large in zip(("encoder", "decoder"), narrow, wide, strict=True):
         if _weights(small) >= _weights(large):
             raise NotYet(
@@ -325,6 +385,17 @@ def _judge_3(exercise: Exercise, attempt: Attempt) -> None:
     for which, module, width in (("encoder", wide[0], 6), ("decoder", wide[1], 2)):
         _require_bend(attempt, which, module, width)
         _require_free_output(attempt, which, module, width)
+        _require_straight_output(attempt, which, module, width)
+    _require_free_input(attempt, wide[1], 2)
+
+
+def _built(attempt: Attempt, input_dim: int, hidden_dim: int, latent_dim: int) -> Pair:
+    """Encoder and decoder, run once, so that lazy layers have got their weights."""
+    pair = _require_pair(attempt(input_dim, hidden_dim, latent_dim))
+    encoder, decoder = (module.to(attempt.device, attempt.dtype) for module in pair)
+    _require_weights(encoder, decoder)
+    _require_shapes(attempt, encoder, decoder, input_dim, hidden_dim, latent_dim)
+    return encoder, decoder
 
 
 def _weights(module: nn.Module) -> int:
@@ -456,15 +527,20 @@ def _require_bend(attempt: Attempt, which: str, module: nn.Module, width: int) -
 
 
 def _require_free_output(attempt: Attempt, which: str, module: nn.Module, width: int) -> None:
-    """Drives the module with weights 100 times larger: only an activation at its end still holds it back."""
-    driven = copy.deepcopy(module).to(attempt.device, attempt.dtype).eval()
-    with torch.no_grad():
-        for parameter in driven.parameters():
-            parameter.mul_(100)
-        output = attempt.run(driven, attempt.prepare(10 * torch.randn(512, width)), doing=f"in the {which}")
-    low, high = float(output.min()), float(output.max())
+    """Drives the module with large weights of any sign: only an activation at its end still holds it back."""
+    outputs = []
+    for _ in range(8):
+        driven = copy.deepcopy(module).to(attempt.device, attempt.dtype).eval()
+        with torch.no_grad():
+            for parameter in driven.parameters():
+                parameter.mul_(attempt.prepare(100 * torch.randn(parameter.shape).sign()))
+        x = attempt.prepare(10 * torch.randn(512, width))
+        outputs.append(_output_without_gradient(attempt, driven, x, which))
+    low, high = float(torch.cat(outputs).min()), float(torch.cat(outputs).max())
     what = "codes" if which == "encoder" else "pixels"
-    facts = f"With its weights made 100 times larger, the {which}'s output ranges from {low:.3g} to {high:.3g}."
+    facts = (
+        f"With weights 100 times larger and of random sign, the {which}'s output ranges from {low:.3g} to {high:.3g}."
+    )
     if max(-low, high) <= 1.001:
         limits = "between 0 and 1" if low >= 0 else "between −1 and 1"
         raise NotYet(
@@ -478,6 +554,99 @@ def _require_free_output(attempt: Attempt, which: str, module: nn.Module, width:
             f"{facts} One sign is missing or nearly so; {what} should be free to go both ways. What comes "
             "after the last linear layer?",
         )
+
+
+def _require_straight_output(attempt: Attempt, which: str, module: nn.Module, width: int) -> None:
+    """A leaky ReLU at the end lets both signs through, but bends wherever the output is 0."""
+    f = copy.deepcopy(module).to(attempt.device, attempt.dtype).eval()
+    start, end = (attempt.prepare(3 * torch.randn(1024, width)) for _ in range(2))
+    found = []
+    for k in range(_output_without_gradient(attempt, f, start, which).shape[1]):
+
+        def positive(inputs: Tensor, k: int = k) -> Tensor:
+            return _output_without_gradient(attempt, f, inputs, which)[:, k] > 0
+
+        changes_sign = positive(start) != positive(end)
+        a, step = start[changes_sign], (end - start)[changes_sign]
+        share = torch.zeros_like(a[:, :1])  # of the way from start to end, up to where output k is 0: by bisection
+        for halving in range(1, 21):
+            farther = share + 0.5**halving
+            share = torch.where((positive(a + farther * step) == positive(a))[:, None], farther, share)
+        if len(a) >= 16:
+            found.append(_break(attempt, f, a + share * step, step, k, which))
+    if found and all(found):
+        what = "codes" if which == "encoder" else "pixels"
+        raise NotYet(
+            f"bent output of the {which}",
+            f"Measured: where an output of the {which} goes through 0, its slope changes {found[0]}. So the two "
+            f"signs are treated differently; {what} should be free to go both ways. What comes after the last "
+            "linear layer?",
+        )
+
+
+def _require_free_input(attempt: Attempt, decoder: nn.Module, latent_dim: int) -> None:
+    """An activation before the first layer is flat or bent along each coordinate, whatever the others are."""
+    f = copy.deepcopy(decoder).to(attempt.device, attempt.dtype).eval()
+    deaf = [side for side in (-1, 1) if _is_deaf(attempt, f, latent_dim, side)]
+    facts = None
+    if len(deaf) == 2:
+        facts = "All codes with the same signs and with numbers from 1000 to 100000 in size decode to the same image."
+    elif deaf:
+        facts = f"All {'negative' if deaf == [-1] else 'positive'} codes that were tried decode to the same image."
+    else:
+        found = []
+        for j, step in enumerate(torch.eye(latent_dim)):
+            z = torch.randn(1024, latent_dim)
+            z[:, j] = 0
+            found.append(_break(attempt, f, attempt.prepare(z), attempt.prepare(step.expand_as(z)), 0, "decoder"))
+        if all(found):
+            facts = f"Measured: where a number of the code goes through 0, the image's slope changes {found[0]}."
+    if facts:
+        raise NotYet(
+            "decoder begins with an activation",
+            f"{facts} But codes of any sign and size should make a difference. Does the decoder begin with an "
+            "activation?",
+        )
+
+
+def _is_deaf(attempt: Attempt, f: nn.Module, latent_dim: int, side: int) -> bool:
+    """Whether large numbers in the code, all on one side of 0, can be exchanged for others on that side."""
+
+    def sizes() -> Tensor:
+        return 10 ** (3 + 2 * torch.rand(1024, latent_dim))  # from 1000 to 100 000
+
+    def image(z: Tensor) -> Tensor:
+        return _output_without_gradient(attempt, f, attempt.prepare(z), "decoder")
+
+    z = sizes() * torch.randn(1024, latent_dim).sign()
+    spread = image(z).max() - image(z).min()
+    for j in range(latent_dim):
+        here, there = z.clone(), z.clone()
+        here[:, j], there[:, j] = side * sizes()[:, j], side * sizes()[:, j]
+        if (image(here) - image(there)).abs().max() > 0.001 * spread:
+            return False
+    return True
+
+
+def _output_without_gradient(attempt: Attempt, f: nn.Module, inputs: Tensor, which: str) -> Tensor:
+    with torch.no_grad():
+        return attempt.run(f, inputs.clone(), doing=f"in the {which}")
+
+
+def _break(attempt: Attempt, f: nn.Module, at: Tensor, step: Tensor, k: int, which: str) -> str | None:
+    """Says how the slope of output k in the direction of `step` jumps, if it does at most of the places `at`."""
+
+    def slopes(shift: float) -> Tensor:
+        leaf = (at + shift * step).requires_grad_()
+        return (torch.autograd.grad(f(leaf.clone())[:, k].sum(), leaf)[0] * step).sum(dim=1)
+
+    before, after = (attempt.run(slopes, shift, doing=f"in the {which}") for shift in (-1e-3, 1e-3))
+    jump = (after - before).abs() / (after.abs() + before.abs())  # ReLU: 1, leaky with 0.2: 0.67, smooth: near 0
+    jump[jump.isnan()] = 0  # 0 / 0: flat on both sides
+    if not len(jump) or jump.median() < 0.1:
+        return None
+    place = jump.median(dim=0).indices
+    return f"at once, for example from {float(before[place]):.3g} to {float(after[place]):.3g}"
 
 
 EXERCISE_3 = Exercise(
@@ -598,8 +767,15 @@ EXERCISE_4 = Exercise(
     ),
     solution=rotate_codes,
     passed="Every code moved, no reconstruction did: the loss cannot tell these two latent spaces apart.",
-    judge=Compare(
+    judge=CompareWithAdvice(
         cases=_cases_4,
+        advice=(
+            Exception,
+            "cannot assign .* as parameter|leaf Variable that requires grad",
+            "A weight is an nn.Parameter: no plain tensor can take its place, and nothing is written into it while "
+            "gradients are recorded. Write the new numbers into it without gradients, with torch.no_grad(): and "
+            "weight.copy_(…); `stretch`, earlier in this notebook, edits its weights in such a block too.",
+        ),
         observe=_observe_4,
         explain=_explain_4,
         misconceptions=(
