@@ -156,7 +156,7 @@ def autoencoder() -> Canvas:
     c.text(42, middle + 2.6, "encoder", size=24, colour=ENCODER, bold=True)
     c.text(42, middle - 3.0, r"$f_\phi$", size=32, colour=ENCODER)
     c.text(42, low + 4.8, r"weights $\phi$", size=22, colour=ENCODER)
-    c.text(42, low, r"784 → 400 → $L$", size=20)
+    c.text(42, low, r"784 → … → $L$", size=20)
 
     c.arrow((55, middle), (65, middle))
     c.shape([(66, middle - 5.5), (74, middle - 5.5), (74, middle + 5.5), (66, middle + 5.5)], colour=CODE)
@@ -169,7 +169,7 @@ def autoencoder() -> Canvas:
     c.text(98, middle + 2.6, "decoder", size=24, colour=DECODER, bold=True)
     c.text(98, middle - 3.0, r"$g_\theta$", size=32, colour=DECODER)
     c.text(98, low + 4.8, r"weights $\theta$", size=22, colour=DECODER)
-    c.text(98, low, r"$L$ → 400 → 784", size=20)
+    c.text(98, low, r"$L$ → … → 784", size=20)
 
     c.arrow((111, middle), (119, middle))
     c.picture(digit(0.8), 120, middle - 8, 16)

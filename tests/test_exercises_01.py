@@ -562,7 +562,7 @@ def writes_into_a_view_of_a_leaf(encoder, decoder, rotation):
 
 
 CENTRED = "which product of x − mean with it has the shape (B, L)?"
-NO_GRAD = "with torch.no_grad(): and weight.copy_(…)"
+NO_GRAD = "with weight.copy_(…), in a block that begins `with torch.no_grad():`, as `stretch` does"
 PIXEL_AXES = "How can all axes behind the batch be summed"
 RAISED = [
     ("1.1", "IndexError: Dimension out of range", PIXEL_AXES, lambda x, x_hat: ((x - x_hat) ** 2).sum((1, 2, 3))),

@@ -773,8 +773,8 @@ EXERCISE_4 = Exercise(
             Exception,
             "cannot assign .* as parameter|leaf Variable that requires grad",
             "A weight is an nn.Parameter: no plain tensor can take its place, and nothing is written into it while "
-            "gradients are recorded. Write the new numbers into it without gradients, with torch.no_grad(): and "
-            "weight.copy_(…); `stretch`, earlier in this notebook, edits its weights in such a block too.",
+            "gradients are recorded. Write the new numbers into it with weight.copy_(…), in a block that begins "
+            "`with torch.no_grad():`, as `stretch` does earlier in this notebook.",
         ),
         observe=_observe_4,
         explain=_explain_4,

@@ -1,7 +1,7 @@
 """The interactive explorers, their drawing classes, and the still pictures that stand before them.
 
-A picture is drawn by a small class whose `render` returns PNG bytes, so that it can be tested without a
-browser; the panel around it only connects sliders with it.
+One module for each explorer. A picture is drawn by a small class whose `render` returns PNG bytes, so that it
+can be tested without a browser; the panel around it only connects sliders with it.
 """
 
 from course_utils.widgets.code_plane import CodePlane, explore_codes, still_code_plane
