@@ -53,8 +53,8 @@ class ContinuousBernoulli(nn.Module):
 class Gaussian(nn.Module):
     """Pixels with Gaussian noise of one standard deviation σ; the decoder gives means, without an activation.
 
-    ``sigma`` is a positive number, or "learned": then σ is a parameter that starts at 1, and
-    Adam moves log σ by about its learning rate per step, so a small σ takes many steps. Raises ``ValueError`` otherwise.
+    ``sigma`` is a positive number, or "learned": then σ is a parameter that starts at 1, and Adam moves log σ by about
+    its learning rate per step, so a small σ takes many steps. Raises ``ValueError`` otherwise.
     """
 
     def __init__(self, sigma: float | str = 1.0) -> None:
