@@ -86,7 +86,7 @@ RIGHT = {
     "2.1": [
         lambda log_w: torch.logsumexp(log_w, 0) - math.log(log_w.shape[0]),
         lambda log_w: torch.logsumexp(log_w - math.log(len(log_w)), dim=0),
-        lambda log_w: (log_w.double() - log_w.max().double()).exp().mean(0).log() + log_w.max(),
+        lambda log_w: (log_w - log_w.max(dim=0).values).exp().mean(0).log() + log_w.max(dim=0).values,
         lambda log_w: torch.logaddexp(log_w[0], log_w[1:].logsumexp(0)) - math.log(len(log_w)),
     ],
     "2.2": [terms_by_distributions, terms_by_loops],
@@ -134,6 +134,24 @@ def eigen_rows(covariance, latent_dim):
     return vectors[-latent_dim:], values[:-latent_dim].mean().sqrt()
 
 
+def values_flipped(covariance, latent_dim):
+    values, vectors = torch.linalg.eigh(covariance)
+    values = torch.flip(values, (0,))
+    sigma = values[latent_dim:].mean() ** 0.5
+    return vectors[:, :latent_dim] @ (values[:latent_dim] - sigma**2).sqrt().diag(), sigma
+
+
+def largest_first(covariance, latent_dim):
+    values, vectors = torch.linalg.eigh(covariance)
+    sigma = values[latent_dim:].mean().sqrt()
+    return vectors[:, -latent_dim:] @ (values[:latent_dim] - sigma**2).sqrt().diag(), sigma
+
+
+def bound_with_one_maximum(log_w, k):
+    m = log_w.max()
+    return (torch.exp(log_w - m).reshape(-1, k, log_w.shape[1]).mean(1).log() + m).mean(0)
+
+
 def half_detached(x, mu, log_var, W, b, sigma):
     return find("2.2").solution(x, mu.detach(), log_var, W, b, sigma)
 
@@ -143,6 +161,7 @@ WRONG = [
     ("2.1", "out of range", lambda w: torch.log(torch.mean(torch.exp(w), dim=0))),
     ("2.1", "out of range", lambda w: torch.log(torch.exp(w).sum(0) / len(w))),
     ("2.1", "sum instead of mean", lambda w: torch.logsumexp(w, dim=0)),
+    ("2.1", "one maximum for the batch", lambda w: w.max() + torch.log(torch.exp(w - w.max()).mean(0))),
     ("2.1", "no gradient", lambda w: find("2.1").solution(w.detach())),
     ("2.1", "right numbers, wrong shape", lambda w: find("2.1").solution(w)[None]),
     ("2.1", "returns nothing", lambda w: print(end="")),
@@ -152,6 +171,10 @@ WRONG = [
     ("2.3", "variances only", lambda *a: (posterior_by_woodbury(*a)[0], posterior_by_woodbury(*a)[1].diag().diag())),
     ("2.4", "k ignored: one group of all", lambda w, k: torch.logsumexp(w, 0) - math.log(w.shape[0])),
     ("2.4", "one number for the batch", lambda w, k: find("2.4").solution(w, k).mean().item()),
+    ("2.4", "one maximum for the batch", bound_with_one_maximum),
+    ("2.4", "log S in place of log k", lambda w, k: bound_by_loops(w, k) + math.log(k) - math.log(w.shape[0])),
+    ("2.5", "eigenvalues flipped, eigenvectors not", values_flipped),
+    ("2.5", "eigenvalues from the wrong end", largest_first),
     ("2.5", "wrong shape", eigen_rows),
     ("2.5", "not a pair", lambda c, n: find("2.5").solution(c, n)[0]),
 ]

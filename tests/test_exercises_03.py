@@ -140,7 +140,11 @@ WRONG = [
     ("3.3", "exp(log_var) taken for sigma", lambda mu, log_var, eps: mu + torch.exp(log_var) * eps),
     ("3.3", "no gradient", lambda mu, log_var, eps: Normal(mu, 1.0).loc + (0.5 * log_var).exp().detach() * eps),
     ("3.3", "no gradient", lambda mu, log_var, eps: find("3.3").solution(mu.detach(), log_var, eps)),
-    ("3.3", "wrong values", lambda mu, log_var, eps: Normal(mu, (0.5 * log_var).exp()).rsample()),
+    ("3.3", "own noise", lambda mu, log_var, eps: Normal(mu, (0.5 * log_var).exp()).rsample()),
+    ("3.3", "own noise", lambda mu, log_var, eps: mu + log_var.exp() * torch.randn_like(mu)),
+    ("3.3", "log_var limited", lambda mu, log_var, eps: find("3.3").solution(mu, log_var.clamp(-3, 3), eps)),
+    ("3.3", "log_var limited", lambda mu, log_var, eps: find("3.3").solution(mu, log_var.clamp(max=6.0), eps)),
+    ("3.3", "log_var limited", lambda mu, log_var, eps: mu + (0.5 * log_var).exp().clamp(min=0.1) * eps),
     ("3.3", "changes its input", writes_into_eps),
     ("3.4", "not a pair", lambda df, mu, v, e: df(mu + (0.5 * v).exp() * e)),
     ("3.4", "averaged over the samples", lambda *a: [t.mean(0) for t in find("3.4").solution(*a)]),
@@ -156,6 +160,11 @@ WRONG = [
 def test_plausible_wrong_answers_are_diagnosed(number, diagnosis, answer, dtype):
     result = grade(number, answer, dtype=dtype)
     assert (result.status, result.diagnosis) == ("not yet", diagnosis), result.message
+
+
+def test_messages_show_the_function_as_a_formula():
+    message = grade("3.4", lambda df, mu, v, e: (df(e), df(e))).message
+    assert "df = z ↦ 3 z² − 1" in message and "0x" not in message
 
 
 def test_the_mean_of_all_is_a_bias_of_one_in_k():

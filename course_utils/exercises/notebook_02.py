@@ -48,9 +48,14 @@ def log_mean_exp(log_w):
     return highest + shifted.mean(dim=0).log()
 
 
+def _far_apart() -> Tensor:
+    """(4, 2): two examples whose weights have nothing in common."""
+    return torch.tensor([[-2000.0, 1000.0], [-2001.0, 1001.0], [-2003.0, 1000.5], [-2000.5, 999.0]]).double()
+
+
 def _cases_1(rng: torch.Generator) -> list[tuple]:
     small = torch.tensor([[1.0, 3.0], [4.0, 1.0], [7.0, 5.0]]).double().log()
-    return [(small,), (small - 1200,), (3 * _random(rng, 5, 3),), (2 * _random(rng, 4, 1) + 1000,)]
+    return [(small,), (small - 1200,), (3 * _random(rng, 5, 3),), (2 * _random(rng, 4, 1) + 1000,), (_far_apart(),)]
 
 
 EXERCISE_1 = Exercise(
@@ -67,7 +72,7 @@ EXERCISE_1 = Exercise(
         "sum; a mean is a sum divided by S, so in the log something is subtracted.)",
     ),
     solution=log_mean_exp,
-    passed="From here on every average of densities goes through this function.",
+    passed="From here on every average of densities is taken in this way.",
     judge=Compare(
         cases=_cases_1,
         also=gradient_reaches("log_w"),
@@ -77,6 +82,12 @@ EXERCISE_1 = Exercise(
                 lambda log_w: log_w.exp().mean(0).log(),
                 "The formula is right and the computer is not up to it: exp(-1200) is 0 and exp(1000) is infinite "
                 "in floating point. What could be subtracted before exp, and added back after log?",
+            ),
+            Misconception(
+                "one maximum for the batch",
+                lambda log_w: (log_w - log_w.max()).exp().mean(0).log() + log_w.max(),
+                "One maximum was taken for the whole batch. An example far below it becomes exp(-3000) = 0. Along "
+                "which axis should the maximum run?",
             ),
             Misconception(
                 "mean of the logs",
@@ -125,8 +136,8 @@ EXERCISE_1 = Exercise(
             Misconception(
                 "no log at the end",
                 lambda log_w: log_w.exp().mean(0),
-                "This is the mean itself. The result should again be a logarithm: a density of 784 pixels fits "
-                "into no float.",
+                "This is the mean itself. The result should again be a logarithm: a density of 784 pixels soon "
+                "leaves the range of floats.",
             ),
             Misconception(
                 "weights that sum to one",
@@ -268,6 +279,12 @@ EXERCISE_2 = Exercise(
                 "log 2 pi is there, but a wide Gaussian is also lower. Where does sigma enter the constant?",
             ),
             Misconception(
+                "log sigma for log sigma squared",
+                _wrong_2(distortion=lambda sq, D, s: 0.5 * (D * (math.log(2 * math.pi) + math.log(s)) + sq / s**2)),
+                "The constant holds log sigma where the density has sigma² below a root. Half of the log of which of "
+                "the two belongs there?",
+            ),
+            Misconception(
                 "factor one half forgotten in the distortion",
                 _wrong_2(distortion=lambda sq, D, s: 0.5 * D * math.log(2 * math.pi * s**2) + sq / s**2),
                 "The constant is right and the squared error counts twice. What stands in the exponent of a Gaussian?",
@@ -297,6 +314,18 @@ EXERCISE_2 = Exercise(
                 "factor one half forgotten in the rate",
                 _wrong_2(rate=lambda mu, v, lv: (mu.square() + v - 1 - lv).sum(1)),
                 "The rate is exactly twice as large as it should be.",
+            ),
+            Misconception(
+                "rate averaged over the codes",
+                _wrong_2(rate=lambda mu, v, lv: 0.5 * (mu.square() + v - 1 - lv).mean(1)),
+                "The rate is averaged over the dimensions of the code, while the distortion is a sum over pixels. What "
+                "does a second, independent code add to what has to be told?",
+            ),
+            Misconception(
+                "half of the log-variance in the rate",
+                _wrong_2(rate=lambda mu, v, lv: 0.5 * (mu.square() + v - 1 - 0.5 * lv).sum(1)),
+                "This rate holds log sigma where log sigma² belongs. At which variance should the rate of a code with "
+                "mean 0 be smallest?",
             ),
             Misconception(
                 "one rate for the batch",
@@ -367,8 +396,8 @@ EXERCISE_3 = Exercise(
         "Terms with z twice: -(1/2) zᵀ (I + Wᵀ W / sigma²) z. The matrix in the middle is the inverse of the "
         "covariance. Terms with z once: zᵀ Wᵀ (x - b) / sigma². In a Gaussian they are zᵀ times the inverse "
         "covariance times the mean.",
-        "The covariance S is the inverse of I + Wᵀ W / sigma², and the mean, as a column, is S Wᵀ (x - b) / sigma². "
-        "For rows of x, turn the product round; S is symmetric.",
+        "The covariance Σ is the inverse of I + Wᵀ W / sigma², and the mean, as a column, is Σ Wᵀ (x - b) / sigma². "
+        "For rows of x, turn the product round; Σ is symmetric.",
     ),
     solution=posterior,
     passed="The covariance does not depend on x: in this model every example is equally uncertain.",
@@ -477,7 +506,14 @@ def multi_sample_bound(log_w, k):
 
 def _cases_4(rng: torch.Generator) -> list[tuple]:
     small = torch.tensor([[1.0, 2.0], [3.0, 2.0], [8.0, 1.0], [2.0, 9.0], [5.0, 1.0], [1.0, 3.0]]).double().log()
-    return [(small, 2), (2 * _random(rng, 12, 3) - 1200, 3), (2 * _random(rng, 20, 2), 4), (small, 6), (small, 1)]
+    return [
+        (small, 2),
+        (2 * _random(rng, 12, 3) - 1200, 3),
+        (2 * _random(rng, 20, 2), 4),
+        (small, 6),
+        (small, 1),
+        (_far_apart(), 2),
+    ]
 
 
 EXERCISE_4 = Exercise(
@@ -494,7 +530,7 @@ EXERCISE_4 = Exercise(
         "take the mean.",
     ),
     solution=multi_sample_bound,
-    passed="k = 1 is the ELBO, and k = S the estimate of log p(x) itself.",
+    passed="k = 1 is the ELBO; k = S the importance-weighted estimate of log p(x), on average still too low.",
     judge=Compare(
         cases=_cases_4,
         also=gradient_reaches("log_w"),
@@ -544,6 +580,17 @@ EXERCISE_4 = Exercise(
                 "out of range",
                 lambda log_w, k: log_w.unflatten(0, (-1, k)).exp().mean(1).log().mean(0),
                 "Right on paper, but exp(-1200) is 0 in floating point. Exercise 2.1 has the remedy.",
+            ),
+            Misconception(
+                "one maximum for the batch",
+                lambda log_w, k: (log_w - log_w.max()).unflatten(0, (-1, k)).exp().mean(1).log().mean(0) + log_w.max(),
+                "One maximum was taken for the whole batch. An example far below it becomes exp(-3000) = 0. Over "
+                "which axes should each maximum run?",
+            ),
+            Misconception(
+                "log S in place of log k",
+                lambda log_w, k: log_w.unflatten(0, (-1, k)).logsumexp(1).mean(0) - math.log(len(log_w)),
+                "Log S is subtracted from each group's log. How many weights were added up inside that log?",
             ),
             Misconception(
                 "best of each group",
@@ -632,6 +679,19 @@ def _first_ones_5(covariance: Tensor, latent_dim: int) -> tuple[Tensor, Tensor]:
     return vectors[:, :latent_dim] * (values[:latent_dim] - variance).abs().sqrt(), variance.sqrt()
 
 
+def _wrong_end_5(covariance: Tensor, latent_dim: int) -> tuple[Tensor, Tensor]:
+    values, vectors = torch.linalg.eigh(covariance)
+    variance = values[latent_dim:].mean()
+    return vectors[:, :latent_dim] * (values[:latent_dim] - variance).sqrt(), variance.sqrt()
+
+
+def _flipped_5(covariance: Tensor, latent_dim: int) -> tuple[Tensor, Tensor]:
+    values, vectors = torch.linalg.eigh(covariance)
+    values = values.flip(0)
+    variance = values[latent_dim:].mean()
+    return vectors[:, :latent_dim] * (values[:latent_dim] - variance).sqrt(), variance.sqrt()
+
+
 def _rows_5(covariance: Tensor, latent_dim: int) -> tuple[Tensor, Tensor]:
     values, vectors = torch.linalg.eigh(covariance)
     variance = values[:-latent_dim].mean()
@@ -684,6 +744,30 @@ EXERCISE_5 = Exercise(
                 "smallest eigenvalues",
                 _first_ones_5,
                 "eigh sorts in ascending order, so the first columns are the directions with the *least* variance.",
+            ),
+            Misconception(
+                "eigenvalues from the wrong end",
+                _wrong_end_5,
+                "The smallest eigenvalues were taken for the largest, and a negative number came under the root. In "
+                "which order does eigh give them?",
+            ),
+            Misconception(
+                "noise from the wrong end",
+                _wrong_5(noise=lambda values, L: values[L:].mean()),
+                "The noise is the mean of the eigenvalues after the first L. In which order does eigh give them, and "
+                "which ones are left out?",
+            ),
+            Misconception(
+                "eigenvalues flipped, eigenvectors not",
+                _flipped_5,
+                "The noise is right. The eigenvalues were put into descending order. What about the columns that they "
+                "belong to?",
+            ),
+            Misconception(
+                "lengths in the other order",
+                _wrong_5(lengths=lambda top, v: (top - v).sqrt().flip(0)),
+                "The directions and the lengths are right, but not which belongs to which. In which order are the "
+                "columns, in which the eigenvalues?",
             ),
             Misconception(
                 "rows in place of columns",

@@ -1,6 +1,7 @@
 """The exercises of notebook 03, the reparameterization."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -79,8 +80,8 @@ EXERCISE_1 = Exercise(
     stub=STUB_1,
     hints=(
         "Write out log q for one dimension: it is −½ log 2π − ½ log σ² − (z − μ)² / 2σ². Differentiate it twice: "
-        "once by μ, and once by v = log σ², remembering that 1/σ² is exp(−v).",
-        "By μ: (z − μ)/σ². By log σ²: −½ + (z − μ)²/2σ². Both have the shape (K, L), and σ² is log_var.exp(). "
+        "once with respect to μ, once with respect to v = log σ², remembering that 1/σ² is exp(−v).",
+        "For μ: (z − μ)/σ². For log σ²: −½ + (z − μ)²/2σ². Both have the shape (K, L), and σ² is log_var.exp(). "
         "Every sample has one value of f, which multiplies all L of its scores.",
         "f_values[:, None] has the shape (K, 1) and multiplies each row. The two results are "
         "f_values[:, None] * (z - mu) / sigma2 and f_values[:, None] * 0.5 * ((z - mu)**2 / sigma2 - 1).",
@@ -94,7 +95,7 @@ EXERCISE_1 = Exercise(
             Misconception(
                 "divided by sigma",
                 _wrong_1(lambda f, d, v: (f * d / v.sqrt(), f * 0.5 * (d**2 / v - 1))),
-                "The part for log_var is right. By μ, the exponent −(z − μ)²/2σ² gives (z − μ) over which power of σ?",
+                "The part for log_var is right. For μ, the exponent −(z − μ)²/2σ² gives (z − μ) over which power of σ?",
             ),
             Misconception(
                 "sign of the mean's score",
@@ -102,21 +103,22 @@ EXERCISE_1 = Exercise(
                 "The part for mu has the wrong sign. If z lies above μ, does moving μ up make z more or less likely?",
             ),
             Misconception(
-                "derivative by sigma",
+                "derivative in sigma",
                 _wrong_1(lambda f, d, v: (f * d / v, f * (d**2 / v - 1) / v.sqrt())),
-                "The second part is the derivative by σ. The network's number is log σ²: which factor does "
-                "dσ / d log σ² bring?",
+                "The second part is the derivative with respect to σ. The network's number is log σ²: which factor "
+                "does dσ / d log σ² bring?",
             ),
             Misconception(
-                "derivative by log sigma",
+                "derivative in log sigma",
                 _wrong_1(lambda f, d, v: (f * d / v, f * (d**2 / v - 1))),
-                "The second part is exactly twice the expected one: it is the derivative by log σ. How many times log "
-                "σ is log σ²?",
+                "The second part is exactly twice the expected one: it is the derivative with respect to log σ. How "
+                "many times log σ is log σ²?",
             ),
             Misconception(
-                "derivative by the variance",
+                "derivative in the variance",
                 _wrong_1(lambda f, d, v: (f * d / v, f * 0.5 * (d**2 / v - 1) / v)),
-                "The second part is the derivative by σ². By the chain rule, which factor does dσ² / d log σ² bring?",
+                "The second part is the derivative with respect to σ². By the chain rule, which factor does "
+                "dσ² / d log σ² bring?",
             ),
             Misconception(
                 "normaliser forgotten",
@@ -270,8 +272,8 @@ EXERCISE_2 = Exercise(
             Misconception(
                 "baseline added",
                 lambda f, s: ((f + _total(f) / (len(f) - 1))[:, None] * s).mean(0),
-                "The baseline was added. That is unbiased too, and noisier than no baseline at all. Which sign makes "
-                "the weights small?",
+                "The baseline was added. That is unbiased too, and as a rule noisier than no baseline at all. Which "
+                "sign makes the weights small?",
             ),
             Misconception(
                 "subtracted after the product",
@@ -282,8 +284,8 @@ EXERCISE_2 = Exercise(
             Misconception(
                 "sign",
                 lambda f, s: ((_total(f) / (len(f) - 1) - f)[:, None] * s).mean(0),
-                "The sign is the wrong way round: this walks towards what f would make worse. f minus baseline, or "
-                "baseline minus f?",
+                "The sign is the wrong way round: a descent along this makes f larger. f minus baseline, or baseline "
+                "minus f?",
             ),
         ),
     ),
@@ -314,7 +316,37 @@ def _cases_3(rng: torch.Generator) -> list[tuple]:
     return [tuple(torch.tensor(t, dtype=torch.float64) for t in small), case(3, 4), case(1, 3), case(2, 1)]
 
 
-def _both_gradients(attempt: Attempt, cases: Sequence[tuple]) -> None:
+def _observe_3(attempt: Attempt, *case: Tensor) -> dict[str, Tensor]:
+    (value, complaint), (again, _) = (as_tensor(attempt(*case)) for _ in range(2))
+    if complaint:
+        raise complaint
+    if not torch.equal(value, again):
+        raise NotYet(
+            "own noise",
+            "Two calls with the same eps gave two different samples: your function draws noise of its own, and eps was "
+            "not used, or not alone. Which numbers take the place of the draw?",
+        )
+    return {"": value}
+
+
+def _large_and_small_spreads(attempt: Attempt) -> None:
+    """Raises NotYet where log σ² = ±8 is not taken as it is; for answers that are right near 0."""
+    for value in (8.0, -8.0):
+        mu, eps = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([[1.0, -2.0]], dtype=torch.float64)
+        log_var = torch.full_like(mu, value)
+        seen = _observe_3(attempt, mu, log_var, eps)[""].detach().cpu().double()
+        expected = reparameterize(mu, log_var, eps)
+        if not torch.allclose(seen, expected, rtol=1e-3, atol=0.0):
+            raise NotYet(
+                "log_var limited",
+                f"Right where log σ² is near 0, but not where it is {value:g}: with μ = 0 and ε = 1, "
+                f"expected {expected[0, 0]:.4g}, came {seen[0, 0]:.4g}. Was log_var or σ clamped, or something added "
+                "to it? The package clamps, too, but where log_var is made; here it is to be taken as it comes.",
+            )
+
+
+def _check_3(attempt: Attempt, cases: Sequence[tuple]) -> None:
+    _large_and_small_spreads(attempt)
     for name in ("mu", "log_var"):
         gradient_reaches(name)(attempt, cases)
 
@@ -334,7 +366,8 @@ EXERCISE_3 = Exercise(
     passed="All the randomness is in ε, and the way back to μ and log σ² is open.",
     judge=Compare(
         cases=_cases_3,
-        also=_both_gradients,
+        observe=_observe_3,
+        also=_check_3,
         misconceptions=(
             Misconception(
                 "exp(log_var) taken for sigma",
@@ -389,6 +422,11 @@ EXERCISE_3 = Exercise(
                 "The mean was stretched as well. Only the noise is multiplied by σ.",
             ),
             Misconception(
+                "clamped to ±1",
+                lambda mu, v, eps: mu + (0.5 * v.clamp(-1, 1)).exp() * eps,
+                "log_var was kept between −1 and 1. Any real number is a valid log σ²; why should it be cut off here?",
+            ),
+            Misconception(
                 "one noise for the batch",
                 lambda mu, v, eps: mu + (0.5 * v).exp() * eps[:1],
                 "Every row got the noise of the first row. Each example needs its own (section 11 measures why).",
@@ -428,12 +466,22 @@ def pathwise_gradient(df, mu, log_var, eps):
     return slope, slope * 0.5 * sigma * eps  # dz/dmu = 1, dz/dlog_var = sigma * eps / 2
 
 
-def _cubic(z):
-    return 3 * z**2 - 1
+@dataclass(frozen=True)
+class _Derivative:
+    """A df that shows its formula in messages, instead of an address."""
+
+    formula: str
+    function: Callable[[Tensor], Tensor]
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return self.function(z)
+
+    def __repr__(self) -> str:
+        return f"z ↦ {self.formula}"
 
 
-def _wave(z):
-    return torch.cos(2 * z) + 0.5 * z.sum(-1, keepdim=True)
+_cubic = _Derivative("3 z² − 1", lambda z: 3 * z**2 - 1)
+_wave = _Derivative("cos 2z + ½ (sum of z over L)", lambda z: torch.cos(2 * z) + 0.5 * z.sum(-1, keepdim=True))
 
 
 def _cases_4(rng: torch.Generator) -> list[tuple]:
@@ -473,8 +521,8 @@ EXERCISE_4 = Exercise(
     hints=(
         "Make z from ε first. Then ask of z = μ + exp(½ log σ²)·ε: if μ grows by a little, by how much does z grow? "
         "And if log σ² does?",
-        "dz/dμ is 1. The derivative of exp(½v)·ε by v is ½ exp(½v)·ε, which is ½ σ ε. Both are multiplied by the "
-        "slope of f at z.",
+        "dz/dμ is 1. The derivative of exp(½v)·ε with respect to v is ½ exp(½v)·ε, which is ½ σ ε. Both are "
+        "multiplied by the slope of f at z.",
         "slope = df(mu + sigma * eps); return slope, and slope * 0.5 * sigma * eps.",
     ),
     solution=pathwise_gradient,
@@ -485,20 +533,21 @@ EXERCISE_4 = Exercise(
         explain=_explain_4,
         misconceptions=(
             Misconception(
-                "derivative by sigma",
+                "derivative in sigma",
                 _wrong_4(lambda g, s, e: (g, g * e)),
-                "The second part is the derivative by σ. The network gives log σ²: what does dσ / d log σ² add?",
+                "The second part is the derivative with respect to σ. The network gives log σ²: what does "
+                "dσ / d log σ² add?",
             ),
             Misconception(
-                "derivative by log sigma",
+                "derivative in log sigma",
                 _wrong_4(lambda g, s, e: (g, g * s * e)),
-                "The second part is twice the expected one: the derivative by log σ. Where does the ½ of exp(½ log σ²) "
-                "go, when it is differentiated?",
+                "The second part is twice the expected one: the derivative with respect to log σ. Where does the ½ of "
+                "exp(½ log σ²) go, when it is differentiated?",
             ),
             Misconception(
-                "derivative by the variance",
+                "derivative in the variance",
                 _wrong_4(lambda g, s, e: (g, g * e / (2 * s))),
-                "The second part is the derivative by σ². One more factor leads from σ² to its logarithm.",
+                "The second part is the derivative with respect to σ². One more factor leads from σ² to its logarithm.",
             ),
             Misconception(
                 "slope at the mean",

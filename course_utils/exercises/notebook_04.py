@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._attempt import Attempt, NotYet
-from ._compare import Compare, Misconception, as_tensor, gradient_reaches
+from ._attempt import Attempt, NotYet, Raised
+from ._compare import Compare, Misconception, _agree, as_tensor, gradient_reaches
 from ._framework import Exercise
 
 # 4.1 -----------------------------------------------------------------------------------------------
@@ -346,6 +346,20 @@ def _log_ratio(mu: Tensor, log_var: Tensor, eps: Tensor, z: Tensor | None = None
     return 0.5 * (z**2 - log_var - (z - mu) ** 2 / log_var.exp())
 
 
+class _WithTheGivenNoise(Compare):
+    """Compare, after asking whether the same arguments give the same result twice."""
+
+    def __call__(self, exercise: Exercise, attempt: Attempt) -> None:
+        first, second = ([outcome for outcome, _ in self.outcomes(attempt)] for _ in range(2))
+        if not all(map(_agree, first, second)):
+            raise NotYet(
+                "eps was not used",
+                "The same arguments gave two different results: your function draws noise of its own. The noise is an "
+                "argument here, so that the result can be compared. Which line should use eps?",
+            )
+        super().__call__(exercise, attempt)
+
+
 EXERCISE_3 = Exercise(
     number="4.3",
     title="The KL from samples",
@@ -361,7 +375,7 @@ EXERCISE_3 = Exercise(
     ),
     solution=kl_monte_carlo,
     passed="An unbiased estimate of the KL, for any pair of densities that can be evaluated.",
-    judge=Compare(
+    judge=_WithTheGivenNoise(
         cases=_cases_3,
         also=gradient_reaches("mu"),
         misconceptions=(
@@ -467,7 +481,17 @@ def _cases_4(rng: torch.Generator) -> list[tuple]:
 
 
 def _observe_4(attempt: Attempt, mu: Tensor, log_var: Tensor) -> dict[str, Tensor]:
-    pair = attempt(mu, log_var)
+    try:
+        with torch.no_grad():
+            pair = attempt(mu, log_var)
+    except Raised as raised:
+        if isinstance(raised.error, RuntimeError) and "require grad" in str(raised.error):
+            raise NotYet(
+                "autograd",
+                "Your function asks autograd for the derivatives; the check runs with autograd off. The formula is "
+                "short enough to differentiate on paper: what is left of it after each of the two derivatives?",
+            ) from None
+        raise
     if isinstance(pair, Tensor) or not isinstance(pair, list | tuple) or len(pair) != 2:
         came = f"a tensor of shape {tuple(pair.shape)}" if isinstance(pair, Tensor) else f"a {type(pair).__name__}"
         raise NotYet(
@@ -491,8 +515,8 @@ EXERCISE_4 = Exercise(
     hints=(
         "Each dimension's KL depends on its own μ and log σ² alone, so it is enough to differentiate the formula for "
         "one dimension. Call log σ² by one letter, v: what is σ² then?",
-        "With v = log σ², the KL is ½ (μ² + eᵛ − 1 − v). Differentiate by μ, and by v.",
-        "The derivative by μ is μ itself. The derivative of eᵛ is eᵛ, of v it is 1; the ½ stays in front.",
+        "With v = log σ², the KL is ½ (μ² + eᵛ − 1 − v). Differentiate with respect to μ, and with respect to v.",
+        "With respect to μ it is μ itself. The derivative of eᵛ is eᵛ, that of v is 1; the ½ stays in front.",
     ),
     solution=kl_gradient,
     passed="The mean is pulled back like a spring; log σ² is pulled up with at most ½, and down with no limit.",
@@ -507,21 +531,21 @@ EXERCISE_4 = Exercise(
                 "asked for is the gradient itself: at μ > 0, does the KL rise or fall with μ?",
             ),
             Misconception(
-                "by log sigma",
+                "with respect to log sigma",
                 lambda mu, lv: (mu, lv.exp() - 1),
-                "The second part is twice what it should be: the derivative by log σ, or the ½ got lost. By which "
-                "variable do we differentiate?",
+                "The second part is twice what it should be: the derivative in log σ, or the ½ got lost. With "
+                "respect to which variable do we differentiate?",
             ),
             Misconception(
-                "by the variance",
+                "with respect to the variance",
                 lambda mu, lv: (mu, 0.5 * (1 - (-lv).exp())),
-                "The second part is the derivative by σ². The network gives log σ²: which factor does the chain rule "
+                "The second part is the derivative in σ². The network gives log σ²: which factor does the chain rule "
                 "add?",
             ),
             Misconception(
-                "by sigma",
+                "with respect to sigma",
                 lambda mu, lv: (mu, (0.5 * lv).exp() - (-0.5 * lv).exp()),
-                "The second part is the derivative by σ. The network gives log σ². What is the derivative of eᵛ by v?",
+                "The second part is the derivative in σ. The network gives log σ². What is the derivative of eᵛ in v?",
             ),
             Misconception(
                 "mu halved",

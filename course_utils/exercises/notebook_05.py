@@ -121,6 +121,17 @@ EXERCISE_1 = Exercise(
                 "which logarithm is that?",
             ),
             Misconception(
+                "D/2 log σ",
+                _weighted(1, 0.5, 1),
+                "The part with σ is half of what it should be. With variances it reads D/2 log σ²: how many log σ "
+                "is that?",
+            ),
+            Misconception(
+                "784 pixels",
+                lambda m, x, s: 784 * (0.5 * LOG_2PI + math.log(s)) + _sum((x - m) ** 2) / (2 * s**2),
+                "D is 784 here, whatever the image. How many pixels has *this* image?",
+            ),
+            Misconception(
                 "log 2π not halved",
                 _weighted(2, 1, 1),
                 "The constant is twice what it should be. Before the exponential stands the root of 2π: what does a "
@@ -191,7 +202,8 @@ def _cases_2(rng: torch.Generator) -> list[Case]:
         return torch.randint(0, 11, shape, generator=rng).double() / 10
 
     small = torch.tensor([[0.0, 0.5], [1.0, 0.4]]).double(), torch.tensor([[0.3, 0.5], [0.6, 1.0]]).double()
-    return [small, (images(3, 1, 2, 2), images(3, 1, 2, 2)), (images(2, 5), images(2, 5))]
+    good = torch.tensor([[0.001, 0.0], [0.0, 0.001]]).double()  # a decoder with hardly an error left
+    return [small, (images(3, 1, 2, 2), images(3, 1, 2, 2)), (images(2, 5), images(2, 5)), (good, good.flip(1))]
 
 
 EXERCISE_2 = Exercise(
@@ -202,8 +214,8 @@ EXERCISE_2 = Exercise(
     hints=(
         "Only two of the three parts depend on σ. Average them over the images, take the derivative with respect to "
         "σ, and set it to 0.",
-        "D/σ − S/σ³ = 0, where S is the squared error of an image, averaged over images. Solve it for σ², and "
-        "recognise the quotient S/D.",
+        "D/σ − E/σ³ = 0, where E is the squared error of an image, averaged over images. Solve it for σ², and "
+        "recognise the quotient E/D.",
         "σ² is the squared error averaged over everything, pixels and images. Take its root, and stay in torch, so "
         "that a gradient can pass.",
     ),
@@ -221,7 +233,7 @@ EXERCISE_2 = Exercise(
             Misconception(
                 "sum over pixels",
                 lambda mean, x: _sum((x - mean) ** 2).mean().sqrt(),
-                "The pixels were summed. σ belongs to one pixel: what is S divided by, when the derivative is 0?",
+                "The pixels were summed. σ belongs to one pixel: what is E divided by, when the derivative is 0?",
             ),
             Misconception(
                 "sum over everything",
@@ -267,9 +279,15 @@ EXERCISE_2 = Exercise(
                 "This is how much the images vary; the reconstructions took no part. Errors of what should σ describe?",
             ),
             Misconception(
+                "never below a bound",
+                lambda mean, x: ((x - mean) ** 2).mean().clamp(min=1e-2).sqrt(),
+                "Right for large errors, but a bound keeps σ from following small ones, and at the bound no gradient "
+                "passes. What should σ be when every pixel is off by 0.001?",
+            ),
+            Misconception(
                 "factor two",
                 lambda mean, x: (((x - mean) ** 2).mean() / 2).sqrt(),
-                "There is a factor ½ too much. Differentiate S/2σ² once more: what becomes of the 2?",
+                "There is a factor ½ too much. Differentiate E/2σ² once more: what becomes of the 2?",
             ),
         ),
     ),
@@ -622,6 +640,14 @@ EXERCISE_5 = Exercise(
                 "−log of it. Can you do without?",
             ),
             Misconception(
+                "clamped probabilities",
+                lambda l, x: (  # noqa: E741
+                    F.binary_cross_entropy(l.sigmoid().clamp(1e-7, 1 - 1e-7), x, reduction="none").flatten(1).sum(1)
+                ),
+                "The clamp caps the loss at about 16 nats a pixel, and beyond it no gradient passes. Can the cost be "
+                "written without a probability?",
+            ),
+            Misconception(
                 "overflow",
                 lambda l, x: _sum((1 + l.exp()).log() - l * x),  # noqa: E741
                 "The formula is right on paper, but exp(l) overflows for large logits. Which of exp(l) and exp(−l) is "
@@ -763,6 +789,11 @@ EXERCISE_6 = Exercise(
                 _average(lambda z, m, v: (-0.5 * ((z[:, None] - m) ** 2 / v + v)).sum(2).softmax(1)),
                 "The encoder gives the logarithm of the variance, and here it was used as if it were the variance. "
                 "What turns one into the other?",
+            ),
+            Misconception(
+                "log σ² read as log σ",
+                _average(lambda z, m, v: _log_q(z, m, 2 * v).softmax(1)),
+                "log_var was taken for log σ, so that every variance is squared. Which power of σ is its exponential?",
             ),
             Misconception(
                 "variances ignored",

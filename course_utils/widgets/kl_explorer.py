@@ -213,8 +213,8 @@ def compare_densities(z: Tensor, p: Tensor, others: Mapping[str, Tensor]) -> Fig
     for (name, density), colour in zip(others.items(), LINE_COLOURS, strict=False):
         ax.plot(z, density, color=colour, label=name)
     ax.set(xlabel="z", ylabel="density", xlim=(float(z.min()), float(z.max())))
-    ax.set_ylim(bottom=0)
-    ax.legend(loc="upper left")
+    ax.set_ylim(bottom=0, top=1.3 * max(float(density.max()) for density in (p, *others.values())))
+    ax.legend(loc="upper left", ncols=1 + len(others))  # one row, in the free strip above the curves
     return fig
 
 
