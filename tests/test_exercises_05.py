@@ -157,6 +157,11 @@ def clamped_logits(logits, x):
     return value.detach() + 0 * gradient_free.flatten(1).sum(1)
 
 
+def bce_by_parts(logits, x):
+    """Right in every value, and in the gradient everywhere but at 0, where clamp and abs have kinks."""
+    return (logits.clamp(min=0) - logits * x + torch.log1p(torch.exp(-logits.abs()))).flatten(1).sum(1)
+
+
 # Written as a learner would, not as the misconceptions are.
 WRONG = [
     ("5.1", "only the squared error", lambda m, x, s: 0.5 * ((x - m) / s).square().flatten(1).sum(1)),
@@ -196,6 +201,7 @@ WRONG = [
         F.binary_cross_entropy_with_logits,
     ),
     ("5.5", "gradient wrong at saturation", clamped_logits),
+    ("5.5", "gradient wrong at zero", bce_by_parts),
     (
         "5.5",
         "clamped probabilities",

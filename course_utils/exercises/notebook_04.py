@@ -281,7 +281,7 @@ EXERCISE_2 = Exercise(
             Misconception(
                 "trace with the wrong inverse",
                 _changed(trace=lambda m_q, s_q, m_p, s_p: torch.linalg.solve(s_q, s_p).trace()),
-                "In the trace, q's covariance was inverted. Whose log-density is it that is averaged under q?",
+                "In the trace, q's covariance was inverted. The trace comes from E_q[log p]: whose inverse stands in log p?",
             ),
             Misconception(
                 "distance measured by q",
