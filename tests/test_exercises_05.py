@@ -86,6 +86,11 @@ def floor_by_masks(x):
     return torch.where(grey, -safe * safe.log() - (1 - safe) * (1 - safe).log(), torch.zeros_like(p)).sum(1)
 
 
+def bce_by_parts(logits, x):
+    """Right in every value, and in the gradient everywhere but at 0, where clamp and abs have kinks."""
+    return (logits.clamp(min=0) - logits * x + torch.log1p(torch.exp(-logits.abs()))).flatten(1).sum(1)
+
+
 def bce_by_softplus(logits, x):
     return (x * F.softplus(-logits) + (1 - x) * F.softplus(logits)).flatten(1).sum(1)
 
@@ -120,7 +125,7 @@ RIGHT = {
     "5.2": [sigma_by_loss, sigma_by_norm, optimal_sigma],
     "5.3": [beta_by_the_package, beta_in_one_line, beta_as_a_tensor],
     "5.4": [floor_by_loss, floor_by_entr, floor_by_masks],
-    "5.5": [bce_by_softplus, bce_by_log_sigmoid, bce_by_logaddexp, bernoulli_nll],
+    "5.5": [bce_by_softplus, bce_by_parts, bce_by_log_sigmoid, bce_by_logaddexp, bernoulli_nll],
     "5.6": [average_by_distribution, average_by_loops],
 }
 ALL_RIGHT = [(e.number, e.solution) for e in EXERCISES] + [(n, f) for n, fs in RIGHT.items() for f in fs]
@@ -155,11 +160,6 @@ def clamped_logits(logits, x):
     value = (F.softplus(logits) - logits * x).flatten(1).sum(1)
     gradient_free = logits.clamp(-30, 30)
     return value.detach() + 0 * gradient_free.flatten(1).sum(1)
-
-
-def bce_by_parts(logits, x):
-    """Right in every value, and in the gradient everywhere but at 0, where clamp and abs have kinks."""
-    return (logits.clamp(min=0) - logits * x + torch.log1p(torch.exp(-logits.abs()))).flatten(1).sum(1)
 
 
 # Written as a learner would, not as the misconceptions are.
@@ -201,7 +201,6 @@ WRONG = [
         F.binary_cross_entropy_with_logits,
     ),
     ("5.5", "gradient wrong at saturation", clamped_logits),
-    ("5.5", "gradient wrong at zero", bce_by_parts),
     (
         "5.5",
         "clamped probabilities",

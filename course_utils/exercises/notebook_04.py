@@ -281,7 +281,7 @@ EXERCISE_2 = Exercise(
             Misconception(
                 "trace with the wrong inverse",
                 _changed(trace=lambda m_q, s_q, m_p, s_p: torch.linalg.solve(s_q, s_p).trace()),
-                "In the trace, q's covariance was inverted. The trace comes from E_q[log p]: whose inverse stands in log p?",
+                "In the trace, q's covariance was inverted. It comes from E_q[log p]: whose inverse is in log p?",
             ),
             Misconception(
                 "distance measured by q",
