@@ -616,7 +616,7 @@ EXERCISE_5 = Exercise(
         "this function, with the right gradient at 0 too. Take l·x away from it, and sum over pixels.",
     ),
     solution=bce_from_logits,
-    passed="Exact at every logit, and its slope is sigmoid(l) − x. (At l = 0 itself, autograd knows that only of softplus.)",
+    passed="Exact at every logit, with slope sigmoid(l) − x. (At l = 0 itself, autograd knows that only of softplus.)",
     judge=Compare(
         cases=_cases_5,
         also=_exact_gradient,
