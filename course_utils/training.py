@@ -106,7 +106,12 @@ def fit(
 
 
 def one_hot_labels(x: Tensor, y: Tensor) -> Tensor:
-    """The usual condition: labels y (B,) in 0…9 as one-hot vectors (B, 10); ``x`` is not used."""
+    """The usual condition: labels y (B,) in 0…9 as one-hot vectors (B, 10), in the dtype of ``x``.
+
+    Raises ``ValueError`` for a label that is no digit.
+    """
+    if len(y) and not 0 <= y.min() <= y.max() <= 9:
+        raise ValueError(f"labels must lie in 0…9, got values from {int(y.min())} to {int(y.max())}")
     return F.one_hot(y, 10).to(x.dtype)
 
 
