@@ -3,6 +3,7 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,9 +18,10 @@ KINDS: dict[str, type[nn.Module]] = {
 FORMAT = 1
 
 
-def save(model: nn.Module, path: str | os.PathLike[str]) -> Path:
+def save(model: nn.Module, path: str | os.PathLike[str], *, training: dict[str, Any] | None = None) -> Path:
     """Write a model of this course to ``path``, atomically: a file that was there stays whole until the new one is.
 
+    ``training`` is what :func:`~course_utils.training.fit` needs to go on later: tensors and plain values only.
     Raises ``TypeError`` for other models, ``FileNotFoundError`` when the folder is missing, ``OSError`` when the disk
     refuses.
     """
@@ -30,6 +32,8 @@ def save(model: nn.Module, path: str | os.PathLike[str]) -> Path:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save to {path}: the folder {path.parent} does not exist")
     content = {"format": FORMAT, "kind": kind, "config": model.config, "state": model.state_dict()}
+    if training is not None:
+        content["training"] = training
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -56,8 +60,34 @@ def load(
     course, is damaged, or holds another kind of model.
     """
     path = Path(path)
+    content = _read(path, device or "cpu")
+    found = content["kind"]
+    if kind is not None and KINDS[found] is not kind:
+        raise ValueError(f"{path} holds a model of kind {found}, expected {kind.__name__}")
+    model = KINDS[found](**content["config"])
+    _fill(model, content, path)
+    return model.to(device or "cpu").eval()
+
+
+def resume(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the weights in ``path`` into ``model``, which must be of the same kind and configuration, and return the
+    ``training`` that was saved with them, on the CPU. Raises as :func:`load` does."""
+    path = Path(path)
+    content = _read(path, "cpu")
+    if KINDS[content["kind"]] is not type(model) or content["config"] != model.config:
+        raise ValueError(
+            f"{path} holds another model: {content['kind']} {content['config']}; "
+            f"expected {type(model).__name__} {getattr(model, 'config', '')}"
+        )
+    if "training" not in content:
+        raise ValueError(f"{path} holds a model without its training state, so training cannot go on from it")
+    _fill(model, content, path)
+    return content["training"]
+
+
+def _read(path: Path, device: str | torch.device) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location=device or "cpu", weights_only=True)
+        content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise FileNotFoundError(f"no checkpoint at {path}") from None
     except Exception as error:
@@ -65,12 +95,12 @@ def load(
         raise ValueError(f"{path} is not a readable checkpoint (damaged, or not made by save): {reason}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("kind") not in KINDS:
         raise ValueError(f"{path} was not made by course_utils.checkpoints.save (or by a later version of it)")
-    found = content["kind"]
-    if kind is not None and KINDS[found] is not kind:
-        raise ValueError(f"{path} holds a model of kind {found}, expected {kind.__name__}")
-    model = KINDS[found](**content["config"])
+    return content
+
+
+def _fill(model: nn.Module, content: dict[str, Any], path: Path) -> None:
     try:
         model.load_state_dict(content["state"])
     except RuntimeError as error:
-        raise ValueError(f"the weights in {path} do not fit the {found} described beside them: {error}") from error
-    return model.to(device or "cpu").eval()
+        kind = content["kind"]
+        raise ValueError(f"the weights in {path} do not fit the {kind} described beside them: {error}") from error

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from course_utils._checks import check_batch, check_positive_int
 from course_utils._random import seeded
 from course_utils.data import ImageData
-from course_utils.losses import ELBO, LOG_2PI
+from course_utils.losses import ELBO, LOG_2PI, gaussian_kl_terms
 from course_utils.models import CVAE, VAE
 from course_utils.progress import progress
 
@@ -52,6 +52,7 @@ def log_likelihood(
     """Importance-weighted estimate of log p(x) per example, in nats: in expectation a bound, tighter with samples.
 
     log 1/K Σ_k p(x|z_k) p(z_k) / q(z_k|x) with z_k from q(z|x) and K = ``samples``; with K = 1 its mean is the ELBO.
+    For a CVAE every term is given the condition, the prior too: p(z_k|c).
     It is a log-density only where the likelihood is one. ``batch_size`` bounds how many (example, sample) pairs are
     decoded at a time, and so the memory.
 
@@ -67,21 +68,30 @@ def log_likelihood(
     with seeded(seed, _device(model)):
         for batch in _batches(model, x, cond, max(1, batch_size // chunk)):
             mu, log_var = model.encode(*batch)
-            weights = [_log_weights(model, batch, mu, log_var, count) for count in counts]
+            prior = _prior(model, batch, mu)
+            weights = [_log_weights(model, batch, (mu, log_var), prior, count) for count in counts]
             results.append(torch.cat(weights).logsumexp(0) - math.log(samples))
     return torch.cat(results)
 
 
-def _log_weights(model: VAE | CVAE, batch: tuple[Tensor, ...], mu: Tensor, log_var: Tensor, count: int) -> Tensor:
+def _log_weights(
+    model: VAE | CVAE, batch: tuple[Tensor, ...], posterior: tuple[Tensor, ...], prior: tuple[Tensor, ...], count: int
+) -> Tensor:
     """log p(x|z) + log p(z) − log q(z|x) for ``count`` fresh z per example: (count, B), in float64."""
-    repeated = [tensor.repeat(count, *[1] * (tensor.dim() - 1)) for tensor in (*batch, mu, log_var)]
-    x, *cond, mu, log_var = repeated
+    repeated = [tensor.repeat(count, *[1] * (tensor.dim() - 1)) for tensor in (*batch, *posterior, *prior)]
+    x, *cond, mu, log_var, mu_p, log_var_p = repeated
     eps = torch.randn_like(mu)
     z = model.reparameterize(mu, log_var, eps=eps)
     log_px = -model.likelihood.nll(model.decode(z, *cond), x).double()
-    log_pz = -0.5 * (z.double().square() + LOG_2PI).flatten(1).sum(1)
+    from_prior = (z.double() - mu_p.double()).square() / log_var_p.double().exp()
+    log_pz = -0.5 * (from_prior + LOG_2PI + log_var_p.double()).flatten(1).sum(1)
     log_qz = -0.5 * (eps.double().square() + LOG_2PI + log_var.double()).flatten(1).sum(1)
     return (log_px + log_pz - log_qz).view(count, -1)
+
+
+def _prior(model: VAE | CVAE, batch: tuple[Tensor, ...], mu: Tensor) -> tuple[Tensor, Tensor]:
+    """``mu`` and ``log_var`` of the model's prior for each example, in the shape of the posterior's ``mu``."""
+    return model.prior(batch[1]) if isinstance(model, CVAE) else (torch.zeros_like(mu), torch.zeros_like(mu))
 
 
 class ActiveUnits(NamedTuple):
@@ -121,7 +131,7 @@ def kl_per_dimension(model: VAE | CVAE, x: Tensor, cond: Tensor | None = None, *
     parts = []
     for batch in _batches(model, x, cond, batch_size):
         mu, log_var = model.encode(*batch)
-        parts.append(0.5 * (mu.square() + log_var.expm1() - log_var))
+        parts.append(gaussian_kl_terms(mu, log_var, prior=_prior(model, batch, mu)))
     return torch.cat(parts).flatten(0, -2).mean(0)
 
 

@@ -97,17 +97,32 @@ def gaussian_nll(mean: Tensor, x: Tensor, *, sigma: float | Tensor = 1.0) -> Ten
     return per_dimension.flatten(1).sum(1)
 
 
-def gaussian_kl(mu: Tensor, log_var: Tensor) -> Tensor:
+def gaussian_kl(mu: Tensor, log_var: Tensor, *, prior: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """KL(N(μ, diag σ²) ‖ N(0, I)) of each example: ½ Σ (μ² + σ² − 1 − log σ²), in nats, never negative.
 
-    Shapes: ``mu`` and ``log_var`` (= log σ²) (B, L), or (B, …, L), summed over all but the first → (B,).
-    Raises ``ValueError`` when the shapes differ. Source: Kingma & Welling 2014, Appendix B.
+    With ``prior``, a pair ``(mu_p, log_var_p)``, the second Gaussian is N(μ_p, diag σ_p²) instead:
+    ½ Σ ((μ − μ_p)²/σ_p² + σ²/σ_p² − 1 − log σ²/σ_p²).
+
+    Shapes: all (B, L), or (B, …, L), summed over all but the first → (B,); ``log_var`` is log σ². Raises
+    ``ValueError`` when shapes differ. Source: Kingma & Welling 2014, Appendix B; between two Gaussians, the diagonal
+    case of :func:`gaussian_kl_full`.
     """
+    return gaussian_kl_terms(mu, log_var, prior=prior).flatten(1).sum(1)
+
+
+def gaussian_kl_terms(mu: Tensor, log_var: Tensor, *, prior: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """The share of each latent dimension in :func:`gaussian_kl`, in nats: arguments as there → (B, …, L)."""
     check_batch("mu", mu)
     check_batch("log_var", log_var)
     check_same_shape("mu", mu, "log_var", log_var)
+    if prior is not None:
+        mu_p, log_var_p = prior
+        check_same_shape("mu", mu, "the prior's mu", mu_p)
+        check_same_shape("mu", mu, "the prior's log_var", log_var_p)
+        log_var = log_var - log_var_p  # of q in units of p: what follows is then the KL to N(0, I)
+        mu = (mu - mu_p) * (-0.5 * log_var_p).exp()
     # expm1 keeps σ² − 1 exact near σ = 1, where the KL is a small difference of larger numbers.
-    return 0.5 * (mu.square() + log_var.expm1() - log_var).flatten(1).sum(1)
+    return 0.5 * (mu.square() + log_var.expm1() - log_var)
 
 
 def gaussian_kl_full(mean_q: Tensor, cov_q: Tensor, mean_p: Tensor, cov_p: Tensor) -> Tensor:
@@ -151,21 +166,28 @@ def _cholesky(name: str, covariance: Tensor) -> Tensor:
     return factor
 
 
-def elbo(output: "VAEOutput", x: Tensor, *, likelihood: "str | Likelihood", beta: float = 1.0) -> ELBO:
+def elbo(
+    output: "VAEOutput",
+    x: Tensor,
+    *,
+    likelihood: "str | Likelihood",
+    beta: float = 1.0,
+    prior: tuple[Tensor, Tensor] | None = None,
+) -> ELBO:
     """The loss to minimise and its two terms, for one sample z per example: ``loss = recon + beta * kl``.
 
     Shapes: ``output`` as a model's forward pass returns it, ``x`` (B, …) → three tensors (B,), nats per example. At
     β = 1, ``-loss`` is the one-sample estimate of the ELBO. ``likelihood`` is a model's ``.likelihood``, or a name:
-    "bernoulli", "continuous_bernoulli", or "gaussian" (with σ = 1). Raises ``ValueError`` for unknown names, β < 0,
-    and where pixels or shapes do not fit. Source: Kingma & Welling 2014, eq. (10), with one sample and the sign
-    reversed; β: Higgins et al. 2017.
+    "bernoulli", "continuous_bernoulli", or "gaussian" (with σ = 1). ``prior`` as for :func:`gaussian_kl`. Raises
+    ``ValueError`` for unknown names, β < 0, and where pixels or shapes do not fit. Source: Kingma & Welling 2014,
+    eq. (10), with one sample and the sign reversed; β: Higgins et al. 2017.
     """
     from course_utils.likelihoods import make_likelihood  # it imports this module
 
     beta = check_beta(beta)
     likelihood = make_likelihood(likelihood) if isinstance(likelihood, str) else likelihood
     recon = likelihood.nll(output.x_params, x)
-    kl = gaussian_kl(output.mu, output.log_var)
+    kl = gaussian_kl(output.mu, output.log_var, prior=prior)
     check_same_shape("recon", recon, "kl", kl)
     return ELBO(loss=recon + beta * kl, recon=recon, kl=kl)
 

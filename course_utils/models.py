@@ -22,6 +22,8 @@ LOG_VAR_RANGE = (
 )  # σ from 3e-7 to 2e4: far outside what training visits, far inside what exp can take
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 TRUNKS = ("mlp", "conv")
+PRIORS = ("standard", "learned")
+PRIOR_WIDTH = 128  # of the one hidden layer between a condition and its prior
 DEFAULT_DIMS = {"mlp": (400,), "conv": (32, 64)}
 
 
@@ -196,13 +198,14 @@ class VAE(nn.Module):
 
 
 class CVAE(nn.Module):
-    """The conditional VAE: encoder and decoder both see the condition, joined on the last dimension; p(z) = N(0, I).
+    """The conditional VAE: encoder and decoder both see the condition, joined on the last dimension.
 
     Inputs are (…, D) and conditions (…, C) with the same leading dimensions: (B, D) and (B, C), or (B, T, D) and
-    (B, T, C). Three operations that are easily confused: :meth:`forward_full` encodes and samples, :meth:`generate`
-    reconstructs (despite its name), :meth:`sample` generates from the prior. MLP trunk only.
-    Raises ``ValueError`` or ``TypeError`` for arguments that do not fit. Source: Sohn, Lee & Yan 2015, with their
-    learned prior p(z|c) replaced by N(0, I).
+    (B, T, C). ``prior`` is "standard", p(z) = N(0, I) for every condition, or "learned", p(z|c) = N(μ_p(c), diag
+    σ_p²(c)) by a small network of the condition that starts at N(0, I). Three operations that are easily confused:
+    :meth:`forward_full` encodes and samples, :meth:`generate` reconstructs (despite its name), :meth:`sample`
+    generates from the prior. MLP trunk only. Raises ``ValueError`` or ``TypeError`` for arguments that do not fit.
+    Source: Sohn, Lee & Yan 2015, whose prior is the learned one.
     """
 
     def __init__(
@@ -215,8 +218,10 @@ class CVAE(nn.Module):
         activation: str = "relu",
         likelihood: str = "bernoulli",
         sigma: float | str = 1.0,
+        prior: str = "standard",
     ) -> None:
         super().__init__()
+        check_choice("prior", prior, PRIORS)
         self.input_dim = check_positive_int("input_dim", input_dim)
         self.cond_dim = check_positive_int("cond_dim", cond_dim)
         self.latent_dim = check_positive_int("latent_dim", latent_dim)
@@ -224,13 +229,14 @@ class CVAE(nn.Module):
         self.likelihood = make_likelihood(likelihood, sigma=sigma)
         self.config = dict(
             input_dim=self.input_dim, cond_dim=self.cond_dim, latent_dim=self.latent_dim, hidden_dims=dims,
-            activation=activation, likelihood=likelihood, sigma=sigma,
+            activation=activation, likelihood=likelihood, sigma=sigma, prior=prior,
         )  # fmt: skip
         layers, features = _mlp_layers(self.input_dim + self.cond_dim, dims, activation)
         self.encoder = nn.Sequential(*layers)
         self.heads = GaussianHeads(features, self.latent_dim)
         layers, features = _mlp_layers(self.latent_dim + self.cond_dim, dims[::-1], activation)
         self.decoder = nn.Sequential(*layers, nn.Linear(features, self.input_dim))
+        self.prior_net = None if prior == "standard" else _prior_net(self.cond_dim, self.latent_dim, activation)
 
     def encode(self, inputs: Tensor, cond_inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(…, D) and (…, C) → ``mu`` and ``log_var`` of q(z|x, c), each (…, L)."""
@@ -239,6 +245,14 @@ class CVAE(nn.Module):
     def reparameterize(self, mu: Tensor, log_var: Tensor, *, eps: Tensor | None = None) -> Tensor:
         """z = μ + σ·ε, (…, L): see :func:`reparameterize`."""
         return reparameterize(mu, log_var, eps=eps)
+
+    def prior(self, cond_inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """(…, C) → ``mu`` and ``log_var`` of p(z|c), each (…, L): zeros with the standard prior, which is N(0, I)."""
+        _check_cond(cond_inputs, self.cond_dim)
+        if self.prior_net is not None:
+            return self.prior_net(cond_inputs)
+        zeros = cond_inputs.new_zeros(*cond_inputs.shape[:-1], self.latent_dim)
+        return zeros, zeros
 
     def decode(self, z: Tensor, cond_inputs: Tensor) -> Tensor:
         """(…, L) and (…, C) → parameters of p(x|z, c), (…, D)."""
@@ -262,14 +276,15 @@ class CVAE(nn.Module):
 
     @torch.no_grad()
     def sample(self, cond_inputs: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """One new example for each condition (…, C) → (…, D): z from the prior, decoded to expected pixels."""
-        check_float("cond_inputs", cond_inputs)
-        z = _prior((*cond_inputs.shape[:-1], self.latent_dim), self.heads.mu.weight, generator)
-        return self.likelihood.mean(self.decode(z, cond_inputs))
+        """One new example for each condition (…, C) → (…, D): z from the prior p(z|c), decoded to expected pixels."""
+        mu, log_var = self.prior(cond_inputs)
+        eps = _prior((*cond_inputs.shape[:-1], self.latent_dim), self.heads.mu.weight, generator)
+        return self.likelihood.mean(self.decode(self.reparameterize(mu, log_var, eps=eps), cond_inputs))
 
     def loss(self, inputs: Tensor, cond_inputs: Tensor, *, beta: float = 1.0) -> ELBO:
         """The loss and its terms per example, (B,) each, in nats; a sequence axis is summed over."""
-        return elbo(self(inputs, cond_inputs), inputs, likelihood=self.likelihood, beta=beta)
+        output, prior = self(inputs, cond_inputs), self.prior(cond_inputs)
+        return elbo(output, inputs, likelihood=self.likelihood, beta=beta, prior=prior)
 
 
 # ------------------------------------------------------------------------------------------------------ layers
@@ -283,6 +298,18 @@ def _mlp_layers(features: int, dims: tuple[int, ...], activation: str) -> tuple[
         layers += [nn.Linear(features, width), act()]
         features = width
     return layers, features
+
+
+def _prior_net(cond_dim: int, latent_dim: int, activation: str) -> nn.Sequential:
+    """The condition's own network, (…, C) → ``mu`` and ``log_var`` of p(z|c); heads of zeros make it N(0, I) at first.
+
+    ``log_var`` is bounded as in the encoder.
+    """
+    layers, features = _mlp_layers(cond_dim, (PRIOR_WIDTH,), activation)
+    heads = GaussianHeads(features, latent_dim)
+    for parameter in heads.parameters():
+        nn.init.zeros_(parameter)
+    return nn.Sequential(*layers, heads)
 
 
 def _encoder_layers(
@@ -369,12 +396,7 @@ def _check_code(z: Tensor, latent_dim: int) -> Tensor:
 def _join(name: str, value: Tensor, size: int, cond_inputs: Tensor, cond_dim: int) -> Tensor:
     """Concatenate on the last dimension, after checking that both fit: [value, cond], (…, size + C)."""
     check_float(name, value)
-    if isinstance(cond_inputs, Tensor) and not cond_inputs.is_floating_point():
-        raise TypeError(
-            f"cond_inputs must be floating-point, got {cond_inputs.dtype}; for class labels use "
-            f"torch.nn.functional.one_hot(labels, {cond_dim}).float()"
-        )
-    check_float("cond_inputs", cond_inputs)
+    _check_cond_type(cond_inputs, cond_dim)
     if value.shape[-1:] != (size,):
         raise ValueError(f"{name} must end in a dimension of {size} for this model, got {tuple(value.shape)}")
     if cond_inputs.shape != (*value.shape[:-1], cond_dim):
@@ -383,6 +405,23 @@ def _join(name: str, value: Tensor, size: int, cond_inputs: Tensor, cond_dim: in
             f"got {tuple(cond_inputs.shape)}"
         )
     return torch.cat([value, cond_inputs], dim=-1)
+
+
+def _check_cond_type(cond_inputs: Tensor, cond_dim: int) -> None:
+    if isinstance(cond_inputs, Tensor) and not cond_inputs.is_floating_point():
+        raise TypeError(
+            f"cond_inputs must be floating-point, got {cond_inputs.dtype}; for class labels use "
+            f"torch.nn.functional.one_hot(labels, {cond_dim}).float()"
+        )
+    check_float("cond_inputs", cond_inputs)
+
+
+def _check_cond(cond_inputs: Tensor, cond_dim: int) -> None:
+    _check_cond_type(cond_inputs, cond_dim)
+    if cond_inputs.shape[-1:] != (cond_dim,):
+        raise ValueError(
+            f"cond_inputs must end in a dimension of {cond_dim} for this model, got {tuple(cond_inputs.shape)}"
+        )
 
 
 def _prior(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -25,16 +25,17 @@ class _Display:
 
 
 @contextmanager
-def progress(total: int, description: str, *, show: bool = True) -> Iterator[tqdm]:
+def progress(total: int, description: str, *, show: bool = True, done: int = 0) -> Iterator[tqdm]:
     """A tqdm bar over ``total`` steps; call ``bar.update()``, and ``bar.end_line = "…"`` for what stays when it ends.
 
     In a notebook the bar is one output that is replaced in place; in a terminal it is tqdm's own, on stderr;
-    ``show=False`` shows nothing.
+    ``show=False`` shows nothing. ``done`` steps are behind it when it starts.
     """
     notebook = show and _in_notebook()
     file = _Display() if notebook else sys.stderr
     bar = tqdm(
         total=total,
+        initial=done,
         desc=description,
         file=file,
         ncols=88,

@@ -5,7 +5,9 @@ and PNG carries, which does not depend on matplotlib's version, and by the PNG, 
 fresh drawing (strictly when the same matplotlib drew both, loosely otherwise).
 """
 
+import inspect
 import io
+import json
 import re
 import xml.etree.ElementTree as ElementTree
 
@@ -15,6 +17,8 @@ import pytest
 from PIL import Image
 
 from course_utils import diagrams
+
+from .conftest import NOTEBOOKS
 
 NAMES = list(diagrams.DIAGRAMS)
 AGAIN = "run: python -m course_utils.diagrams"
@@ -102,6 +106,75 @@ def test_the_autoencoder_names_its_parts():
         assert part in words
     colours = {t.get_text(): t.get_color() for t in diagrams.draw("autoencoder").axes.texts}
     assert colours[r"weights $\phi$"] == colours["encoder"] != colours["decoder"] == colours[r"weights $\theta$"]
+
+
+def test_labels_stay_inside_their_boxes():
+    for name in NAMES:
+        canvas = diagrams.draw(name)
+        canvas.figure.draw_without_rendering()
+        for text in canvas.axes.texts:
+            box = text.get_window_extent()
+            middle = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
+            for patch in canvas.axes.patches:
+                outline = patch.get_window_extent()
+                if patch.get_fill() and patch.get_linewidth() == 3 and outline.contains(*middle):
+                    inside = outline.x0 < box.x0 and box.x1 < outline.x1 and outline.y0 < box.y0
+                    assert inside and box.y1 < outline.y1, (name, text.get_text())
+
+
+def arrows(canvas):
+    return [(tuple(c[1]), tuple(c[2])) for c in canvas.commands if c[0] == "arrow"]
+
+
+def words_of(name):
+    return [text.get_text() for text in diagrams.draw(name).axes.texts]
+
+
+def test_the_two_bars_of_the_elbo_are_equally_long():
+    shapes = [np.array(c[1]) for c in diagrams.draw("elbo").commands if c[0] == "shape"]
+    bars = {}
+    for corners in shapes:
+        left, right = corners[:, 0].min(), corners[:, 0].max()
+        bars.setdefault(corners[:, 1].mean(), []).append((left, right))
+    upper, lower = (sorted(parts) for _, parts in sorted(bars.items(), reverse=True))
+    for parts in (upper, lower):
+        assert len(parts) == 2 and parts[0][1] == parts[1][0]  # two parts without a space between them
+    assert (upper[0][0], upper[1][1]) == (lower[0][0], lower[1][1])
+
+
+def test_the_vae_has_two_heads_and_both_terms_of_the_loss():
+    words = words_of("vae")
+    assert {r"$\mu$", r"$\log\,\sigma^2$", r"$z = \mu + \sigma \cdot \varepsilon$", "mu, log_var"} <= set(words)
+    assert any(word.startswith("recon $") for word in words) and any(word.startswith("kl $") for word in words)
+
+
+def test_the_three_operations_are_those_of_the_cvae():
+    from course_utils.models import CVAE, VAEOutput
+
+    calls = [word for word in words_of("cvae") if " → " in word]
+    assert [call.partition("(")[0] for call in calls] == ["forward_full", "generate", "sample"]
+    for call in calls:
+        name, arguments = re.match(r"(\w+)\(([^)]*)\)", call).groups()
+        given = [
+            p.name
+            for p in inspect.signature(getattr(CVAE, name)).parameters.values()
+            if p.kind == p.POSITIONAL_OR_KEYWORD and p.name != "self"
+        ]
+        assert arguments.split(", ") == given
+    assert calls[0].endswith("z, mu, log_var") and calls[1].endswith("[inputs, recons, mu, log_var, z]")
+    assert set(VAEOutput._fields) >= {"z", "mu", "log_var"}
+    assert words_of("cvae").count("encoder") == 2 == words_of("cvae").count("decoder")  # sample has no encoder
+
+
+def test_the_map_names_every_notebook():
+    numbers = [number for number, *_ in diagrams.NOTEBOOKS]
+    assert numbers == [f"{n:02d}" for n in range(1, 9)]
+    for path in NOTEBOOKS:
+        if path.stem[:2] in numbers:
+            title = json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]
+            _, name, *_ = diagrams.NOTEBOOKS[numbers.index(path.stem[:2])]
+            assert "".join(title).splitlines()[0].casefold().startswith(f"# {path.stem[:2]} · {name}".casefold())
+    assert len(arrows(diagrams.draw("course_map"))) == 8  # 01 to 02, three from 02, one into 06, 07, 08, dashed
 
 
 def test_the_reparameterization_stops_the_gradient_on_one_side_only():

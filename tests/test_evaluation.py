@@ -112,6 +112,102 @@ def test_a_conditional_model_is_evaluated_with_its_condition():
     assert active_units(model, x, cond).variance.shape == (2,)
 
 
+@pytest.fixture(scope="module")
+def conditional():
+    """A linear-Gaussian CVAE whose prior moves with the condition, with exact log p(x|c), and 200 draws from it.
+
+    z ~ N(Ac + a, diag s²) and x ~ N(Wz + Uc + b, σ²I), so x ~ N(W(Ac + a) + Uc + b, W diag(s²) Wᵀ + σ²I); the
+    encoder is set to the exact posterior, which is linear in [x, c].
+    """
+    from course_utils.models import GaussianHeads
+
+    torch.manual_seed(0)
+    f64 = {"dtype": torch.float64}
+    model = CVAE(
+        input_dim=5, cond_dim=3, latent_dim=2, hidden_dims=(), likelihood="gaussian", sigma=SIGMA, prior="learned"
+    ).double()
+    model.prior_net = torch.nn.Sequential(GaussianHeads(3, 2)).double()
+    w = torch.linalg.qr(torch.randn(5, 2, **f64))[0] * torch.tensor([1.5, 0.7], **f64)
+    u, b, a_matrix, a = (torch.randn(*shape, **f64) for shape in ((5, 3), (5,), (2, 3), (2,)))
+    s2 = torch.tensor([0.3, 2.0], **f64)
+    precision = (w.T @ w).diagonal() / SIGMA**2 + 1 / s2
+    onto_x = w.T / SIGMA**2 / precision[:, None]
+    prior, heads, decoder = model.prior_net[0], model.heads, model.decoder[0]
+    values = {
+        prior.mu.weight: a_matrix,
+        prior.mu.bias: a,
+        prior.log_var.weight: torch.zeros(2, 3),
+        prior.log_var.bias: s2.log(),
+        decoder.weight: torch.cat([w, u], 1),
+        decoder.bias: b,
+        heads.mu.weight: torch.cat([onto_x, a_matrix / s2[:, None] / precision[:, None] - onto_x @ u], 1),
+        heads.mu.bias: a / s2 / precision - onto_x @ b,
+        heads.log_var.weight: torch.zeros(2, 8),
+        heads.log_var.bias: -precision.log(),
+    }
+    with torch.no_grad():
+        for parameter, value in values.items():
+            parameter.copy_(value)
+    c = torch.randn(200, 3, **f64)
+    evidence = MultivariateNormal(
+        (c @ a_matrix.T + a) @ w.T + c @ u.T + b, w @ torch.diag(s2) @ w.T + SIGMA**2 * torch.eye(5, **f64)
+    )
+    x = evidence.sample()
+    return model, x, c, evidence.log_prob(x)
+
+
+@pytest.mark.parametrize("samples", [1, 7])
+def test_with_a_learned_prior_log_likelihood_is_exact_at_the_exact_posterior(conditional, samples):
+    model, x, c, log_p = conditional
+    estimate = log_likelihood(model, x, c, samples=samples, batch_size=64)
+    torch.testing.assert_close(estimate, log_p, rtol=0, atol=1e-5)
+    somebody_elses = log_likelihood(model, x, c.roll(1, 0), samples=samples)
+    assert somebody_elses.mean() < log_p.mean() - 1
+
+
+def test_with_a_learned_prior_the_elbo_is_tight_at_the_exact_posterior(conditional):
+    model, x, c, log_p = conditional
+    elbos = -torch.stack([evaluate(model, x, c, seed=s).loss for s in range(100)])
+    assert abs(elbos.mean() - log_p.mean()) < 4 * elbos.mean(1).std() / 10
+    off = worse_encoder(model)
+    assert evaluate(off, x, c).loss.mean() > -log_p.mean() + 0.1
+    assert log_likelihood(off, x, c, samples=1000).mean() == pytest.approx(log_p.mean().item(), abs=0.05)
+
+
+def test_with_a_learned_prior_the_rate_is_measured_from_it_in_every_dimension(conditional):
+    model, x, c, _ = conditional
+    posterior, prior = (
+        torch.distributions.Normal(mu, (0.5 * log_var).exp()) for mu, log_var in (model.encode(x, c), model.prior(c))
+    )
+    expected = torch.distributions.kl_divergence(posterior, prior).mean(0)
+    torch.testing.assert_close(kl_per_dimension(model, x, c, batch_size=64), expected)
+    torch.testing.assert_close(evaluate(model, x, c).kl.mean(), expected.sum())
+
+
+def test_samples_of_the_conditional_model_have_its_moments(conditional):
+    model, _, c, _ = conditional
+    n = 100_000
+    mu, log_var = model.prior(c[:1])
+    weight = model.decoder[0].weight[:, :2]
+    x = model.sample(c[:1].repeat(n, 1))
+    mean, covariance = model.decode(mu, c[:1])[0], weight @ torch.diag(log_var[0].exp()) @ weight.T
+    assert ((x.mean(0) - mean).abs() < 4 * (covariance.diagonal() / n).sqrt()).all()
+    scale = (covariance.diagonal()[:, None] * covariance.diagonal()).sqrt()
+    assert ((torch.cov(x.T) - covariance).abs() < 6 * scale / n**0.5).all()
+
+
+def test_a_sequence_is_evaluated_as_a_whole():
+    """(B, T, D): one number per sequence, which is the sum over its steps; log p(x|c) is a bound per sequence."""
+    torch.manual_seed(0)
+    model = CVAE(input_dim=6, cond_dim=2, latent_dim=2, hidden_dims=(8,), prior="learned")
+    x, cond = torch.rand(9, 4, 6), torch.rand(9, 4, 2)
+    terms = evaluate(model, x, cond)
+    assert all(term.shape == (9,) for term in terms)
+    torch.testing.assert_close(terms.kl, evaluate(model, x.flatten(0, 1), cond.flatten(0, 1)).kl.view(9, 4).sum(1))
+    estimate = log_likelihood(model, x, cond, samples=300)
+    assert estimate.shape == (9,) and estimate.mean() > -terms.loss.mean()
+
+
 def test_evaluate_is_the_training_loss_and_repeats_itself(digits):
     torch.manual_seed(0)
     vae, x = VAE(latent_dim=3, hidden_dims=(16,)), digits.test[:]

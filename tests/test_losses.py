@@ -12,6 +12,7 @@ from course_utils.losses import (
     elbo,
     gaussian_kl,
     gaussian_kl_full,
+    gaussian_kl_terms,
     gaussian_nll,
     squared_error,
 )
@@ -142,6 +143,52 @@ def test_full_kl_reduces_to_the_diagonal_one():
     torch.testing.assert_close(full, gaussian_kl(mu, log_var))
 
 
+def gaussians(*shape, dtype=torch.float32):
+    """(mu, log_var) of q and of p, none of them standard, none of them alike."""
+    q = torch.randn(shape, dtype=dtype), torch.randn(shape, dtype=dtype)
+    return q, (1 + 2 * torch.randn(shape, dtype=dtype), 0.7 * torch.randn(shape, dtype=dtype) - 0.5)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (4, 2, 3)])
+def test_gaussian_kl_to_another_prior_against_torch_distributions(shape):
+    q, p = gaussians(*shape)
+    normals = (D.Independent(D.Normal(mu, (0.5 * log_var).exp()), len(shape) - 1) for mu, log_var in (q, p))
+    torch.testing.assert_close(gaussian_kl(*q, prior=p), D.kl_divergence(*normals))
+    terms = gaussian_kl_terms(*q, prior=p)
+    assert terms.shape == shape and (terms >= 0).all()
+    torch.testing.assert_close(terms.flatten(1).sum(1), gaussian_kl(*q, prior=p))
+
+
+def test_gaussian_kl_to_another_prior_by_quadrature():
+    """∫ q log(q/p) on a grid, which shares nothing with the formula, in one dimension."""
+    q, p = gaussians(6, 1, dtype=torch.float64)
+    z = torch.linspace(-60, 60, 400_001, dtype=torch.float64)
+    log_q, log_p = (-0.5 * ((z - mu) ** 2 / log_var.exp() + log_var + math.log(2 * math.pi)) for mu, log_var in (q, p))
+    integral = torch.trapezoid(log_q.exp() * (log_q - log_p), z)
+    torch.testing.assert_close(gaussian_kl(*q, prior=p), integral, rtol=1e-8, atol=1e-8)
+
+
+def test_gaussian_kl_to_another_prior_is_the_diagonal_case_of_the_full_one():
+    (mu, log_var), (mu_p, log_var_p) = gaussians(5, 3, dtype=torch.float64)
+    full = gaussian_kl_full(mu, torch.diag_embed(log_var.exp()), mu_p, torch.diag_embed(log_var_p.exp()))
+    torch.testing.assert_close(gaussian_kl(mu, log_var, prior=(mu_p, log_var_p)), full)
+
+
+def test_gaussian_kl_to_the_standard_prior_given_as_one_is_the_usual_one():
+    (mu, log_var), _ = gaussians(5, 3)
+    zeros = torch.zeros_like(mu)
+    assert torch.equal(gaussian_kl(mu, log_var, prior=(zeros, zeros)), gaussian_kl(mu, log_var))
+    assert gaussian_kl(mu, log_var, prior=(mu, log_var)).abs().max() == 0
+
+
+def test_the_prior_learns_from_the_kl():
+    q, p = gaussians(5, 3)
+    p = tuple(part.requires_grad_() for part in p)
+    gaussian_kl(*q, prior=p).sum().backward()
+    # ∂/∂μ_p = (μ_p − μ)/σ_p²: the prior is pulled to the posterior.
+    torch.testing.assert_close(p[0].grad, ((p[0] - q[0]) / p[1].exp()).detach())
+
+
 # ------------------------------------------------------------------------------------------------- stability
 
 
@@ -196,6 +243,14 @@ def test_elbo_is_recon_plus_beta_kl(name, beta):
     assert terms.loss.shape == (8,)
 
 
+def test_elbo_takes_its_kl_to_the_prior_that_it_is_given():
+    output, x = make_output()
+    prior = torch.randn(8, 3), torch.randn(8, 3)
+    terms = elbo(output, x, likelihood="bernoulli", beta=2.0, prior=prior)
+    torch.testing.assert_close(terms.kl, gaussian_kl(output.mu, output.log_var, prior=prior))
+    torch.testing.assert_close(terms.loss, bernoulli_nll(output.x_params, x) + 2 * terms.kl)
+
+
 @pytest.mark.parametrize("name", ["bernoulli", "gaussian", "continuous_bernoulli"])
 def test_loss_per_example_does_not_depend_on_the_batch(name):
     output, x = make_output()
@@ -229,6 +284,16 @@ BAD = {
     "one sigma per example": (lambda: gaussian_nll(ROW, ROW, sigma=torch.ones(4, 1)), ValueError, r"\(4, 1\)"),
     "a numpy array": (lambda: squared_error(ROW.numpy(), ROW), TypeError, "ndarray"),
     "mu and log_var of two sizes": (lambda: gaussian_kl(ROW, ROW[:, :3]), ValueError, r"\(4, 6\) and \(4, 3\)"),
+    "one prior for all": (
+        lambda: gaussian_kl(ROW, ROW, prior=(ROW[:1], ROW[:1])),
+        ValueError,
+        r"prior's mu.*\(4, 6\) and \(1, 6\)",
+    ),
+    "a prior with a log_var of another size": (
+        lambda: gaussian_kl(ROW, ROW, prior=(ROW, ROW[:, :3])),
+        ValueError,
+        "prior's log_var",
+    ),
     "a covariance without a batch": (
         lambda: gaussian_kl_full(ROW[:, :3], torch.eye(3), ROW[0, :3], torch.eye(3)),
         ValueError,

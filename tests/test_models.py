@@ -214,6 +214,94 @@ def test_cvae_samples_come_from_the_prior():
     torch.testing.assert_close(first, second)
 
 
+def with_prior(**kwargs):
+    """A CVAE whose learned prior is far from N(0, I) and different for every condition."""
+    model = cvae(prior="learned", **kwargs)
+    for parameter in model.prior_net.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return model
+
+
+@pytest.mark.parametrize("lead", [(5,), (5, 7), ()])
+def test_the_standard_prior_and_a_new_learned_one_are_standard_normal(lead):
+    c = torch.rand(*lead, 4)
+    for prior in ("standard", "learned"):
+        for part in cvae(prior=prior).prior(c):
+            assert part.shape == (*lead, 3) and part.abs().max() == 0
+
+
+def test_a_learned_prior_changes_nothing_else_and_starts_at_the_same_loss():
+    x, c = torch.rand(5, 12), torch.rand(5, 4)
+    losses = []
+    for prior in ("standard", "learned"):
+        torch.manual_seed(1)
+        model = cvae(prior=prior)
+        torch.manual_seed(2)
+        losses.append(model.loss(x, c))
+    for standard, learned in zip(*losses, strict=True):
+        torch.testing.assert_close(standard, learned)
+
+
+def test_a_learned_prior_belongs_to_the_loss_by_the_formula_between_two_gaussians():
+    model, x, c = with_prior(), torch.rand(5, 12), torch.rand(5, 4)
+    (mu, log_var), (mu_p, log_var_p) = model.encode(x, c), model.prior(c)
+    q, p = (torch.distributions.Normal(m, (0.5 * v).exp()) for m, v in ((mu, log_var), (mu_p, log_var_p)))
+    terms = model.loss(x, c, beta=3.0)
+    torch.testing.assert_close(terms.kl, torch.distributions.kl_divergence(q, p).sum(1))
+    torch.testing.assert_close(terms.loss, terms.recon + 3 * terms.kl)
+    assert (mu_p.std(0) > 0.01).all()  # it does depend on the condition
+
+
+def test_a_learned_prior_is_trained_by_the_kl_and_by_nothing_else():
+    model, x, c = cvae(prior="learned"), torch.rand(5, 12), torch.rand(5, 4)
+    model.loss(x, c).kl.sum().backward()
+    assert model.prior_net[-1].mu.weight.grad.abs().max() > 0
+    assert model.prior_net[-1].log_var.weight.grad.abs().max() > 0
+    model.zero_grad()
+    model.loss(x, c).recon.sum().backward()
+    assert all(p.grad is None for p in model.prior_net.parameters())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model.loss(x, c).kl.sum().backward()
+        optimizer.step()
+    assert model.prior_net[0].weight.grad.abs().max() > 0  # from the second step on, the hidden layer too
+
+
+def test_samples_come_from_the_learned_prior_of_their_own_condition():
+    """A decoder that gives z back: its samples must have the means and variances that `prior` says."""
+    model = with_prior(input_dim=3, hidden_dims=(), likelihood="gaussian")
+    with torch.no_grad():
+        model.decoder[0].weight.copy_(torch.eye(3, 7))
+        model.decoder[0].bias.zero_()
+    n = 40_000
+    for c in torch.eye(4)[:2]:
+        mu, log_var = (part.detach() for part in model.prior(c))
+        x = model.sample(c.repeat(n, 1))
+        sigma = (0.5 * log_var).exp()
+        assert ((x.mean(0) - mu).abs() < 4 * sigma / n**0.5).all()
+        assert ((x.var(0) / sigma**2 - 1).abs() < 4 * (2 / n) ** 0.5).all()
+        assert (mu.abs() > 0.1).any() and ((sigma - 1).abs() > 0.1).any()
+
+
+def test_a_sequence_with_a_learned_prior_is_its_rows_one_by_one():
+    model, x, c = with_prior(), torch.rand(5, 7, 12), torch.rand(5, 7, 4)
+    for whole, flat in zip(model.prior(c), model.prior(c.flatten(0, 1)), strict=True):
+        torch.testing.assert_close(whole.flatten(0, 1), flat)
+    kl = model.loss(x, c).kl
+    torch.testing.assert_close(kl, model.loss(x.flatten(0, 1), c.flatten(0, 1)).kl.view(5, 7).sum(1))
+    generator = [torch.Generator().manual_seed(3) for _ in range(2)]
+    whole, flat = model.sample(c, generator=generator[0]), model.sample(c.flatten(0, 1), generator=generator[1])
+    torch.testing.assert_close(whole.flatten(0, 1), flat)
+
+
+def test_the_learned_prior_is_bounded_like_the_encoder():
+    model, x, c = cvae(prior="learned"), torch.rand(5, 12), torch.rand(5, 4)
+    torch.nn.init.constant_(model.prior_net[-1].log_var.bias, -1e4)
+    assert model.prior(c)[1].min() == LOG_VAR_RANGE[0]
+    assert all(term.isfinite().all() for term in model.loss(x, c))
+
+
 # ------------------------------------------------------------------------------------------- checkpoints
 
 SAVED = {
@@ -221,6 +309,7 @@ SAVED = {
     "conv VAE": lambda: VAE(latent_dim=3, hidden_dims=(4, 8), trunk="conv"),
     "Autoencoder": lambda: Autoencoder(latent_dim=3, input_shape=(10,), hidden_dims=()),
     "CVAE": cvae,
+    "CVAE with a learned prior": lambda: cvae(prior="learned"),
 }
 
 
@@ -233,6 +322,17 @@ def test_save_and_load_give_the_same_model_back(name, tmp_path):
     for key, value in model.state_dict().items():
         torch.testing.assert_close(again.state_dict()[key], value, rtol=0, atol=0)
     assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_a_checkpoint_from_before_there_was_a_prior_to_choose_still_loads(tmp_path):
+    model, c = cvae(), torch.rand(5, 4)
+    content = torch.load(save(model, tmp_path / "model.pt"), weights_only=True)
+    del content["config"]["prior"]
+    assert not any("prior" in key for key in content["state"])
+    torch.save(content, tmp_path / "old.pt")
+    again = load(tmp_path / "old.pt", kind=CVAE)
+    samples = (m.sample(c, generator=torch.Generator().manual_seed(0)) for m in (model, again))
+    assert torch.equal(*samples) and again.config == model.config
 
 
 def test_a_failed_save_leaves_the_old_file_whole(tmp_path, monkeypatch):
@@ -330,6 +430,9 @@ BAD = {
         ValueError,
         r"\(4, 5, 4\).*\(4, 4\)",
     ),
+    "an unknown prior": (lambda: cvae(prior="uniform"), ValueError, "'learned'.*'uniform'"),
+    "labels for the prior": (lambda: cvae().prior(torch.arange(4)), TypeError, "one_hot"),
+    "a condition too short for the prior": (lambda: cvae().prior(torch.rand(4, 3)), ValueError, r"4 .*\(4, 3\)"),
     "inputs of another length": (lambda: cvae()(torch.rand(4, 11), torch.rand(4, 4)), ValueError, "12.*11"),
 }
 

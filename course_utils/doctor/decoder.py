@@ -1,0 +1,259 @@
+"""What the decoder does with z, with the condition, and which values it can put out."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from course_utils.doctor.patient import Patient
+from course_utils.doctor.probe import weights_kept
+from course_utils.doctor.report import Notes
+
+MOST_DIMENSIONS = 128  # each costs one forward pass
+
+
+class Reach(NamedTuple):
+    """The smallest and largest output that the decoder gives with extreme weights."""
+
+    low: float
+    high: float
+
+    @property
+    def unit(self) -> bool:
+        """Whether all outputs lie in [0, 1], as a sigmoid's do."""
+        return self.low >= -1e-6 and self.high <= 1 + 1e-6
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the output stays within [−1, 1], or on one side of 0, whatever the weights."""
+        return self.low >= -1e-6 or self.high <= 1e-6 or (self.low >= -1 - 1e-6 and self.high <= 1 + 1e-6)
+
+    def __str__(self) -> str:
+        return f"[{self.low:.3g}, {self.high:.3g}]"
+
+
+def check_code_is_used(patient: Patient, notes: Notes) -> None:
+    """Does the output move with z at all, and with every one of its dimensions?"""
+    code = patient.zero.code if patient.zero.code is not None else patient.zero.z
+    code = patient.mu if code is None else code
+    if code is None or patient.first.recon is None:
+        return notes.skipped("whether the decoder uses z: no code or no reconstruction was found.")
+    code = code.detach()
+    base = patient.decoded(code)
+    if base is None:
+        return notes.skipped("whether the decoder uses z: z was not seen on its way, and there is no decode(z).")
+    scale = base.detach().abs().max().clamp_min(1e-12)
+    generator = torch.Generator().manual_seed(0)
+    shift = torch.randn(code.shape, generator=generator, dtype=torch.float64).to(code)
+    effect = ((patient.decoded(code + 3 * shift) - base).abs().max() / scale).item()
+    if effect < 1e-7:
+        return notes.found(
+            "decoder-ignores-z", "error",
+            "The output does not depend on z at all, not even by rounding: the decoder never sees it.",
+            f"largest change of the output when z moves by 3 standard normal draws: {effect:.2g} of its size",
+        )  # fmt: skip
+    effects = []
+    for j in range(min(code.shape[1], MOST_DIMENSIONS)):
+        moved = code.clone()
+        moved[:, j] += 3.0
+        effects.append(((patient.decoded(moved) - base).abs().max() / scale).item())
+    top = max(effects)
+    dead = [j for j, value in enumerate(effects) if value <= 1e-6 * top]
+    if dead:
+        return notes.found(
+            "unused-dimensions", "error",
+            f"{len(dead)} of {len(effects)} latent dimensions cannot reach the output, whatever their value.",
+            f"change of the output when z_j moves by 3: exactly 0 for j = {_listed(dead)}; up to {top:.2g} for the others",
+        )  # fmt: skip
+    notes.well(f"the output moves with each of {len(effects)} latent dimensions")
+    if len(effects) < code.shape[1]:
+        notes.skipped(f"the latent dimensions beyond the first {MOST_DIMENSIONS}.")
+
+
+def check_collapse(patient: Patient, notes: Notes) -> None:
+    """After training: is z still worth something, and how many of its dimensions?
+
+    An untrained decoder hardly reacts to z either, so first comes the question whether it was trained: even a
+    collapsed model has learned the mean image, and an untrained one has not. Only if the average output explains more
+    than half of the mean image's own contrast is anything said about collapse.
+    """
+    if notes.has("decoder-ignores-z", "no-sampling", "noise-frozen", "latents-averaged") or patient.mean is None:
+        return notes.skipped("collapse: it needs a model that samples and whose z can be followed.")
+    if patient.zero.recon is None:
+        return notes.skipped("collapse: no reconstruction was found.")
+    recon, x = patient.zero.recon.detach().double(), patient.x.flatten(1).double()
+    share = max(_explained(image.mean(0), x.mean(0)) for image in (recon, recon.sigmoid()))
+    if share < 0.5:
+        return notes.skipped(
+            "collapse: the model is not trained (its average output is not the mean image), and before training there is none."
+        )
+    pixels = recon if _explained(recon.mean(0), x.mean(0)) > 0.5 else recon.sigmoid()
+    captured = 1 - (pixels - x).square().sum() / (x.mean(0) - x).square().sum().clamp_min(1e-12)
+    spread = (pixels - pixels.mean(0)).square().sum() / (x - x.mean(0)).square().sum().clamp_min(1e-12)
+    mean, sigma = patient.mean.detach().double(), patient.sigma.detach().double().abs().clamp_min(1e-12)
+    rates = (0.5 * (mean.square() + sigma.square() - 1) - sigma.log()).mean(0)
+    quiet = (rates < 0.01) & (mean.var(0) < 0.01)
+    measured = f"rate {rates.sum().item():.3g} nats; the outputs vary {spread.item():.2%} as much as the data"
+    if spread < 0.01 and rates.sum() < 0.1 + 0.01 * len(rates):
+        return notes.found(
+            "collapse", "warning",
+            "The model has learned the mean image and gives it for every z: the posterior has collapsed to the prior.",
+            measured,
+        )  # fmt: skip
+    if captured < 0.05:
+        return notes.skipped(f"collapse: the model has learned little more than the mean image so far ({measured}).")
+    notes.well(f"no collapse: {measured}; the reconstruction explains {captured.item():.0%} of the data's variance")
+    if quiet.any():
+        notes.found(
+            "unused-dimensions", "remark",
+            f"{int(quiet.sum())} of {len(quiet)} latent dimensions carry less than 0.01 nats: training has switched them off.",
+            f"dimensions {_listed(quiet.nonzero().flatten().tolist())}; the others carry {rates[~quiet].sum().item():.3g} nats",
+        )  # fmt: skip
+
+
+def check_condition(patient: Patient, notes: Notes) -> None:
+    """Give every example another's condition: the code must change, and at a fixed code the output."""
+    cond = patient.cond
+    if cond is None:
+        return
+    other = _exchanged(cond)
+    if other is None:
+        return notes.skipped("the condition: all examples have the same one.")
+    before, after = patient.zero, patient.run(cond=other, noise=0.0)
+    pairs = [
+        (a, b)
+        for a, b in ((before.mu, after.mu), (before.spread, after.spread), (before.code, after.code))
+        if a is not None
+    ]
+    if not pairs:
+        notes.skipped("whether the encoder sees the condition: no code was found.")
+    elif moved := max((a - b).abs().max().item() for a, b in pairs):
+        notes.well(f"the encoder sees the condition (the code moves by up to {moved:.2g})")
+    else:
+        notes.found(
+            "condition-ignored-encoder", "warning",
+            "The encoder's output does not depend on the condition, so z has to carry what the condition says already.",
+            "largest change of μ and log σ² when every example gets another's condition: 0",
+        )  # fmt: skip
+    code = before.code if before.code is not None else before.z if before.z is not None else before.mu
+    first = None if code is None else patient.decoded(code.detach())
+    if first is None:
+        return notes.skipped(
+            "whether the decoder sees the condition: z was not seen on its way, and there is no decode(z, cond)."
+        )
+    moved = (patient.decoded(code.detach(), other) - first).abs().max().item()
+    if moved:
+        return notes.well(f"the decoder sees the condition (the output moves by up to {moved:.2g} at the same z)")
+    notes.found(
+        "condition-ignored-decoder", "error",
+        "At the same z the output does not depend on the condition: one cannot ask this model for anything.",
+        "largest change of the output when the condition changes and z does not: 0",
+    )  # fmt: skip
+
+
+def measure_reach(patient: Patient) -> Reach | None:
+    """The range of outputs over decoders with very large weights: what the last activation lets through."""
+    recon = patient.first.recon
+    if recon is None:
+        return None
+    code = patient.mu if patient.mu is not None else patient.mean
+    behind = patient.influences(recon)
+    before = patient.influences(code) if code is not None else [torch.zeros_like(m) for m in behind]
+    masks = [a & ~b for a, b in zip(behind, before, strict=True)]
+    if not any(mask.any() for mask in masks):
+        masks = behind
+    low, high = recon.min().item(), recon.max().item()
+    with weights_kept(patient.model):
+        start = [p.detach().clone() for p in patient.parameters]
+        for seed in range(4):
+            generator = torch.Generator().manual_seed(seed)
+            for parameter, old, mask in zip(patient.parameters, start, masks, strict=True):
+                noise = torch.randn(old.shape, generator=generator, dtype=torch.float64).to(old)
+                size = old.abs().mean() + 0.1
+                parameter.data.copy_(torch.where(mask, old + 20 * size * noise, old))
+            values = patient.run(seed=seed).recon.detach()
+            if values.isfinite().all():
+                low, high = min(low, values.min().item()), max(high, values.max().item())
+    return Reach(low, high)
+
+
+def check_range(patient: Patient, notes: Notes, form: str | None) -> None:
+    """Can the output be what the likelihood takes it for, and can it reach the data?"""
+    reach = measure_reach(patient)
+    if reach is None:
+        return notes.skipped("the range of the output: no reconstruction was found.")
+    low, high = patient.x.min().item(), patient.x.max().item()
+    measured = f"outputs of decoders with very large weights lie in {reach}; the data in [{low:.3g}, {high:.3g}]"
+    outside = low < -1e-6 or high > 1 + 1e-6
+    bernoulli = form is not None and form.startswith(("BCE", "continuous"))
+    if outside and (bernoulli or (form is None and reach.unit)):
+        notes.found(
+            "data-range",
+            "error",
+            "The data leave [0, 1], where a Bernoulli likelihood is meant to live: its loss has no floor there.",
+            measured,
+        )
+    elif high > 10 or low < -10:
+        notes.found(
+            "data-range",
+            "warning",
+            "The data are not of the order of 1 (8-bit pixels?), far from where a fresh network works well.",
+            measured,
+        )
+    else:
+        notes.well(f"the data lie in [{low:.3g}, {high:.3g}]")
+    narrow = reach.low >= 0.45 and reach.high <= 0.75
+    if narrow or (form in ("BCE with logits", "continuous Bernoulli") and reach.unit):
+        second = "the decoder applies it twice" if narrow else f"the loss ({form}) applies another"
+        return notes.found(
+            "double-sigmoid", "error",
+            f"The output passes through a sigmoid already, and {second}: pixels can only be between 0.5 and 0.73.",
+            measured,
+        )  # fmt: skip
+    if form in ("BCE with logits", "continuous Bernoulli") and reach.bounded:
+        return notes.found(
+            "output-range",
+            "error",
+            f"The loss ({form}) wants logits, any real number, and the output is bounded.",
+            measured,
+        )
+    if form == "BCE on probabilities" and not reach.unit:
+        return notes.found(
+            "output-range",
+            "error",
+            "The loss is a cross-entropy of probabilities, and the output can leave [0, 1].",
+            measured,
+        )
+    if form in (None, "squared error", "absolute error") and reach.bounded:
+        room = 0.02 * max(reach.high - reach.low, 1e-6)
+        if low < reach.low - room or high > reach.high + room:
+            if not (notes.has("data-range") and not outside):
+                return notes.found(
+                    "output-range", "error", "The output cannot reach the data, whatever the decoder learns.", measured
+                )
+        elif reach.low < -0.9 and reach.high <= 1 + 1e-6 and low >= 0 and form is not None:
+            return notes.found(
+                "output-range",
+                "warning",
+                "The output is made for [−1, 1] (tanh), and the data use the upper half of that only.",
+                measured,
+            )
+    notes.well(f"the output's range, {reach}, fits {'the likelihood and the data' if form else 'the data'}")
+
+
+def _explained(guess: Tensor, target: Tensor) -> float:
+    """1 − (error of the guess) / (error of the best constant image)."""
+    return (1 - (guess - target).square().sum() / (target - target.mean()).square().sum().clamp_min(1e-12)).item()
+
+
+def _exchanged(cond: Tensor) -> Tensor | None:
+    """The conditions moved on by a few examples, so that some change; None if they are all the same."""
+    for shift in range(1, len(cond)):
+        other = cond.roll(shift, 0)
+        if not torch.equal(other, cond):
+            return other
+    return None
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:8])) + (", …" if len(numbers) > 8 else "")

@@ -1,0 +1,132 @@
+"""The examination: runs the checks in an order in which each can rely on the ones before."""
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from course_utils.doctor.decoder import check_code_is_used, check_collapse, check_condition, check_range
+from course_utils.doctor.encoder import check_averaging, check_gradient, check_heads
+from course_utils.doctor.objective import check_objective
+from course_utils.doctor.overflow import check_overflow
+from course_utils.doctor.patient import EXAMPLES, ModelRaised, Patient
+from course_utils.doctor.probe import kept
+from course_utils.doctor.report import Diagnosis, Notes
+from course_utils.doctor.sampling import check_modes, check_noise, check_spread, measure_spread
+
+FEWEST = 8
+
+
+def examine(
+    model: nn.Module,
+    x: Tensor,
+    *,
+    cond: Tensor | None = None,
+    loss: Callable | None = None,
+    forward: Callable | None = None,
+    encode: Callable | None = None,
+    decode: Callable | None = None,
+) -> Diagnosis:
+    """Examine a model that is meant to be a VAE: experiments on its sampler, its loss, its encoder and its decoder.
+
+    Nothing is trained, and the model is left as it was: weights, buffers, gradients, mode, random state, device.
+
+    Shapes: ``x`` (B, …) floating-point, as the model takes it, at least 8 examples, of which the first 64 are used;
+    ``cond`` (B, …), passed as ``model(x, cond)``. ``loss(output, x)`` is the training loss; without one,
+    ``model.loss(x)`` or ``model.loss(x, cond)`` is used if it exists. The doctor calls it with outputs in which it has
+    put numbers of its own, so it must compute from its arguments. ``forward(x)`` returns the output where that is not
+    ``model(x)``, ``encode(x)`` the pair (μ, second output), ``decode(z)`` the reconstruction; with ``cond`` each gets
+    it as one more argument. Raises ``TypeError`` or ``ValueError`` for arguments that do not fit; what the model itself
+    raises is reported as a finding.
+    """
+    _check_arguments(model, x, cond)
+    notes = Notes()
+    with kept(model), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # experiments provoke what a user would want to be warned about
+        try:
+            patient = _patient(model, x, cond, loss, forward, encode, decode)
+        except ModelRaised as error:
+            notes.found("raises", "error", "The model raises an error on these data.", str(error))
+            notes.skipped("everything else: the model has to run first.")
+            return notes.diagnosis()
+        _run_checks(patient, notes)
+    return notes.diagnosis()
+
+
+def _run_checks(patient: Patient, notes: Notes) -> None:
+    if bad := _not_finite(patient):
+        notes.found("not-finite", "error", "The forward pass gives numbers that are not finite.", bad)
+        return notes.skipped("everything else: the numbers have to be finite first.")
+    form = kl_kind = None
+
+    def objective() -> None:
+        nonlocal form, kl_kind
+        patient.spread_kind = measure_spread(patient)
+        form, kl_kind = check_objective(patient, notes)
+
+    checks = {
+        "the use of z": lambda: check_code_is_used(patient, notes),
+        "the noise": lambda: check_noise(patient, notes),
+        "the heads": lambda: check_heads(patient, notes),
+        "the latent dimensions": lambda: check_averaging(patient, notes),
+        "the encoder's gradient": lambda: check_gradient(patient, notes),
+        "the loss": objective,
+        "the size of the noise": lambda: check_spread(patient, notes, kl_kind),
+        "the range of the output": lambda: check_range(patient, notes, form),
+        "the condition": lambda: check_condition(patient, notes),
+        "collapse": lambda: check_collapse(patient, notes),
+        "overflow": lambda: check_overflow(patient, notes),
+        "train() and eval()": lambda: check_modes(patient, notes),
+    }
+    for name, check in checks.items():
+        try:
+            check()
+        except ModelRaised as error:
+            notes.skipped(f"{name}: the model raised in this experiment ({str(error).splitlines()[-1][:160]}).")
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            notes.skipped(
+                f"{name}: the experiment failed ({type(error).__name__}: {str(error).splitlines()[0][:160]})."
+            )
+
+
+def _patient(model, x, cond, *callables) -> Patient:
+    """The patient on the first examples; on all of them, if it runs with no other batch size."""
+    x = x.detach().clone()
+    try:
+        return Patient(model, x[:EXAMPLES], None if cond is None else cond[:EXAMPLES], *callables)
+    except ModelRaised:
+        if len(x) <= EXAMPLES:
+            raise
+    return Patient(model, x, cond, *callables)
+
+
+def _not_finite(patient: Patient) -> str:
+    parts = {
+        "the reconstruction": patient.first.recon,
+        "μ": patient.mu,
+        "the spread": patient.spread,
+        "z": patient.first.code,
+    }
+    counts = {name: int((~t.isfinite()).sum()) for name, t in parts.items() if t is not None}
+    return ", ".join(f"{n:,} numbers of {name}" for name, n in counts.items() if n)
+
+
+def _check_arguments(model: object, x: object, cond: object) -> None:
+    if not isinstance(model, nn.Module):
+        made = "; did you pass the class? Make an instance of it first" if isinstance(model, type) else ""
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}{made}")
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a torch.Tensor, a batch as the model takes it, got {type(x).__name__}")
+    if not x.is_floating_point():
+        raise TypeError(f"x must hold floating-point numbers, got {x.dtype}; for 8-bit images: x.float() / 255")
+    if x.dim() < 2 or len(x) < FEWEST:
+        raise ValueError(f"x must be a batch (B, …) of at least {FEWEST} examples, got shape {tuple(x.shape)}")
+    if not x.isfinite().all():
+        raise ValueError("x holds NaN or infinity; the doctor needs clean data to tell the model's errors from theirs")
+    if bool((x == x[:1]).all()):
+        raise ValueError("all examples of x are the same; the doctor needs examples that differ")
+    if cond is not None and (not isinstance(cond, Tensor) or cond.shape[:1] != x.shape[:1]):
+        raise ValueError(
+            f"cond must be a tensor with one row per example, {len(x)}, got {getattr(cond, 'shape', cond)}"
+        )

@@ -1,0 +1,421 @@
+"""Is the loss an ELBO? Which likelihood is in it, how much does the KL weigh, and does that depend on the batch?"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from course_utils.doctor.loss_probe import LossProbe, NoLoss, Numbers, gradients
+from course_utils.doctor.patient import ModelRaised, Patient
+from course_utils.doctor.probe import weights_kept
+from course_utils.doctor.report import Notes
+from course_utils.likelihoods import ContinuousBernoulli
+
+TOLERANCE = 0.01  # share of a derivative that may stay unexplained by a closed form
+
+
+@dataclass
+class Measured:
+    """What the derivatives of a loss say: a·recon + b·KL, with the KL's b read off μ and off the spread."""
+
+    form: str | None  # of the reconstruction term
+    a: float  # its weight, of the sum over pixels
+    b_mu: float
+    b_spread: float
+    kind: str | None  # what the KL takes the spread for
+    linear: bool  # whether the rest depends on μ or the spread, but only linearly
+    curved: bool  # whether it depends on them in a way that is no KL to a Gaussian
+    prior: str  # "N(0, I)", or in words
+    pull: Tensor | None  # d loss / d (μ, spread) of the first copy of the batch
+
+    @property
+    def has_kl(self) -> bool:
+        """Whether anything in the loss depends on μ or on the spread, more than linearly."""
+        return self.curved or abs(self.b_mu) > 0 or abs(self.b_spread) > 0
+
+
+def check_objective(patient: Patient, notes: Notes) -> tuple[str | None, str | None]:
+    """All about the loss; returns the form of its reconstruction term and what the KL takes the spread for."""
+    try:
+        probe = LossProbe(patient)
+        raised = _natural(patient, probe, notes)
+        if notes.has("not-finite"):
+            return None, None
+        measured = measure(probe, patient)
+    except NoLoss as why:
+        notes.skipped(f"the loss: {why}")
+        return None, None
+    except ModelRaised as error:
+        notes.found("raises", "error", "The loss raises an error.", str(error))
+        return None, None
+    if raised and measured.form != "BCE on probabilities":
+        notes.found("raises", "error", "The loss raises an error on the model's own output.", raised)
+    if measured.form is None:
+        notes.skipped("the reconstruction term: its derivative is that of no likelihood that the doctor knows.")
+    elif measured.form == "none":
+        notes.found("recon-sign", "error", "The loss does not depend on the reconstruction.", "derivative: 0")
+    else:
+        _check_saturation(probe, measured, notes)
+    if not probe.sees_posterior:
+        _without_posterior(patient, probe, notes)
+    elif not measured.has_kl:
+        linear = " μ and the spread enter linearly only, which is no KL." if measured.linear else ""
+        notes.found(
+            "no-kl", "error",
+            f"The loss contains no KL, so nothing says where codes live or how wide they are.{linear}",
+            "derivative of the loss with respect to μ: "
+            + ("the same whatever μ is" if measured.linear else "0")
+            + ", expected proportional to μ",
+        )  # fmt: skip
+    else:
+        _check_weights(patient, measured, _per_example(probe, measured, patient, notes), notes)
+    if measured.form == "none" or (probe.own and patient.forward is not None):
+        return None, measured.kind  # the output looked at need not be the one that the loss is made of
+    return measured.form, measured.kind
+
+
+def _natural(patient: Patient, probe: LossProbe, notes: Notes) -> str:
+    """The loss on the model's own output, and its gradient: they must exist and be finite."""
+    try:
+        loss = probe.natural()
+    except ModelRaised as error:
+        return str(error)
+    grads = torch.autograd.grad(loss, patient.parameters, allow_unused=True) if loss.requires_grad else []
+    bad = sum(1 for g in grads if g is not None and not g.isfinite().all())
+    if not loss.isfinite() or bad:
+        notes.found(
+            "not-finite", "error", "The loss or its gradient is not finite on these data.",
+            f"loss {loss.item():.4g}; gradients with NaN or infinity: {bad} of {len(grads)} weights",
+        )  # fmt: skip
+    else:
+        notes.well("loss and gradient are finite")
+    return ""
+
+
+# ------------------------------------------------------------------------------------------------------- measuring
+
+
+def measure(probe: LossProbe, patient: Patient) -> Measured:
+    """Differentiate the loss at random numbers and fit the closed forms."""
+    generator = torch.Generator().manual_seed(1)
+
+    def uniform(shape: torch.Size, low: float, high: float) -> Tensor:
+        """The same numbers for each copy of the batch."""
+        drawn = torch.rand(shape[0] // probe.copies, *shape[1:], generator=generator, dtype=torch.float64)
+        return torch.cat([low + (high - low) * drawn] * probe.copies).to(probe.x)
+
+    reading = probe.reading
+    if reading.recon is None:
+        raise NoLoss("no reconstruction was found in the output.")
+    recon = uniform(probe.shape(reading.recon), 0.05, 0.95).requires_grad_()
+    if not probe.sees_posterior:
+        (g,) = gradients(probe(Numbers(recon)), [recon])
+        form, a = fit_likelihood(recon.detach(), probe.x, g)
+        return Measured(form, a, 0.0, 0.0, None, False, False, "", None)
+    assumed = patient.spread_kind[0] or reading.kind or "log_var"
+    positive = assumed in ("std", "var")
+    s = uniform(probe.shape(reading.spread), -2.0, 1.0)
+    s = s.exp() if positive else s
+    mus = [uniform(probe.shape(reading.mu), -2.0, 2.0) for _ in range(3)]
+    results = [_derivatives(probe, recon.detach(), mu, s, assumed) for mu in mus]
+    form, a = fit_likelihood(recon.detach(), probe.x, results[0][0])
+    g_mu, g_s = torch.stack([r[1] for r in results]).double(), results[0][2].double()
+    b_mu, rest = _fit(torch.stack(mus).double(), g_mu)
+    kind, b_spread = _fit_spread(s.double(), g_s, positive)
+    linear_mu = _alike(g_mu, g_mu.mean(0))  # the same derivative whatever μ is
+    linear_s = kind is None and _alike(g_s, g_s.mean())
+    curved = (not linear_mu and rest > TOLERANCE) or (kind is None and not linear_s)
+    linear = bool((linear_mu and g_mu.any()) or (linear_s and g_s.any()))
+    size = len(patient.x)
+    pull = torch.cat([g_mu[0, :size].flatten(), g_s[:size].flatten()])
+    b_mu, prior = 0.0 if linear_mu else b_mu, "N(0, I)"
+    if curved and (b := _other_prior(torch.stack(mus).double(), g_mu, s.double(), g_s, assumed)) is not None:
+        b_mu, b_spread, kind, linear, curved, prior = b, b, assumed, False, False, "another Gaussian (a learned one?)"
+    return Measured(form, a, b_mu, b_spread, kind, linear, curved, prior, pull)
+
+
+def _other_prior(mus: Tensor, g_mu: Tensor, s: Tensor, g_s: Tensor, kind: str) -> float | None:
+    """The weight b of a KL to N(m, v) with any m and v for each number; None if it is no such KL.
+
+    Then d/dμ = b(μ − m)/v is affine in μ with slope k = b/v, and d/ds = ½(k·dσ²/ds − b·d log σ²/ds) gives b.
+    """
+    if s.shape != mus.shape[1:]:
+        return None
+    k = (g_mu[1] - g_mu[0]) / (mus[1] - mus[0])
+    expected = g_mu[0] + k * (mus[2] - mus[0])
+    if (expected - g_mu[2]).norm() > TOLERANCE * g_mu[2].norm() or not ((k > 0).all() or (k < 0).all()):
+        return None
+    slopes = {"log_var": (s.exp(), torch.ones_like(s)), "log_std": (2 * (2 * s).exp(), 2 * torch.ones_like(s)),
+              "std": (2 * s, 2 / s), "var": (torch.ones_like(s), 1 / s)}  # fmt: skip
+    variance, log_variance = slopes[kind]
+    b = (k * variance - 2 * g_s) / log_variance
+    return b.mean().item() if b.std() < 0.02 * b.mean().abs() else None
+
+
+def _derivatives(probe: LossProbe, recon: Tensor, mu: Tensor, s: Tensor, kind: str) -> list[Tensor]:
+    """Of the loss with respect to reconstruction, μ and spread, averaged over ε = 1 and ε = −1.
+
+    A KL that is estimated from z is a square in ε, and two points with the moments of a standard normal give the
+    expectation of a square exactly.
+    """
+    total = None
+    for noise in (1.0, -1.0):
+        points = [t.clone().requires_grad_() for t in (recon, mu, s)]
+        sigma = {"std": points[2], "var": points[2].abs().sqrt(), "log_std": points[2].exp()}.get(kind)
+        sigma = (0.5 * points[2]).exp() if sigma is None else sigma
+        loss = probe(Numbers(*points, sigma if sigma.shape == mu.shape else None), noise=noise)
+        grads = [0.5 * g for g in gradients(loss, points)]
+        total = grads if total is None else [t + g for t, g in zip(total, grads, strict=True)]
+    return total
+
+
+def _alike(values: Tensor, reference: Tensor) -> bool:
+    return bool((values - reference).abs().max() <= 1e-3 * values.abs().max())
+
+
+def fit_likelihood(r: Tensor, x: Tensor, g: Tensor) -> tuple[str | None, float]:
+    """Which likelihood has this derivative with respect to the reconstruction r, and with which weight?
+
+    For the squared error, the weight is that of (r − x)²; a Gaussian's is 1/2σ². Returns ("none", 0.0) for a loss that
+    does not depend on r, (None, 0.0) for a derivative that fits nothing.
+    """
+    r, x, g = (t.reshape(len(t), -1).double() for t in (r, x, g))
+    if g.abs().max() == 0:
+        return "none", 0.0
+    forms = {
+        "squared error": 2 * (r - x),
+        "BCE with logits": r.sigmoid() - x,
+        "BCE on probabilities": (r - x) / (r * (1 - r)),
+        "continuous Bernoulli": ContinuousBernoulli().mean(r) - x,
+        "absolute error": (r - x).sign(),
+    }
+    fits = {name: _fit(form, g) for name, form in forms.items()}
+    best = min(fits, key=lambda name: fits[name][1])
+    return (best, fits[best][0]) if fits[best][1] < TOLERANCE else (None, 0.0)
+
+
+def _fit_spread(s: Tensor, g: Tensor, positive: bool) -> tuple[str | None, float]:
+    """What does the KL take s for, and with which weight?"""
+    forms = {"log_var": 0.5 * s.expm1(), "log_std": (2 * s).expm1()}
+    if positive:
+        forms |= {"std": s - 1 / s, "var": 0.5 * (1 - 1 / s)}
+    fits = {name: _fit(form, g) for name, form in forms.items()}
+    best = min(fits, key=lambda name: fits[name][1])
+    return (best, fits[best][0]) if fits[best][1] < TOLERANCE else (None, 0.0)
+
+
+def _fit(form: Tensor, g: Tensor) -> tuple[float, float]:
+    """The weight with which ``form`` explains ``g`` best, and the share of it left unexplained, from 0 to 1."""
+    if g.abs().max() == 0:
+        return 0.0, 1.0
+    weight = (form * g).sum() / form.square().sum()
+    return weight.item(), ((g - weight * form).norm() / g.norm()).item()
+
+
+# ---------------------------------------------------------------------------------------------------------- judging
+
+
+def _per_example(probe: LossProbe, one: Measured, patient: Patient, notes: Notes) -> float:
+    """By how much to multiply a weight to have it per example: B for a mean over the batch, 1 for a sum."""
+    size = len(patient.x)
+    if one.form in (None, "none"):
+        notes.skipped("the loss against the batch size: it needs a reconstruction term of a known form.")
+        return size
+    try:
+        two = measure(LossProbe(patient, copies=2), patient)
+    except (ModelRaised, NoLoss) as error:
+        notes.skipped(f"the loss against the batch size: a batch of {2 * size} could not be run ({_last_line(error)}).")
+        return size
+    change_a, change_b = two.a / one.a, _fit(one.pull, two.pull)[0]
+    if change_b and abs(change_a / change_b - 1) > 0.02:
+        notes.found(
+            "loss-depends-on-batch", "error",
+            "The two terms of the loss treat the batch differently, so the KL's weight depends on the batch size.",
+            f"weight of the KL against the reconstruction in a batch of {2 * size}: {change_b / change_a:.3g} times that "
+            f"in a batch of {size}",
+        )  # fmt: skip
+    elif abs(change_a - 1) < 0.02 and not probe.per_example:
+        notes.found(
+            "loss-depends-on-batch", "remark",
+            "The loss is a sum over the batch. Its minimum is right, but its size and the gradient grow with the batch.",
+            f"loss weights in a batch of {2 * size}: {change_a:.3g} times the part of one example in a batch of {size}; "
+            "a mean over the batch gives 0.5",
+            "Take the mean over the batch, so that learning rate and gradient clipping do not depend on its size.",
+        )  # fmt: skip
+    else:
+        notes.well("the loss per example does not depend on the batch size")
+    return size if abs(change_a - 0.5) < 0.1 else 1.0
+
+
+def _check_weights(patient: Patient, m: Measured, size: float, notes: Notes) -> None:
+    a, b_mu, b_spread = m.a * size, m.b_mu * size, m.b_spread * size
+    weights = f"weight of the reconstruction {a:.4g}, of the KL {b_mu:.4g} in μ and {b_spread:.4g} in the spread"
+    if m.curved or m.linear:
+        return notes.found(
+            "kl-form", "warning",
+            "The loss depends on μ and the spread, but not as KL(N(μ, σ²) ‖ N(0, I)) does. Fine if that is meant (another "
+            "prior, free bits).", weights,
+        )  # fmt: skip
+    if m.prior != "N(0, I)":
+        notes.well(f"the KL is that to {m.prior}")
+    if abs(b_spread - b_mu) > 0.02 * max(abs(b_mu), abs(b_spread)):
+        return notes.found(
+            "kl-form", "error",
+            "The terms of the KL do not belong together: μ² has one weight, σ² − log σ² another.", weights,
+        )  # fmt: skip
+    if a < 0 and b_mu < 0:
+        return notes.found(
+            "loss-sign",
+            "error",
+            "Both terms are negative: this is the ELBO, and minimising it makes it worse.",
+            weights,
+        )
+    if a < 0:
+        notes.found(
+            "recon-sign",
+            "error",
+            "The reconstruction term has the wrong sign: the loss falls as the output moves away from x.",
+            weights,
+        )
+    if b_mu < 0:
+        return notes.found(
+            "kl-sign",
+            "error",
+            "The KL enters with a minus: the loss pays for codes far from the prior, without limit.",
+            weights,
+        )
+    if m.form in (None, "none") or a < 0:
+        return
+    if notes.has("loss-depends-on-batch") and any(
+        f.code == "loss-depends-on-batch" and f.severity == "error" for f in notes.diagnosis().findings
+    ):
+        return notes.skipped("the weight of the KL: it depends on the batch size, see above.")
+    _check_beta(patient, m.form, a, b_mu, weights, notes)
+
+
+def _check_beta(patient: Patient, form: str, a: float, b: float, weights: str, notes: Notes) -> None:
+    pixels = patient.x[0].numel()
+    gaussian = form in ("squared error", "absolute error")
+    beta = b / (2 * a) if gaussian else b / a
+    words = f"effective β = {beta:.4g}"
+    off = max(beta, 1 / beta)
+    if gaussian:
+        contrast = patient.x.double().std().clamp_min(1e-12).item()
+        sigma = beta**0.5
+        words = f"implied decoder σ = {sigma:.3g} at β = 1 (or β = {beta:.4g} at σ = 1); the data's standard deviation is {contrast:.2g}"
+        ratio = sigma / contrast
+        off = ratio if ratio >= 5 else 2.0 if ratio < 0.01 else 1.0
+    words = f"{words}; {weights}"
+    averaged = any(abs(a * pixels / factor - 1) < 0.01 for factor in (1.0, 0.5)) and pixels > 10
+    if averaged and beta > 10:
+        return notes.found(
+            "recon-averaged", "error",
+            f"The reconstruction is averaged over {pixels} pixels and the KL is not, so the KL weighs far too much.", words,
+        )  # fmt: skip
+    if off > 10:
+        strong = "too much: codes will carry next to nothing" if beta > 1 else "too little: nearly an autoencoder"
+        return notes.found("kl-scale", "error", f"The KL weighs far {strong}.", words)
+    if off > (5 if gaussian else 1.1):
+        return notes.found(
+            "kl-scale", "warning", "The KL's weight is not that of the ELBO. Fine if that is meant (a β-VAE).", words
+        )
+    notes.well(f"the KL has the weight of an ELBO ({words.split(';')[0]}; {form})")
+
+
+def _check_saturation(probe: LossProbe, m: Measured, notes: Notes) -> None:
+    """The loss where probabilities are exactly 0 or 1, as a sigmoid in float32 gives them from logit 17 on."""
+    if m.form != "BCE on probabilities":
+        return
+    wrong = (probe.x < 0.5).to(probe.x).requires_grad_()
+    try:
+        loss = probe(Numbers(wrong.reshape(probe.shape(probe.reading.recon))))
+        finite = bool(loss.isfinite()) and bool(gradients(loss, [wrong])[0].isfinite().all())
+    except ModelRaised as error:
+        return notes.skipped(f"saturated probabilities: the loss raises ({_last_line(error)}).")
+    if finite:
+        return notes.well("the cross-entropy stays finite at probabilities of 0 and 1")
+    notes.found(
+        "saturation",
+        "warning",
+        "At probabilities of exactly 0 or 1 the loss (or its gradient) is infinite or NaN.",
+        f"loss {loss.item():.4g}",
+    )
+
+
+def _without_posterior(patient: Patient, probe: LossProbe, notes: Notes) -> None:
+    """No μ in the output: take the reconstruction's part out of the gradient, and look whether a KL is left.
+
+    Near its starting weights many a term pulls as a KL does, so the weights are shaken and the question is repeated.
+    """
+    if patient.first.recon is None:
+        return notes.skipped("the KL: the output holds no μ and no spread.")
+    left, wanted, size = _left_over(patient, probe)
+    if left.norm() <= 1e-5 * size:
+        return notes.found(
+            "no-kl", "error",
+            "The loss contains no KL, so nothing says where codes live or how wide they are.",
+            "gradient of the loss without its reconstruction term: 0",
+        )  # fmt: skip
+    if wanted is None:
+        return notes.skipped("the KL: no code was found that it could be compared with.")
+    fits = [_fit(wanted, left)]
+    for seed in range(2):
+        with weights_kept(patient.model):
+            generator = torch.Generator().manual_seed(seed)
+            for p in patient.parameters:
+                p.data += p.abs().mean() * torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p)
+            left, wanted, _ = _left_over(patient, probe)
+            fits.append(_fit(wanted, left))
+    weights, rests = (torch.tensor(values) for values in zip(*fits, strict=True))
+    measured = f"weights of the KL that fit best, at three sets of weights: {', '.join(f'{w:.3g}' for w in weights)}"
+    if rests.max() > 0.05 or (weights - weights[0]).abs().max() > 0.05 * weights.abs().max():
+        return notes.found(
+            "no-kl", "error" if rests.max() > 0.3 else "warning",
+            "What the loss adds to the reconstruction is not the KL of the code that is sampled.",
+            f"{measured}; share of the gradient that is none of the KL's: up to {rests.max():.0%}",
+        )  # fmt: skip
+    if weights[0] < 0:
+        return notes.found(
+            "kl-sign",
+            "error",
+            "The KL enters with a minus: the loss pays for codes far from the prior, without limit.",
+            measured,
+        )
+    notes.well(
+        f"the loss contains the KL of the code that is sampled (weight {weights[0]:.4g} in a batch of {len(patient.x)})"
+    )
+    notes.skipped("the weight of the KL against the batch size: the output holds no μ and no spread.")
+
+
+def _left_over(patient: Patient, probe: LossProbe) -> tuple[Tensor, Tensor | None, Tensor]:
+    """The loss's gradient without the reconstruction's part; the measured KL's; the size of what was taken out."""
+    left, size = 0.0, 0.0
+    for noise in (1.0, -1.0):
+        loss = probe.natural(noise)
+        recon = patient.run(noise=noise).recon  # the same numbers once more
+        leaf = recon.detach().requires_grad_()
+        (cotangent,) = gradients(probe(Numbers(leaf), noise=noise), [leaf])
+        whole, part = _gradient(patient, loss), _gradient(patient, recon, cotangent)
+        left, size = left + 0.5 * (whole - part), size + part.norm()
+    zero, one = patient.run(noise=0.0), patient.run(noise=1.0)
+    if zero.code is None or one.code is None:
+        return left, None, size
+    sigma = one.code - zero.code
+    kl = 0.5 * (zero.code.square() + sigma.square() - 1) - sigma.abs().clamp_min(1e-30).log()
+    return left, _gradient(patient, kl.sum()), size
+
+
+def _gradient(patient: Patient, values: Tensor, weights: Tensor | None = None) -> Tensor:
+    """With respect to all parameters, as one vector."""
+    if not values.requires_grad:
+        return torch.zeros(sum(p.numel() for p in patient.parameters), dtype=torch.float64, device=values.device)
+    grads = torch.autograd.grad(values, patient.parameters, weights, allow_unused=True, retain_graph=True)
+    return torch.cat([_vector(g, p) for g, p in zip(grads, patient.parameters, strict=True)])
+
+
+def _vector(gradient: Tensor | None, parameter: Tensor) -> Tensor:
+    return (torch.zeros_like(parameter) if gradient is None else gradient).detach().double().flatten()
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).splitlines()[-1][:120]

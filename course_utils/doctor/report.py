@@ -1,0 +1,131 @@
+"""What the doctor hands back: findings, what was healthy, what could not be checked; to print or to show."""
+
+from dataclasses import dataclass
+from html import escape
+
+from course_utils.doctor.codes import CODES
+
+SEVERITIES = ("error", "warning", "remark")
+MARKS = {"error": "✘", "warning": "!", "remark": "·"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found, in plain words, with the measurement behind it and what to do.
+
+    ``code`` is stable, a key of :data:`course_utils.doctor.CODES`. ``severity`` is "error" (the model is not the VAE
+    that it is meant to be), "warning" (probably not what was meant) or "remark" (good to know). ``section`` names the
+    notebook and the section that explain it.
+    """
+
+    code: str
+    severity: str
+    text: str
+    measurement: str
+    advice: str
+    section: str
+
+    def __str__(self) -> str:
+        lines = [f"{MARKS[self.severity]} {self.severity} [{self.code}] {self.text}"]
+        lines += [f"    measured: {self.measurement}"] if self.measurement else []
+        return "\n".join([*lines, f"    change:   {self.advice}", f"    read:     {self.section}"])
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The outcome of an examination: ``findings`` with the errors first, ``healthy`` and ``unchecked`` in words."""
+
+    findings: tuple[Finding, ...]
+    healthy: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing of severity "error" was found."""
+        return not self.errors
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings of severity "error"."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The codes of all findings, errors first."""
+        return tuple(finding.code for finding in self.findings)
+
+    def find(self, code: str) -> Finding | None:
+        """The finding with that code, or None. Raises ``KeyError`` for a code that does not exist."""
+        if code not in CODES:
+            raise KeyError(f"there is no code {code!r}; the codes are {', '.join(CODES)}")
+        return next((finding for finding in self.findings if finding.code == code), None)
+
+    def summary(self) -> str:
+        """One line: how many findings of which severity."""
+        counts = {name: sum(f.severity == name for f in self.findings) for name in SEVERITIES}
+        parts = [f"{n} {name}{'s' if n != 1 else ''}" for name, n in counts.items() if n]
+        return f"Diagnosis: {', '.join(parts) or 'nothing found'}"
+
+    def __str__(self) -> str:
+        blocks = [self.summary(), *map(str, self.findings)]
+        if self.healthy:
+            blocks.append("\n".join(["Found healthy:", *(f"  ✔ {text}" for text in self.healthy)]))
+        if self.unchecked:
+            blocks.append("\n".join(["Could not be checked:", *(f"  ? {text}" for text in self.unchecked)]))
+        return "\n\n".join(blocks)
+
+    def _repr_html_(self) -> str:
+        def cell(text: str) -> str:
+            return f'<td style="text-align: left; white-space: pre-wrap">{escape(text)}</td>'
+
+        rows = [
+            "<tr>"
+            + cell(f"{MARKS[f.severity]} {f.severity}\n{f.code}")
+            + cell(f.text)
+            + cell(f.measurement)
+            + cell(f"{f.advice}\n({f.section})")
+            + "</tr>"
+            for f in self.findings
+        ]
+        heads = "".join(f"<th>{head}</th>" for head in ("finding", "what it means", "measured", "what to change"))
+        table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""
+        lists = "".join(
+            f"<details><summary>{title} ({len(texts)})</summary><ul>"
+            + "".join(f"<li>{escape(text)}</li>" for text in texts)
+            + "</ul></details>"
+            for title, texts in (("Found healthy", self.healthy), ("Could not be checked", self.unchecked))
+            if texts
+        )
+        return f"<div><strong>{escape(self.summary())}</strong>{table}{lists}</div>"
+
+
+class Notes:
+    """Collects findings while the checks run."""
+
+    def __init__(self) -> None:
+        self._findings: list[Finding] = []
+        self._healthy: list[str] = []
+        self._unchecked: list[str] = []
+
+    def found(self, code: str, severity: str, text: str, measurement: str = "", advice: str | None = None) -> None:
+        """Note a finding; the advice is the code's own unless given."""
+        entry = CODES[code]
+        self._findings.append(Finding(code, severity, text, measurement, advice or entry.advice, entry.section))
+
+    def well(self, text: str) -> None:
+        """Note what was checked and is as it should be."""
+        self._healthy.append(text)
+
+    def skipped(self, text: str) -> None:
+        """Note what could not be checked, and why."""
+        if text not in self._unchecked:
+            self._unchecked.append(text)
+
+    def has(self, *codes: str) -> bool:
+        """Whether one of these was found already."""
+        return any(finding.code in codes for finding in self._findings)
+
+    def diagnosis(self) -> Diagnosis:
+        """All notes, the most severe findings first."""
+        ordered = sorted(self._findings, key=lambda f: SEVERITIES.index(f.severity))
+        return Diagnosis(tuple(ordered), tuple(self._healthy), tuple(self._unchecked))

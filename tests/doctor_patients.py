@@ -1,0 +1,589 @@
+"""Patients for the doctor: one plain, correct VAE, variants of it that are broken in one place, and foreign styles.
+
+Every broken patient is the plain one with a single method or a single line of the loss changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+WIDTH, LATENT, PIXELS = 48, 6, 784
+
+
+class Plain(nn.Module):
+    """784-48-6-48-784; returns (logits, mu, log_var)."""
+
+    latent = LATENT
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(PIXELS, WIDTH)
+        self.to_mu = nn.Linear(WIDTH, self.latent)
+        self.to_log_var = nn.Linear(WIDTH, self.latent)
+        self.back = nn.Linear(self.latent, WIDTH)
+        self.out = nn.Linear(WIDTH, PIXELS)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = torch.relu(self.hidden(x.flatten(1)))
+        return self.to_mu(h), self.to_log_var(h)
+
+    def reparameterize(self, mu: Tensor, log_var: Tensor) -> Tensor:
+        return mu + torch.exp(0.5 * log_var) * torch.randn_like(mu)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.out(torch.relu(self.back(z)))
+
+    def forward(self, x: Tensor):
+        mu, log_var = self.encode(x)
+        return self.decode(self.reparameterize(mu, log_var)), mu, log_var
+
+
+def bce(logits: Tensor, x: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, x.flatten(1), reduction="none").sum(1)
+
+
+def kl_of(mu: Tensor, log_var: Tensor) -> Tensor:
+    return 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1)
+
+
+def elbo_loss(output, x: Tensor) -> Tensor:
+    logits, mu, log_var = output
+    return (bce(logits, x) + kl_of(mu, log_var)).mean()
+
+
+def squared_loss(output, x: Tensor) -> Tensor:
+    mean, mu, log_var = output
+    return (0.5 * (mean - x.flatten(1)).square().sum(1) + kl_of(mu, log_var)).mean()
+
+
+# ------------------------------------------------------------------------------------------ broken in the encoder
+
+
+class OneHead(Plain):
+    def encode(self, x):
+        h = self.to_mu(torch.relu(self.hidden(x.flatten(1))))
+        return h, h
+
+
+class OneHeadAffine(Plain):
+    def encode(self, x):
+        h = self.to_mu(torch.relu(self.hidden(x.flatten(1))))
+        return h, 0.5 * h - 1
+
+
+class MuAveraged(Plain):
+    def reparameterize(self, mu, log_var):
+        return super().reparameterize(mu.mean(1, keepdim=True).expand_as(mu), log_var)
+
+
+class BothAveraged(Plain):
+    def __init__(self):
+        super().__init__()
+        self.back = nn.Linear(1, WIDTH)
+
+    def reparameterize(self, mu, log_var):
+        return super().reparameterize(mu.mean(1), log_var.mean(1))[:, None]
+
+
+class AveragedAndReturned(Plain):
+    def __init__(self):
+        super().__init__()
+        self.back = nn.Linear(1, WIDTH)
+
+    def encode(self, x):
+        mu, log_var = super().encode(x)
+        return mu.mean(1, keepdim=True), log_var.mean(1, keepdim=True)
+
+
+class Detached(Plain):
+    def reparameterize(self, mu, log_var):
+        return super().reparameterize(mu, log_var).detach()
+
+
+class Sampled(Plain):
+    def reparameterize(self, mu, log_var):
+        return torch.distributions.Normal(mu, (0.5 * log_var).exp()).sample()
+
+
+class SigmaDetached(Plain):
+    def reparameterize(self, mu, log_var):
+        return super().reparameterize(mu, log_var.detach())
+
+
+class OnlyNoise(Plain):
+    def reparameterize(self, mu, log_var):
+        return torch.randn_like(mu)
+
+
+class InfiniteLogVar(Plain):
+    def encode(self, x):
+        mu, variance = super().encode(x)
+        return mu, torch.relu(variance).log()
+
+
+class ExplodingSigma(Plain):
+    def reparameterize(self, mu, log_var):
+        return mu + (0.5 * log_var).exp().square().square().square().square().square() ** (1 / 32) * torch.randn_like(
+            mu
+        )
+
+
+# ----------------------------------------------------------------------------------------- broken in the sampling
+
+
+class NotSampled(Plain):
+    def reparameterize(self, mu, log_var):
+        return mu
+
+
+class SampledOnlyInEval(Plain):
+    def reparameterize(self, mu, log_var):
+        return mu if self.training else super().reparameterize(mu, log_var)
+
+
+class FrozenBuffer(Plain):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("eps", torch.randn(1, self.latent))
+
+    def reparameterize(self, mu, log_var):
+        return mu + torch.exp(0.5 * log_var) * self.eps
+
+
+class FrozenSeed(Plain):
+    def reparameterize(self, mu, log_var):
+        torch.manual_seed(0)
+        return super().reparameterize(mu, log_var)
+
+
+class SharedNoise(Plain):
+    def reparameterize(self, mu, log_var):
+        return mu + torch.exp(0.5 * log_var) * torch.randn(1, self.latent, dtype=mu.dtype)
+
+
+class SharedOverDimensions(Plain):
+    def reparameterize(self, mu, log_var):
+        return mu + torch.exp(0.5 * log_var) * torch.randn(len(mu), 1)
+
+
+class UniformNoise(Plain):
+    def reparameterize(self, mu, log_var):
+        return mu + torch.exp(0.5 * log_var) * torch.rand_like(mu)
+
+
+class SigmaIsVariance(Plain):
+    def reparameterize(self, mu, log_var):
+        return mu + torch.exp(log_var) * torch.randn_like(mu)
+
+
+class SigmaIsLogVar(Plain):
+    def reparameterize(self, mu, log_var):
+        return mu + log_var * torch.randn_like(mu)
+
+
+# --------------------------------------------------------------------------------------- broken in the decoder
+
+
+class IgnoresZ(Plain):
+    def decode(self, z):
+        return super().decode(0 * z)
+
+
+class HalfOfZ(Plain):
+    def __init__(self):
+        super().__init__()
+        self.back = nn.Linear(self.latent // 2, WIDTH)
+
+    def decode(self, z):
+        return super().decode(z[:, : self.latent // 2])
+
+
+class WithSigmoid(Plain):
+    def decode(self, z):
+        return torch.sigmoid(super().decode(z))
+
+
+class SigmoidTwice(Plain):
+    def decode(self, z):
+        return torch.sigmoid(torch.sigmoid(super().decode(z)))
+
+
+class WithTanh(Plain):
+    def decode(self, z):
+        return torch.tanh(super().decode(z))
+
+
+class WithRelu(Plain):
+    def decode(self, z):
+        return torch.relu(super().decode(z))
+
+
+class DropoutAlwaysOn(Plain):
+    def decode(self, z):
+        return self.out(F.dropout(torch.relu(self.back(z)), 0.5))
+
+
+class WrongSize(Plain):
+    def encode(self, x):
+        return super().encode(x.view(-1, 32 * 32))
+
+
+# ------------------------------------------------------------------------------------------- broken in the loss
+
+
+def loss_with(recon: Callable = bce, kl: Callable = kl_of, join: Callable = lambda r, k: (r + k).mean()) -> Callable:
+    """A loss with one of its three parts exchanged."""
+    return lambda output, x: join(recon(output[0], x), kl(output[1], output[2]))
+
+
+def bce_of_probabilities(p: Tensor, x: Tensor) -> Tensor:
+    return F.binary_cross_entropy(p, x.flatten(1), reduction="none").sum(1)
+
+
+def handwritten_bce(p: Tensor, x: Tensor) -> Tensor:
+    x = x.flatten(1)
+    return -(x * p.log() + (1 - x) * (1 - p).log()).sum(1)
+
+
+def squared(mean: Tensor, x: Tensor) -> Tensor:
+    return 0.5 * (mean - x.flatten(1)).square().sum(1)
+
+
+def total_mean(logits: Tensor, x: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, x.flatten(1))
+
+
+class Broken(NamedTuple):
+    """A patient with one mistake: how to build it, its loss, the codes that must be found, and the errors allowed."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    loss: Callable | None
+    code: str
+    also: tuple[str, ...] = ()  # errors that follow from the same mistake
+    data: str = "pixels"
+    error: bool = True  # whether the finding is of severity "error"
+
+
+BROKEN = [
+    Broken("one head", OneHead, elbo_loss, "one-head"),
+    Broken("one head, affine", OneHeadAffine, elbo_loss, "one-head"),
+    Broken("mu averaged", MuAveraged, elbo_loss, "latents-averaged"),
+    Broken("both averaged", BothAveraged, elbo_loss, "latents-averaged"),
+    Broken("averaged and returned", AveragedAndReturned, elbo_loss, "latents-averaged"),
+    Broken("detached", Detached, elbo_loss, "encoder-cut-off"),
+    Broken("sample()", Sampled, elbo_loss, "encoder-cut-off"),
+    Broken("sigma detached", SigmaDetached, elbo_loss, "encoder-cut-off"),
+    # Decoding pure noise is a sampler that uses neither μ nor σ: the size of the noise is wrong as well.
+    Broken("only noise", OnlyNoise, elbo_loss, "encoder-cut-off", also=("sigma-mismatch",)),
+    Broken("log of 0", InfiniteLogVar, elbo_loss, "not-finite"),
+    Broken("not sampled", NotSampled, elbo_loss, "no-sampling"),
+    Broken("sampled only in eval()", SampledOnlyInEval, elbo_loss, "no-sampling"),
+    Broken("noise in a buffer", FrozenBuffer, elbo_loss, "noise-frozen"),
+    Broken("seed in forward", FrozenSeed, elbo_loss, "noise-frozen"),
+    Broken("one noise for the batch", SharedNoise, elbo_loss, "noise-shared"),
+    Broken("one noise for the dimensions", SharedOverDimensions, elbo_loss, "noise-shared"),
+    Broken("uniform noise", UniformNoise, elbo_loss, "noise-not-normal"),
+    Broken("sigma = exp(log_var)", SigmaIsVariance, elbo_loss, "sigma-exp-log-var"),
+    Broken("sigma = log_var", SigmaIsLogVar, elbo_loss, "sigma-mismatch"),
+    Broken("z times 0", IgnoresZ, elbo_loss, "decoder-ignores-z"),
+    Broken("half of z", HalfOfZ, elbo_loss, "unused-dimensions"),
+    Broken("sigmoid, and BCE with logits", WithSigmoid, elbo_loss, "double-sigmoid"),
+    Broken("sigmoid of a sigmoid", SigmoidTwice, loss_with(bce_of_probabilities), "double-sigmoid"),
+    Broken("sigmoid of a sigmoid, squared error", SigmoidTwice, squared_loss, "double-sigmoid"),
+    Broken("tanh, and BCE with logits", WithTanh, elbo_loss, "output-range"),
+    Broken("tanh, and BCE", WithTanh, loss_with(bce_of_probabilities), "output-range"),
+    Broken("no sigmoid, and BCE", Plain, loss_with(bce_of_probabilities), "output-range"),
+    Broken("ReLU, and BCE with logits", WithRelu, elbo_loss, "output-range"),
+    Broken("sigmoid, standardised data", WithSigmoid, squared_loss, "output-range", data="standardised"),
+    Broken("tanh, squared error", WithTanh, squared_loss, "output-range", error=False),
+    Broken("standardised data, and BCE", Plain, elbo_loss, "data-range", data="standardised"),
+    Broken("8-bit data, and BCE", Plain, elbo_loss, "data-range", data="bytes"),
+    Broken("8-bit data, squared error", Plain, squared_loss, "data-range", data="bytes", error=False),
+    Broken("dropout always on", DropoutAlwaysOn, elbo_loss, "train-eval-difference", error=False),
+    Broken("image size written in", WrongSize, elbo_loss, "raises"),
+    Broken("no KL", Plain, loss_with(kl=lambda mu, log_var: 0 * mu.sum(1)), "no-kl"),
+    Broken("mean of the encoder's output", Plain, loss_with(kl=lambda mu, log_var: mu.mean(1) + log_var.mean(1)), "no-kl"),
+    Broken("KL sign", Plain, loss_with(join=lambda r, k: (r - k).mean()), "kl-sign"),
+    Broken("KL weight 1/L", type("Wide", (Plain,), {"latent": 20}), loss_with(join=lambda r, k: (r + k / 20).mean()), "kl-scale"),
+    Broken("KL weight 5", Plain, loss_with(join=lambda r, k: (r + 5 * k).mean()), "kl-scale", error=False),
+    Broken("sigma² misread in the KL", Plain, loss_with(kl=lambda m, s: kl_of(m, 2 * s)), "sigma-mismatch"),
+    Broken("mu² without ½", Plain, loss_with(kl=lambda m, s: (m**2).sum(1) + kl_of(0 * m, s)), "kl-form"),
+    Broken("exp flipped in the KL", Plain, loss_with(kl=lambda m, s: -0.5 * (1 + s - m**2 + s.exp()).sum(1)), "kl-form", error=False),
+    Broken("mean BCE", Plain, loss_with(total_mean), "recon-averaged"),
+    Broken("mean squared error", Plain, loss_with(lambda r, x: F.mse_loss(r, x.flatten(1))), "recon-averaged"),
+    Broken("KL summed over the batch", Plain, loss_with(join=lambda r, k: r.mean() + k.sum()), "loss-depends-on-batch"),
+    Broken("KL summed over the wrong axis", Plain,
+           lambda o, x: bce(o[0], x).mean() + 0.5 * (o[1] ** 2 + o[2].exp() - 1 - o[2]).sum(0).mean(), "loss-depends-on-batch"),
+    Broken("reconstruction sign", Plain, loss_with(join=lambda r, k: (k - r).mean()), "recon-sign"),
+    Broken("the ELBO as the loss", Plain, loss_with(join=lambda r, k: -(r + k).mean()), "loss-sign"),
+    Broken("log of probabilities", WithSigmoid, loss_with(handwritten_bce), "saturation", error=False),
+]  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------------- conditional
+
+
+class Conditional(nn.Module):
+    """Plain, with one-hot labels joined to x and to z; which of the two is for the variants to break."""
+
+    encoder_sees = decoder_sees = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Plain()
+        self.body.hidden = nn.Linear(PIXELS + 10, WIDTH)
+        self.body.back = nn.Linear(LATENT + 10, WIDTH)
+
+    def forward(self, x, cond):
+        seen = cond if self.encoder_sees else torch.zeros_like(cond)
+        mu, log_var = self.body.encode(torch.cat([x.flatten(1), seen], 1))
+        z = self.body.reparameterize(mu, log_var)
+        seen = cond if self.decoder_sees else torch.zeros_like(cond)
+        return self.body.decode(torch.cat([z, seen], 1)), mu, log_var
+
+
+class BlindEncoder(Conditional):
+    encoder_sees = False
+
+
+class BlindDecoder(Conditional):
+    decoder_sees = False
+
+
+class EmbeddedLabel(Plain):
+    """Adds an embedding of an integer label to the pixels' features and to z."""
+
+    def __init__(self):
+        super().__init__()
+        self.on_x, self.on_z = nn.Embedding(10, WIDTH), nn.Embedding(10, LATENT)
+
+    def forward(self, x, label):
+        h = torch.relu(self.hidden(x.flatten(1)) + self.on_x(label))
+        mu, log_var = self.to_mu(h), self.to_log_var(h)
+        z = self.reparameterize(mu, log_var)
+        return self.decode(z + self.on_z(label)), mu, log_var
+
+
+# ---------------------------------------------------------------------------------------------- correct, in many styles
+
+
+class DictOutput(Plain):
+    def forward(self, x):
+        logits, mu, log_var = super().forward(x)
+        return {"x_hat": logits, "mean": mu, "logvar": log_var}
+
+
+class ParamsFirst(Plain):
+    def forward(self, x):
+        logits, mu, log_var = super().forward(x)
+        return mu, log_var, logits
+
+
+class ZFirst(Plain):
+    def forward(self, x):
+        mu, log_var = self.encode(x)
+        z = self.reparameterize(mu, log_var)
+        return z, mu, log_var, self.decode(z)
+
+
+class Nested(Plain):
+    def forward(self, x):
+        logits, mu, log_var = super().forward(x)
+        return logits, (mu, log_var)
+
+
+class ListWithInput(Plain):
+    def forward(self, x):
+        logits, mu, log_var = super().forward(x)
+        return [logits, x, mu, log_var]
+
+    def loss_function(self, output, x):
+        return elbo_loss((output[0], output[2], output[3]), output[1])
+
+
+@dataclass
+class Posterior:
+    recon_x: Tensor
+    mu: Tensor
+    sigma: Tensor
+
+
+class Softplus(Plain):
+    def forward(self, x):
+        mu, raw = self.encode(x)
+        sigma = F.softplus(raw) + 1e-4
+        return Posterior(self.decode(mu + sigma * torch.randn_like(mu)), mu, sigma)
+
+
+class SoftplusTuple(Plain):
+    def forward(self, x):
+        out = Softplus.forward(self, x)
+        return out.recon_x, out.mu, out.sigma
+
+
+def sigma_loss(output, x):
+    recon, mu, sigma = (output.recon_x, output.mu, output.sigma) if isinstance(output, Posterior) else output
+    return (bce(recon, x) + (0.5 * (mu**2 + sigma**2 - 1) - sigma.log()).sum(1)).mean()
+
+
+class LogSigmaOutput(NamedTuple):
+    reconstruction: Tensor
+    z_mean: Tensor
+    z_log_sigma: Tensor
+
+
+class LogSigma(Plain):
+    def forward(self, x):
+        mu, log_sigma = self.encode(x)
+        return LogSigmaOutput(self.decode(mu + log_sigma.exp() * torch.randn_like(mu)), mu, log_sigma)
+
+
+def log_sigma_loss(output, x):
+    recon, mu, log_sigma = output
+    return (bce(recon, x) + kl_of(mu, 2 * log_sigma)).mean()
+
+
+class Distributions(Plain):
+    def forward(self, x):
+        mu, log_var = self.encode(x)
+        q = torch.distributions.Independent(torch.distributions.Normal(mu, (0.5 * log_var).exp()), 1)
+        return torch.distributions.Bernoulli(logits=self.decode(q.rsample()), validate_args=False), q
+
+
+def distributions_loss(output, x):
+    p, q = output
+    prior = torch.distributions.Independent(
+        torch.distributions.Normal(torch.zeros_like(q.mean), torch.ones_like(q.mean)), 1
+    )
+    return (-p.log_prob(x.flatten(1)).sum(1) + torch.distributions.kl_divergence(q, prior)).mean()
+
+
+class FieldsOutput(Plain):
+    def forward(self, x):
+        z, mu, log_var, logits = ZFirst.forward(self, x)
+        return SimpleNamespace(z=z, mu=mu, log_var=log_var, logits=logits)
+
+
+def monte_carlo_loss(output, x):
+    normal = torch.distributions.Normal
+    log_q = normal(output.mu, (0.5 * output.log_var).exp()).log_prob(output.z).sum(1)
+    log_p = normal(0.0, 1.0).log_prob(output.z).sum(1)
+    return (bce(output.logits, x) + log_q - log_p).mean()
+
+
+class MeanInEval(Plain):
+    def reparameterize(self, mu, log_var):
+        return super().reparameterize(mu, log_var) if self.training else mu
+
+
+class ConvolutionalWithNorms(nn.Module):
+    """Convolutions, batch norm, dropout, one layer cut in two, logits of shape (B, 1, 28, 28)."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Conv2d(1, 8, 4, 2, 1), nn.BatchNorm2d(8), nn.LeakyReLU(0.2), nn.Conv2d(8, 8, 4, 2, 1), nn.ReLU(),
+            nn.Flatten(), nn.Dropout(0.1), nn.Linear(8 * 49, 2 * LATENT),
+        )  # fmt: skip
+        self.decoder = nn.Sequential(
+            nn.ConvTranspose2d(LATENT, 8, 7), nn.BatchNorm2d(8), nn.ReLU(), nn.ConvTranspose2d(8, 8, 4, 2, 1), nn.ELU(),
+            nn.ConvTranspose2d(8, 1, 4, 2, 1),
+        )  # fmt: skip
+
+    def forward(self, x):
+        mu, logvar = self.encoder(x.view(-1, 1, 28, 28)).chunk(2, dim=1)
+        z = torch.randn_like(mu).mul(logvar.mul(0.5).exp()).add_(mu)
+        return self.decoder(z[:, :, None, None]), mu, logvar
+
+
+def flat_loss(output, x):
+    return elbo_loss((output[0].flatten(1), *output[1:]), x)
+
+
+def summed_loss(output, x):
+    """The loss of PyTorch's own example: summed over the batch as well."""
+    recon, mu, logvar = output
+    bce_sum = F.binary_cross_entropy(recon, x.view(-1, PIXELS), reduction="sum")
+    return bce_sum - 0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+
+
+def narrow_gaussian_loss(output, x, sigma=0.1):
+    mean, mu, log_var = output
+    nll = (mean - x.flatten(1)).square().sum(1) / (2 * sigma**2) + PIXELS * math.log(sigma)
+    return {"loss": (nll + kl_of(mu, log_var)).mean(), "recon": nll, "kl": kl_of(mu, log_var)}
+
+
+class OneDimension(Plain):
+    latent = 1
+
+
+class ZeroHeads(Plain):
+    def __init__(self):
+        super().__init__()
+        nn.init.zeros_(self.to_log_var.weight)
+        nn.init.zeros_(self.to_log_var.bias)
+
+
+class KeepsItsKL(Plain):
+    """Returns the reconstruction alone and keeps the KL as an attribute."""
+
+    def forward(self, x):
+        logits, mu, log_var = super().forward(x)
+        self.kl = kl_of(mu, log_var)
+        return logits
+
+
+class OwnLoss(Plain):
+    """Its loss goes through encode and decode, not through forward, and is per example."""
+
+    def loss(self, x):
+        mu, log_var = self.encode(x)
+        return bce(self.decode(self.reparameterize(mu, log_var)), x) + kl_of(mu, log_var)
+
+
+class Healthy(NamedTuple):
+    """A correct model: how to build it, its loss (None: the model's own, or none), data and condition."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    loss: Callable | None
+    data: str = "pixels"
+    cond: str = ""
+
+
+HEALTHY = [
+    Healthy("plain tuple", Plain, elbo_loss),
+    Healthy("no loss given", Plain, None),
+    Healthy("PyTorch's example", WithSigmoid, summed_loss),
+    Healthy("dict", DictOutput, lambda o, x: elbo_loss(o.values(), x)),
+    Healthy("parameters first", ParamsFirst, lambda o, x: elbo_loss((o[2], o[0], o[1]), x)),
+    Healthy("z first", ZFirst, lambda o, x: elbo_loss((o[3], o[1], o[2]), x)),
+    Healthy("nested tuple", Nested, lambda o, x: elbo_loss((o[0], *o[1]), x)),
+    Healthy("list with the input", ListWithInput, lambda o, x: elbo_loss((o[0], o[2], o[3]), o[1])),
+    Healthy("softplus, dataclass", Softplus, sigma_loss),
+    Healthy("softplus, tuple", SoftplusTuple, sigma_loss),
+    Healthy("softplus, tuple, no loss", SoftplusTuple, None),
+    Healthy("log sigma, NamedTuple", LogSigma, log_sigma_loss),
+    Healthy("distributions", Distributions, distributions_loss),
+    Healthy("Monte Carlo KL, fields", FieldsOutput, monte_carlo_loss),
+    Healthy("mean in eval()", MeanInEval, elbo_loss),
+    Healthy("convolutional with norms", ConvolutionalWithNorms, flat_loss),
+    Healthy("Gaussian, sigma 1", Plain, squared_loss),
+    Healthy("Gaussian, sigma 0.1", Plain, narrow_gaussian_loss),
+    Healthy("Gaussian, standardised data", Plain, squared_loss, data="standardised"),
+    Healthy("one latent dimension", OneDimension, elbo_loss),
+    Healthy("log_var starts at 0", ZeroHeads, elbo_loss),
+    Healthy("own loss", OwnLoss, None),
+    Healthy("all divided by pixels", Plain, loss_with(join=lambda r, k: ((r + k) / PIXELS).mean())),
+    Healthy("conditional", Conditional, elbo_loss, cond="one-hot"),
+    Healthy("embedded label", EmbeddedLabel, elbo_loss, cond="label"),
+]

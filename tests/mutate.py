@@ -1,0 +1,169 @@
+"""Do the tests notice a mistake? Each run changes one place in the arithmetic and expects a test to fail.
+
+    python -m tests.mutate                        # a sample of 60 changes in losses, models and evaluation
+    python -m tests.mutate --count 0 losses       # every change that it knows, in one module
+    python -m tests.mutate --count 0 exercises/notebook_02
+
+A change swaps a sign, a constant, a reduction, an axis or a comparison, or cuts a gradient with `detach`. It is made in
+a copy of the package, in memory of the course's files nothing changes. A change that no test notices is printed with
+its line: write the test, or add the line to `EQUIVALENT` with the reason why nothing can notice it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TESTS = {"losses": ["test_losses.py"], "models": ["test_models.py"], "evaluation": ["test_evaluation.py"]}
+OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
+COMPARISONS = {ast.Lt: ast.GtE, ast.LtE: ast.Gt, ast.Gt: ast.LtE, ast.GtE: ast.Lt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
+METHODS = {
+    "sum": "mean", "mean": "sum", "exp": "expm1", "expm1": "exp", "log": "log1p", "square": "abs", "abs": "square",
+    "amax": "amin", "argmax": "argmin", "sigmoid": "tanh", "logsumexp": "sum", "var": "std", "sqrt": "square",
+    "randn_like": "rand_like", "zeros_like": "ones_like",
+}  # fmt: skip
+GRADIENTS = {"mu", "log_var", "z", "logits", "mean", "sigma", "mu_p", "log_var_p"}
+
+# Lines whose change cannot be noticed, with the reason.
+EQUIVALENT: dict[str, str] = {}
+
+
+def mutants(source: str) -> Iterator[tuple[int, str, str]]:
+    """Every single change of ``source``: (line, what was changed, the new source)."""
+    tree = ast.parse(source)
+    nodes = list(ast.walk(tree))
+    spared = set(_spared(tree))
+    for index, node in enumerate(nodes):
+        if id(node) in spared:
+            continue
+        for what, change in _changes(node):
+            mutant = copy.deepcopy(tree)
+            target = list(ast.walk(mutant))[index]
+            change(target)
+            yield node.lineno, what, ast.unparse(ast.fix_missing_locations(mutant))
+
+
+def _spared(tree: ast.Module) -> Iterator[int]:
+    """What is no arithmetic: imports, messages, annotations, defaults, and everything under ``raise``."""
+    for node in ast.walk(tree):
+        parts: list[ast.AST] = []
+        if isinstance(node, ast.Raise | ast.Import | ast.ImportFrom | ast.JoinedStr):
+            parts = [node]
+        elif isinstance(node, ast.FunctionDef):
+            parts = [node.args, *node.decorator_list, *([node.returns] if node.returns else [])]
+        elif isinstance(node, ast.AnnAssign):
+            parts = [node.annotation]
+        elif isinstance(node, ast.ClassDef):
+            parts = [*node.bases, *node.decorator_list]
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "").startswith("check_"):
+            parts = [node]
+        for part in parts:
+            yield from map(id, ast.walk(part))
+
+
+def _changes(node: ast.AST):
+    """(description, function that makes the change in place) for one node."""
+
+    def put(field, value):
+        return lambda target: setattr(target, field, value)
+
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        new = OPERATORS[type(node.op)]
+        yield f"{type(node.op).__name__} → {new.__name__}", put("op", new())
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield "− → +", put("op", ast.UAdd())
+    elif isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
+        new = COMPARISONS[type(node.ops[0])]
+        yield f"{type(node.ops[0]).__name__} → {new.__name__}", put("ops", [new(), *node.ops[1:]])
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        new = node.value + 1 if isinstance(node.value, int) else 2 * node.value or 1.0
+        yield f"{node.value} → {new}", put("value", new)
+    elif isinstance(node, ast.Attribute) and node.attr in METHODS:
+        yield f".{node.attr} → .{METHODS[node.attr]}", put("attr", METHODS[node.attr])
+    elif isinstance(node, ast.Call):
+        for i, argument in enumerate(node.args):
+            if isinstance(argument, ast.Name) and argument.id in GRADIENTS:
+                yield f"{argument.id} → {argument.id}.detach()", _detach(i)
+
+
+def _detach(i: int):
+    def change(target: ast.Call) -> None:
+        target.args[i] = ast.Call(ast.Attribute(target.args[i], "detach", ast.Load()), [], [])
+
+    return change
+
+
+def survives(module: str, source: str, folder: Path) -> bool:
+    """Whether the module's tests pass on the changed source, in a copy of the package in ``folder``."""
+    (folder / "course_utils" / f"{module}.py").write_text(source, encoding="utf-8")
+    tests = TESTS.get(module) or ["test_exercises.py", f"test_exercises_{module[-2:]}.py"]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *(f"tests/{t}" for t in tests)]
+    if module.startswith("exercises"):
+        command += ["-k", f"{int(module[-2:])}."]
+    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=600, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    if done.returncode not in (0, 1, 2):  # 1: a test failed, 2: not even imported
+        raise RuntimeError(f"pytest ended with {done.returncode}: {done.stdout.decode()[-800:]}")
+    return done.returncode == 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "modules", nargs="*", default=list(TESTS), help="modules of course_utils (default: %(default)s)"
+    )
+    parser.add_argument("--count", type=int, default=60, help="how many changes, drawn at random; 0: all (default 60)")
+    parser.add_argument("--seed", type=int, default=0, help="which changes are drawn (default 0)")
+    options = parser.parse_args()
+
+    places = []
+    for module in options.modules:
+        source = (ROOT / "course_utils" / f"{module}.py").read_text(encoding="utf-8")
+        lines = source.splitlines()
+        places += [
+            (module, line, what, new)
+            for line, what, new in mutants(source)
+            if lines[line - 1].strip() not in EQUIVALENT
+        ]
+    total = len(places)
+    if options.count:
+        places = random.Random(options.seed).sample(places, min(options.count, total))
+    print(f"{len(places)} of {total} changes in {', '.join(options.modules)}")
+    survivors = 0
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in ("course_utils", "tests", "notebooks", "images"):
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        for module in options.modules:
+            original = (ROOT / "course_utils" / f"{module}.py").read_text(encoding="utf-8")
+            if not survives(module, original, folder):
+                raise SystemExit(f"the tests of {module} fail without any change: nothing can be said")
+            for _, line, what, new in (place for place in places if place[0] == module):
+                alive = survives(module, new, folder)
+                survivors += alive
+                text = original.splitlines()[line - 1].strip()
+                print(f"{'SURVIVED' if alive else 'noticed '}  {module}:{line}  {what:<28} {text[:80]}", flush=True)
+            (folder / "course_utils" / f"{module}.py").write_text(original, encoding="utf-8")
+    minutes = (time.perf_counter() - start) / 60
+    print(f"{len(places) - survivors} of {len(places)} noticed, {survivors} not, {minutes:.1f} minutes")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

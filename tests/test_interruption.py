@@ -1,0 +1,66 @@
+"""A full disk and a kernel killed while it saves: the file that was there stays whole."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from course_utils.checkpoints import load, save
+from course_utils.models import VAE
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX limits and signals")
+FULL_DISK = """
+import resource, signal, sys
+from course_utils.checkpoints import save
+from course_utils.models import VAE
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit is then an OSError, as on a full disk
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+save(VAE(latent_dim=3), sys.argv[1])
+"""
+SAVING = """
+import sys
+from course_utils.checkpoints import save
+from course_utils.models import VAE
+model = VAE(latent_dim=2, hidden_dims=(2000,))
+while True:
+    save(model, sys.argv[1])
+"""
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+@posix
+def test_a_full_disk_is_said_and_leaves_the_old_file_whole(tmp_path):
+    torch.manual_seed(0)
+    old = VAE(latent_dim=2)
+    path = save(old, tmp_path / "model.pt")
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "OSError" in done.stderr and "File too large" in done.stderr, done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+    assert torch.equal(weights(load(path)), weights(old))
+
+
+@posix
+def test_a_process_killed_while_it_saves_leaves_a_whole_file(tmp_path):
+    path = save(VAE(latent_dim=2, hidden_dims=(2000,)), tmp_path / "model.pt")
+    interrupted = 0
+    for delay in (0.0, 0.011, 0.023, 0.037):
+        before = path.stat().st_mtime_ns
+        child = subprocess.Popen([sys.executable, "-c", SAVING, str(path)])
+        try:
+            deadline = time.monotonic() + 60
+            while path.stat().st_mtime_ns == before and time.monotonic() < deadline:
+                time.sleep(0.002)
+            time.sleep(delay)
+        finally:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+        assert path.stat().st_mtime_ns != before, "the child has saved at least once"
+        assert load(path).config["hidden_dims"] == (2000,)
+        interrupted += len(list(tmp_path.iterdir())) > 1  # a half-written file under another name
+    assert interrupted, "no kill came in the middle of a save: the test has shown nothing"
