@@ -129,13 +129,6 @@ class InfiniteLogVar(Plain):
         return mu, torch.relu(variance).log()
 
 
-class ExplodingSigma(Plain):
-    def reparameterize(self, mu, log_var):
-        return mu + (0.5 * log_var).exp().square().square().square().square().square() ** (1 / 32) * torch.randn_like(
-            mu
-        )
-
-
 # ----------------------------------------------------------------------------------------- broken in the sampling
 
 
@@ -311,18 +304,21 @@ BROKEN = [
     Broken("dropout always on", DropoutAlwaysOn, elbo_loss, "train-eval-difference", error=False),
     Broken("image size written in", WrongSize, elbo_loss, "raises"),
     Broken("no KL", Plain, loss_with(kl=lambda mu, log_var: 0 * mu.sum(1)), "no-kl"),
-    Broken("mean of the encoder's output", Plain, loss_with(kl=lambda mu, log_var: mu.mean(1) + log_var.mean(1)), "no-kl"),
+    Broken("mean of the encoder's output", Plain, loss_with(kl=lambda m, s: m.mean(1) + s.mean(1)), "no-kl"),
     Broken("KL sign", Plain, loss_with(join=lambda r, k: (r - k).mean()), "kl-sign"),
-    Broken("KL weight 1/L", type("Wide", (Plain,), {"latent": 20}), loss_with(join=lambda r, k: (r + k / 20).mean()), "kl-scale"),
+    Broken("KL weight 1/20", Plain, loss_with(join=lambda r, k: (r + k / 20).mean()), "kl-scale"),
     Broken("KL weight 5", Plain, loss_with(join=lambda r, k: (r + 5 * k).mean()), "kl-scale", error=False),
     Broken("sigma² misread in the KL", Plain, loss_with(kl=lambda m, s: kl_of(m, 2 * s)), "sigma-mismatch"),
     Broken("mu² without ½", Plain, loss_with(kl=lambda m, s: (m**2).sum(1) + kl_of(0 * m, s)), "kl-form"),
-    Broken("exp flipped in the KL", Plain, loss_with(kl=lambda m, s: -0.5 * (1 + s - m**2 + s.exp()).sum(1)), "kl-form", error=False),
+    Broken("exp flipped in the KL", Plain,
+           loss_with(kl=lambda m, s: -0.5 * (1 + s - m**2 + s.exp()).sum(1)), "kl-form", error=False),
     Broken("mean BCE", Plain, loss_with(total_mean), "recon-averaged"),
     Broken("mean squared error", Plain, loss_with(lambda r, x: F.mse_loss(r, x.flatten(1))), "recon-averaged"),
     Broken("KL summed over the batch", Plain, loss_with(join=lambda r, k: r.mean() + k.sum()), "loss-depends-on-batch"),
     Broken("KL summed over the wrong axis", Plain,
-           lambda o, x: bce(o[0], x).mean() + 0.5 * (o[1] ** 2 + o[2].exp() - 1 - o[2]).sum(0).mean(), "loss-depends-on-batch"),
+           lambda o, x: bce(o[0], x).mean() + 0.5 * (o[1] ** 2 + o[2].exp() - 1 - o[2]).sum(0).mean(),
+           "loss-depends-on-batch"),
+    Broken("targets standardised in the loss", Plain, lambda o, x: elbo_loss(o, (x - 0.13) / 0.31), "data-range"),
     Broken("reconstruction sign", Plain, loss_with(join=lambda r, k: (k - r).mean()), "recon-sign"),
     Broken("the ELBO as the loss", Plain, loss_with(join=lambda r, k: -(r + k).mean()), "loss-sign"),
     Broken("log of probabilities", WithSigmoid, loss_with(handwritten_bce), "saturation", error=False),

@@ -1,13 +1,23 @@
-"""The doctor finds what is broken, and leaves alone what is not."""
+"""The doctor finds what is broken, leaves alone what is not, and leaves no trace."""
 
 from __future__ import annotations
 
+import copy
+import json
+import random
+import re
+
+import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from course_utils.doctor import examine
+from course_utils.doctor import CODES, Diagnosis, Finding, examine
+from course_utils.doctor.__main__ import main
+from course_utils.models import CVAE, VAE, Autoencoder
 from tests import doctor_patients as patients
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -19,31 +29,470 @@ def digits():
 
 @pytest.fixture(scope="module")
 def batches(digits):
-    x = digits[:32]
+    x = digits[:]
     return {"pixels": x, "standardised": (x - x.mean()) / x.std(), "bytes": 255 * x}
 
 
 @pytest.fixture(scope="module")
 def conds(digits):
-    labels = digits.labels[:32]
-    return {"": None, "label": labels, "one-hot": F.one_hot(labels, 10).float()}
+    return {"": None, "label": digits.labels, "one-hot": F.one_hot(digits.labels, 10).float()}
+
+
+def examined(case, batches, conds=None, *, seed=0, trained=False, dtype=torch.float32, size=32) -> Diagnosis:
+    torch.manual_seed(seed)
+    model, x = case.make().to(dtype), batches[case.data].to(dtype)
+    cond = conds[case.cond] if conds else None
+    cond = cond.to(dtype) if cond is not None and cond.is_floating_point() else cond
+    if trained:
+        train(model, case.loss, x, cond)
+    return examine(model, x[:size], cond=None if cond is None else cond[:size], loss=case.loss)
+
+
+def train(model: nn.Module, loss, x, cond=None, *, steps: int = 25, lr: float = 3e-3) -> None:
+    optimizer = torch.optim.Adam(model.parameters(), lr)
+    for _ in range(steps):
+        chosen = torch.randperm(len(x))[:64]
+        batch = [x[chosen]] if cond is None else [x[chosen], cond[chosen]]
+        value = model.loss(*batch) if loss is None else loss(model(*batch), batch[0])
+        value = value["loss"] if isinstance(value, dict) else getattr(value, "loss", value)
+        optimizer.zero_grad()
+        value.mean().backward()
+        optimizer.step()
+
+
+def assert_healthy(diagnosis: Diagnosis) -> None:
+    assert not [f for f in diagnosis.findings if f.severity != "remark"], str(diagnosis)
+    assert not [text for text in diagnosis.unchecked if "failed" in text or "raised" in text], str(diagnosis)
+
+
+# ------------------------------------------------------------------------------------------------ what it finds
 
 
 @pytest.mark.parametrize("case", patients.BROKEN, ids=lambda case: case.name)
 def test_finds_what_is_broken(case, batches):
+    for seed in range(2):
+        diagnosis = examined(case, batches, seed=seed)
+        found = diagnosis.find(case.code)
+        assert found is not None, str(diagnosis)
+        assert found.severity == ("error" if case.error else "warning"), str(diagnosis)
+        errors = {finding.code for finding in diagnosis.errors}
+        assert errors - set(case.also) == ({case.code} if case.error else set()), str(diagnosis)
+
+
+def test_the_plain_model_is_found_broken_only_where_it_was_broken(batches):
+    assert len(patients.BROKEN) >= 25
+    assert len({case.code for case in patients.BROKEN}) >= 25
+    assert_healthy(examine(patients.Plain(), batches["pixels"][:32], loss=patients.elbo_loss))
+
+
+@pytest.mark.parametrize(
+    "model, code, severity",
+    [
+        (patients.BlindEncoder, "condition-ignored-encoder", "warning"),
+        (patients.BlindDecoder, "condition-ignored-decoder", "error"),
+    ],
+)
+def test_finds_an_ignored_condition(model, code, severity, batches, conds):
+    diagnosis = examine(model(), batches["pixels"][:32], cond=conds["one-hot"][:32], loss=patients.elbo_loss)
+    assert [f.code for f in diagnosis.findings if f.severity != "remark"] == [code], str(diagnosis)
+    assert diagnosis.find(code).severity == severity
+
+
+@pytest.mark.parametrize("returned", ["output alone", "output and h", "output, h, h"])
+def test_the_first_patient_has_all_three_mistakes(returned, batches):
+    """One head, averaged latents, no KL, in each way of returning it that tutorials have."""
+
+    class Tutorial(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layers = [nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 2)]
+            self.encoder = nn.Sequential(nn.Flatten(), *layers)
+            self.decoder = nn.Sequential(nn.Linear(1, 32), nn.ReLU(), nn.Linear(32, 784), nn.Sigmoid())
+
+        def forward(self, x):
+            h = self.encoder(x)
+            mean = h.mean(1, keepdim=True)
+            out = self.decoder(mean + torch.exp(0.5 * mean) * torch.randn_like(mean))
+            return {"output alone": out, "output and h": (out, h), "output, h, h": (out, h, h)}[returned]
+
+    def loss(output, x):
+        recon, *rest = (output,) if isinstance(output, torch.Tensor) else output
+        return F.mse_loss(recon, x.flatten(1)) + sum(h.mean() for h in rest)
+
     torch.manual_seed(0)
-    diagnosis = examine(case.make(), batches[case.data], loss=case.loss)
-    found = diagnosis.find(case.code)
-    assert found is not None, str(diagnosis)
-    assert found.severity == ("error" if case.error else "warning"), str(diagnosis)
-    errors = {finding.code for finding in diagnosis.errors}
-    assert errors - set(case.also) == ({case.code} if case.error else set()), str(diagnosis)
+    diagnosis = examine(Tutorial(), batches["pixels"][:32], loss=loss)
+    assert {f.code for f in diagnosis.errors} == {"one-head", "latents-averaged", "no-kl"}, str(diagnosis)
+
+
+def test_an_autoencoder_is_no_vae(batches):
+    diagnosis = examine(Autoencoder(latent_dim=4), batches["pixels"][:32])
+    assert {f.code for f in diagnosis.errors} == {"no-sampling", "no-kl"}, str(diagnosis)
+
+
+@pytest.mark.parametrize("sign, codes", [(1, set()), (0, {"no-kl"}), (-1, {"kl-sign"})])
+def test_a_kl_kept_as_an_attribute_is_found_by_its_gradient(sign, codes, batches):
+    model = patients.KeepsItsKL()
+    x = batches["pixels"][:32]
+    diagnosis = examine(model, x, loss=lambda out, x: (patients.bce(out, x) + sign * model.kl).mean())
+    assert {f.code for f in diagnosis.errors} == codes, str(diagnosis)
+    assert not hasattr(model, "kl")  # it was not there before
+
+
+@pytest.mark.parametrize(
+    "weight, severity", [(0.05, "error"), (0.5, "warning"), (1.0, None), (4.0, "warning"), (40, "error")]
+)
+def test_the_effective_beta_is_measured(weight, severity, batches):
+    loss = patients.loss_with(join=lambda r, k: (r + weight * k).mean())
+    finding = examine(patients.Plain(), batches["pixels"][:32], loss=loss).find("kl-scale")
+    assert (finding.severity if finding else None) == severity
+    assert finding is None or f"effective β = {weight:.4g}" in finding.measurement
+
+
+def test_the_implied_sigma_is_measured(batches):
+    def loss(output, x):
+        return F.mse_loss(output[0], x.flatten(1)) + patients.kl_of(output[1], output[2]).mean()
+
+    finding = examine(patients.Plain(), batches["pixels"][:32], loss=loss).find("recon-averaged")
+    assert "σ = 19.8" in finding.measurement and "β = 392" in finding.measurement  # the pixels' number halved
+
+
+def test_a_sum_over_the_batch_is_a_remark(batches):
+    diagnosis = examine(patients.WithSigmoid(), batches["pixels"][:32], loss=patients.summed_loss)
+    assert diagnosis.find("loss-depends-on-batch").severity == "remark"
+    assert_healthy(diagnosis)
+
+
+def test_overflow_is_told_apart_from_a_clamp(batches):
+    x = batches["pixels"][:32]
+    assert examine(patients.Plain(), x, loss=patients.elbo_loss).find("overflow").severity == "remark"
+    assert examine(VAE(latent_dim=3, hidden_dims=(32,)), x).find("overflow") is None
+
+
+def test_what_changes_in_eval_is_remarked(batches):
+    x = batches["pixels"][:32]
+    assert examine(patients.Plain(), x).find("samples-at-evaluation").severity == "remark"
+    assert examine(patients.MeanInEval(), x).find("samples-at-evaluation") is None
+    assert examine(patients.ConvolutionalWithNorms(), x).find("train-eval-difference").severity == "remark"
+
+
+def test_an_error_is_reported_with_its_own_traceback(batches):
+    diagnosis = examine(patients.WrongSize(), batches["pixels"][:32])
+    finding = diagnosis.find("raises")
+    assert diagnosis.codes == ("raises",) and "everything else" in diagnosis.unchecked[0]
+    assert "in encode: return super().encode(x.view(-1, 32 * 32))" in finding.measurement
+    assert "RuntimeError: shape '[-1, 1024]' is invalid" in finding.measurement
+    assert "site-packages" not in finding.measurement and str(ROOT) not in finding.measurement
+
+
+# -------------------------------------------------------------------------------------------- what it leaves alone
 
 
 @pytest.mark.parametrize("case", patients.HEALTHY, ids=lambda case: case.name)
 def test_leaves_correct_models_alone(case, batches, conds):
+    assert len(patients.HEALTHY) >= 10
+    for seed, size in ((0, 32), (1, 64), (2, 16)):
+        diagnosis = examined(case, batches, conds, seed=seed, size=size)
+        assert_healthy(diagnosis)
+        assert not {"collapse", "unused-dimensions"} & set(diagnosis.codes)
+    assert_healthy(examined(case, batches, conds, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in patients.HEALTHY if c.loss or c.name == "own loss"], ids=lambda case: case.name
+)
+def test_leaves_trained_models_alone(case, batches, conds):
+    assert_healthy(examined(case, batches, conds, trained=True))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        dict(),
+        dict(trunk="conv", hidden_dims=(4, 8)),
+        dict(likelihood="gaussian", sigma="learned"),
+        dict(likelihood="gaussian", sigma=0.1),
+        dict(likelihood="continuous_bernoulli"),
+        dict(activation="tanh", hidden_dims=(32, 16)),
+        dict(hidden_dims=()),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("trained", [False, True])
+def test_the_course_s_vae_is_healthy(config, trained, batches):
     torch.manual_seed(0)
-    diagnosis = examine(case.make(), batches[case.data], cond=conds[case.cond], loss=case.loss)
-    assert diagnosis.ok, str(diagnosis)
-    assert not [f for f in diagnosis.findings if f.severity == "warning"], str(diagnosis)
-    assert not [text for text in diagnosis.unchecked if "failed" in text or "raised" in text], str(diagnosis)
+    model = VAE(**{"latent_dim": 4, "hidden_dims": (32,), **config})
+    if trained:
+        train(model, None, batches["pixels"])
+    assert_healthy(examine(model, batches["pixels"][:32]))
+
+
+@pytest.mark.parametrize("prior", ["standard", "learned"])
+@pytest.mark.parametrize("forward", ["forward", "generate"])
+@pytest.mark.parametrize("trained", [False, True])
+def test_the_course_s_cvae_is_healthy(prior, forward, trained, batches, conds):
+    torch.manual_seed(0)
+    model = CVAE(input_dim=784, cond_dim=10, latent_dim=4, hidden_dims=(32,), prior=prior)
+    x, cond = batches["pixels"].flatten(1), conds["one-hot"]
+    if trained:
+        train(model, None, x, cond)
+    diagnosis = examine(model, x[:32], cond=cond[:32], forward=None if forward == "forward" else model.generate)
+    assert_healthy(diagnosis)
+    assert any("decoder sees the condition" in text for text in diagnosis.healthy)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_on_a_gpu(batches):
+    model = VAE(latent_dim=4, hidden_dims=(32,)).cuda()
+    state = torch.cuda.get_rng_state()
+    assert_healthy(examine(model, batches["pixels"][:32].cuda()))
+    assert torch.equal(state, torch.cuda.get_rng_state())
+    broken = patients.SigmaIsVariance().cuda()
+    diagnosis = examine(broken, batches["pixels"][:32].cuda(), loss=patients.elbo_loss)
+    assert {f.code for f in diagnosis.errors} == {"sigma-exp-log-var"}
+
+
+def test_callables_say_what_the_output_does_not(batches):
+    """A model with other method names, wrapped: nothing of it is found without the callables."""
+    inner = patients.Plain()
+
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x, flag):  # cannot be called with x alone
+            raise AssertionError("not this way")
+
+    x = batches["pixels"][:32]
+    assert examine(Odd(), x).codes == ("raises",)
+    diagnosis = examine(Odd(), x, forward=lambda x: inner(x)[0], encode=inner.encode, decode=inner.decode)
+    assert_healthy(diagnosis)
+    assert any("size that the encoder says" in text for text in diagnosis.healthy)
+
+
+# -------------------------------------------------------------------------------------------------------- collapse
+
+
+def test_collapse_is_for_trained_models_only(batches):
+    """β = 100 for a few hundred steps: the mean image, whatever z. Untrained, the same network is merely unknown."""
+    loss = patients.loss_with(join=lambda r, k: (r + 100 * k).mean())
+    torch.manual_seed(0)
+    model, x = patients.Plain(), batches["pixels"]
+    assert "collapse" not in examine(model, x[:64], loss=loss).codes
+    train(model, loss, x, steps=250)
+    finding = examine(model, x[:64], loss=loss).find("collapse")
+    assert finding is not None and finding.severity == "warning"
+
+
+def test_dimensions_that_training_switched_off_are_remarked(batches):
+    torch.manual_seed(0)
+    model, x = patients.Plain(), batches["pixels"]
+    train(model, patients.elbo_loss, x, steps=250)
+    assert_healthy(examine(model, x[:64], loss=patients.elbo_loss))
+    with torch.no_grad():  # as if the prior had won in two of the six
+        for head in (model.to_mu, model.to_log_var):
+            head.weight[:2] = 0
+            head.bias[:2] = 0
+    diagnosis = examine(model, x[:64], loss=patients.elbo_loss)
+    assert diagnosis.find("unused-dimensions").severity == "remark"
+    assert "dimensions 0, 1;" in diagnosis.find("unused-dimensions").measurement
+
+
+# ---------------------------------------------------------------------------------------------------- leaves no trace
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_leaves_everything_as_it_was(training, batches):
+    model = patients.ConvolutionalWithNorms().train(training)
+    model.encoder[1].eval()
+    model.encoder[0].weight.requires_grad_(False)
+    x = batches["pixels"][:32].clone().requires_grad_()
+    patients.flat_loss(model(x), x).backward()
+    model.decoder[0].weight.grad = None
+    before, state = copy.deepcopy(model), copy.deepcopy(model.state_dict())
+    modes = [module.training for module in model.modules()]
+    attributes = [set(vars(module)) for module in model.modules()]
+    grads = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
+    numbers = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    x_before, x_grad = x.detach().clone(), x.grad.clone()
+
+    examine(model, x, loss=patients.flat_loss)
+
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), state.values(), strict=True))
+    assert [module.training for module in model.modules()] == modes
+    assert [set(vars(module)) for module in model.modules()] == attributes
+    for p, q, grad in zip(model.parameters(), before.parameters(), grads, strict=True):
+        assert p.requires_grad == q.requires_grad
+        assert (p.grad is None) == (grad is None) and (grad is None or torch.equal(p.grad, grad))
+    assert torch.equal(torch.get_rng_state(), numbers[0])
+    assert np.array_equal(np.random.get_state()[1], numbers[1])  # noqa: NPY002
+    assert random.getstate() == numbers[2]
+    assert torch.equal(x, x_before) and torch.equal(x.grad, x_grad)
+
+
+def test_leaves_no_trace_when_the_model_raises(batches):
+    class Sometimes(patients.Plain):
+        calls = 0
+
+        def forward(self, x):
+            type(self).calls += 1
+            if type(self).calls > 12:
+                raise RuntimeError("had enough")
+            return super().forward(x)
+
+    model = Sometimes().eval()
+    state, numbers = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    diagnosis = examine(model, batches["pixels"][:32], loss=patients.elbo_loss)
+    assert any("had enough" in text for text in (*diagnosis.unchecked, str(diagnosis.find("raises"))))
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), state.values(), strict=True))
+    assert torch.equal(torch.get_rng_state(), numbers) and not model.training
+
+
+def test_the_same_model_gets_the_same_diagnosis(batches):
+    model, x = patients.Plain(), batches["pixels"][:32]
+    first = examine(model, x, loss=patients.elbo_loss)
+    with torch.no_grad():
+        torch.randn(7)
+        second = examine(model, x, loss=patients.elbo_loss)
+    assert first == second
+
+
+# ------------------------------------------------------------------------------------------- arguments and report
+
+
+@pytest.mark.parametrize(
+    "model, x, cond, error, words",
+    [
+        (patients.Plain, torch.rand(8, 784), None, TypeError, "an instance of it first"),
+        (patients.Plain(), [1, 2], None, TypeError, "x must be a torch.Tensor"),
+        (patients.Plain(), torch.zeros(8, 784, dtype=torch.uint8), None, TypeError, "x.float"),
+        (patients.Plain(), torch.rand(4, 784), None, ValueError, "at least 8"),
+        (patients.Plain(), torch.full((8, 784), torch.nan), None, ValueError, "NaN"),
+        (patients.Plain(), torch.zeros(8, 784), None, ValueError, "the same"),
+        (patients.Plain(), torch.rand(8, 784), torch.rand(7, 10), ValueError, "one row per example"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_arguments_that_do_not_fit(model, x, cond, error, words):
+    with pytest.raises(error, match=words):
+        examine(model, x, cond=cond)
+
+
+def test_report(batches):
+    diagnosis = examine(patients.SigmaIsVariance(), batches["pixels"][:32], loss=patients.elbo_loss)
+    assert not diagnosis.ok and diagnosis.codes[0] == "sigma-exp-log-var"
+    text, html = str(diagnosis), diagnosis._repr_html_()
+    assert text.startswith("Diagnosis: 1 error, ") and "Found healthy:" in text and "Could not be checked:" in text
+    for part in (diagnosis.errors[0].text, diagnosis.errors[0].measurement, diagnosis.errors[0].advice):
+        assert part in text
+    assert html.count("<tr>") == 1 + len(diagnosis.findings) and "sigma-exp-log-var" in html
+    with pytest.raises(KeyError, match="there is no code"):
+        diagnosis.find("sigma")
+    odd = Finding("raises", "error", "a <b> & c", "", "", "")
+    assert "a &lt;b&gt; &amp; c" in Diagnosis((odd,))._repr_html_()
+    assert str(Diagnosis(())) == "Diagnosis: nothing found" and Diagnosis(()).ok
+
+
+def test_sections_exist():
+    """Every section that a finding sends the reader to stands in its notebook."""
+    for code, entry in CODES.items():
+        number, _, title = entry.section.partition(" · ")
+        (notebook,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        assert re.search(rf"^## \d+ · {re.escape(title)}$", text, flags=re.MULTILINE), (code, entry.section)
+
+
+# ---------------------------------------------------------------------------------------------------- command line
+
+FILE = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+class VAE(nn.Module):
+    def __init__(self, latent_dim=8, width=32):
+        super().__init__()
+        self.a, self.mu, self.lv = nn.Linear(784, width), nn.Linear(width, latent_dim), nn.Linear(width, latent_dim)
+        self.b, self.c = nn.Linear(latent_dim, width), nn.Linear(width, 784)
+    def sigma(self, logvar):
+        return torch.exp(0.5 * logvar)
+    def forward(self, x):
+        h = F.relu(self.a(x.view(-1, 784)))
+        mu, logvar = self.mu(h), self.lv(h)
+        z = mu + self.sigma(logvar) * torch.randn_like(mu)
+        return torch.sigmoid(self.c(F.relu(self.b(z)))), mu, logvar
+
+class Broken(VAE):
+    def sigma(self, logvar):
+        return torch.exp(logvar)
+
+class Conditional(VAE):
+    def __init__(self):
+        super().__init__()
+        self.label = nn.Linear(10, 784)
+    def forward(self, x, cond):
+        recon, mu, logvar = super().forward(x.flatten(1) + self.label(cond))
+        return recon, mu, logvar
+
+def loss_function(recon_x, x, mu, logvar):
+    bce = F.binary_cross_entropy(recon_x, x.view(-1, 784), reduction="sum")
+    return bce - 0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+
+def wants_more(recon_x, x, mu, logvar, z):
+    return loss_function(recon_x, x, mu, logvar)
+
+number = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "my_model.py"
+    path.write_text(FILE, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "name, arguments, status, words",
+    [
+        ("VAE", ["latent_dim=4", "width=16"], 0, "VAE(latent_dim=4, width=16), untrained"),
+        ("VAE", [], 0, "loss is loss_function(recon_x, x, mu, logvar)"),
+        ("Broken", [], 1, "sigma-exp-log-var"),
+        ("Conditional", [], 1, "condition-ignored-decoder"),
+        ("VAE", ["--loss", "wants_more"], 1, "the loss wants z, which was not found"),
+    ],
+)
+def test_command_line(file, capsys, name, arguments, status, words):
+    assert main([f"{file}:{name}", *arguments]) == status
+    out, err = capsys.readouterr()
+    assert words in out and "Data: digits" in out and "Assumed: it takes images (B, 1, 28, 28)" in out and not err
+
+
+@pytest.mark.parametrize(
+    "target, arguments, words",
+    [
+        ("{file}:Nope", [], "has no Nope; its models: VAE, Broken, Conditional"),
+        ("{file}:number", [], "number is int"),
+        ("{file}:loss_function", [], "missing 4 required positional arguments"),
+        ("{file}", [], "expected FILE.py:CLASS"),
+        ("missing.py:VAE", [], "there is no file missing.py"),
+        ("{file}:VAE", ["latent=4"], "unexpected keyword argument 'latent'"),
+        ("{file}:VAE", ["4"], "expected NAME=VALUE"),
+        ("{file}:VAE", ["--loss", "nothing"], "has no function nothing"),
+        ("{broken}:VAE", [], "ZeroDivisionError"),
+        ("{text}:VAE", [], "no Python file"),
+    ],
+)
+def test_command_line_says_why_it_cannot(file, capsys, target, arguments, words):
+    broken, text = file.with_name("broken.py"), file.with_name("notes.txt")
+    broken.write_text("1 / 0\n", encoding="utf-8")
+    text.write_text("", encoding="utf-8")
+    assert main([target.format(file=file, broken=broken, text=text), *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_command_line_help_says_that_the_file_is_executed(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0 and "FILE is executed" in " ".join(capsys.readouterr().out.split())

@@ -1,4 +1,4 @@
-"""``python -m course_utils.doctor FILE.py:CLASS``: examine a model class from a file, on MNIST or the offline digits."""
+"""``python -m course_utils.doctor FILE.py:CLASS``: examine a model class from a file, on the digits or MNIST."""
 
 import argparse
 import ast

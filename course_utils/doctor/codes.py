@@ -20,7 +20,7 @@ CODES: dict[str, Code] = {
     "raises": Code(
         "the model or its loss raises an error",
         "Repair the line that the traceback names, then examine again.",
-        "08 · The bug clinic",
+        "08 · How the clinic works",
     ),
     "not-finite": Code(
         "NaN or infinity on ordinary data",
@@ -40,7 +40,7 @@ CODES: dict[str, Code] = {
     ),
     "encoder-cut-off": Code(
         "the reconstruction gives the encoder no gradient",
-        "Sample with z = μ + σ·ε (or rsample()), without detach, no_grad, .data or sample() between encoder and decoder.",
+        "Sample with z = μ + σ·ε (or rsample()); no detach, no_grad, .data or sample() between encoder and decoder.",
         "03 · A sample blocks the way",
     ),
     # --------------------------------------------------------------------------------------------------- the sampling
@@ -82,7 +82,7 @@ CODES: dict[str, Code] = {
     ),
     "kl-sign": Code(
         "the KL enters with the wrong sign",
-        "A loss is minimised: recon + kl, with kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1), never negative.",
+        "A loss is minimised: recon + kl; kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1) is never negative.",
         _04,
     ),
     "kl-form": Code(
@@ -92,7 +92,7 @@ CODES: dict[str, Code] = {
     ),
     "kl-scale": Code(
         "the KL is weighed far from 1",
-        "Sum the KL over the latent dimensions and the reconstruction over the pixels, then average both over the batch.",
+        "Sum the KL over latent dimensions and the reconstruction over pixels, then average both over the batch.",
         "05 · The scale trap",
     ),
     "recon-averaged": Code(
@@ -146,33 +146,33 @@ CODES: dict[str, Code] = {
     "samples-at-evaluation": Code(
         "the output varies in eval()",
         "For reconstructions to look at or compare, decode μ; for an ELBO, sampling is right.",
-        "06 · The VAE",
+        "06 · What goes wrong",
     ),
     "train-eval-difference": Code(
         "train() and eval() differ",
         "Call model.eval() before every evaluation, and give F.dropout training=self.training.",
-        "08 · The bug clinic",
+        "08 · Training and evaluation",
     ),
     "condition-ignored-encoder": Code(
         "the encoder does not see the condition",
         "Join the condition to the encoder's input (unless q(z|x) without it is what you want).",
-        "07 · The conditional VAE",
+        "07 · One concatenation",
     ),
     "condition-ignored-decoder": Code(
         "the decoder does not see the condition",
         "Join the condition to z: self.decoder(torch.cat([z, cond], dim=-1)).",
-        "07 · The conditional VAE",
+        "08 · The condition",
     ),
     # ----------------------------------------------------------------------------------------------- what z is used for
     "decoder-ignores-z": Code(
         "the decoder does not see z",
         "Follow z from the sampler to the decoder's first layer: it is lost or multiplied by 0 on the way.",
-        "08 · The bug clinic",
+        "06 · Which of the 20 dimensions say something?",
     ),
     "collapse": Code(
         "z has next to no effect after training",
-        "Check the weight of the KL first; then train longer, or let the KL's weight grow from 0 during the first epochs.",
-        "05 · Five rows of the table, trained",
+        "Check the weight of the KL first; then train longer, or let that weight grow from 0 in the first epochs.",
+        "06 · Which of the 20 dimensions say something?",
     ),
     "unused-dimensions": Code(
         "latent dimensions without effect",

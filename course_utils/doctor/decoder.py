@@ -63,7 +63,7 @@ def check_code_is_used(patient: Patient, notes: Notes) -> None:
         return notes.found(
             "unused-dimensions", "error",
             f"{len(dead)} of {len(effects)} latent dimensions cannot reach the output, whatever their value.",
-            f"change of the output when z_j moves by 3: exactly 0 for j = {_listed(dead)}; up to {top:.2g} for the others",
+            f"change of the output when z_j moves by 3: 0 for j = {_listed(dead)}; up to {top:.2g} for the others",
         )  # fmt: skip
     notes.well(f"the output moves with each of {len(effects)} latent dimensions")
     if len(effects) < code.shape[1]:
@@ -85,7 +85,7 @@ def check_collapse(patient: Patient, notes: Notes) -> None:
     share = max(_explained(image.mean(0), x.mean(0)) for image in (recon, recon.sigmoid()))
     if share < 0.5:
         return notes.skipped(
-            "collapse: the model is not trained (its average output is not the mean image), and before training there is none."
+            "collapse: the model is not trained (its average output is not the mean image), so there can be none."
         )
     pixels = recon if _explained(recon.mean(0), x.mean(0)) > 0.5 else recon.sigmoid()
     captured = 1 - (pixels - x).square().sum() / (x.mean(0) - x).square().sum().clamp_min(1e-12)
@@ -106,8 +106,9 @@ def check_collapse(patient: Patient, notes: Notes) -> None:
     if quiet.any():
         notes.found(
             "unused-dimensions", "remark",
-            f"{int(quiet.sum())} of {len(quiet)} latent dimensions carry less than 0.01 nats: training has switched them off.",
-            f"dimensions {_listed(quiet.nonzero().flatten().tolist())}; the others carry {rates[~quiet].sum().item():.3g} nats",
+            f"{int(quiet.sum())} of {len(quiet)} latent dimensions carry less than 0.01 nats: training left them idle.",
+            f"dimensions {_listed(quiet.nonzero().flatten().tolist())}; "
+            f"the others carry {rates[~quiet].sum().item():.3g} nats",
         )  # fmt: skip
 
 

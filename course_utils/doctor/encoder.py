@@ -49,7 +49,7 @@ def check_averaging(patient: Patient, notes: Notes) -> None:
     if what:
         return notes.found(
             "latents-averaged", "error",
-            "The latent dimensions are averaged into one number, so z holds one direction, however many were asked for.",
+            "The latent dimensions are averaged into one number, so z holds one direction, whatever its size.",
             what,
         )  # fmt: skip
     notes.well(f"the code has {mean.shape[1]} dimension{'s' if mean.shape[1] > 1 else ''}, none averaged away")
@@ -69,9 +69,7 @@ def check_gradient(patient: Patient, notes: Notes) -> None:
     total = sum(int(mask.sum()) for mask in encoder)
     hit = sum(int((mask & other).sum()) for mask, other in zip(encoder, reached, strict=True))
     if hit == 0:
-        why = (
-            f"0 of the {total:,} weights behind μ" if total else "μ itself carries no gradient, and 0 weights behind it"
-        )
+        reach = f"it reaches 0 of the {total:,} weights behind μ" if total else "μ itself carries none"
         return notes.found(
             "encoder-cut-off", "error",
             "The encoder learns nothing from the reconstruction: z is cut off from it between sampling and decoding, "

@@ -1,5 +1,6 @@
 """The examination: runs the checks in an order in which each can rely on the ones before."""
 
+import inspect
 import warnings
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from course_utils.doctor.decoder import check_code_is_used, check_collapse, check_condition, check_range
 from course_utils.doctor.encoder import check_averaging, check_gradient, check_heads
 from course_utils.doctor.objective import check_objective
+from course_utils.doctor.outputs import role_of
 from course_utils.doctor.overflow import check_overflow
 from course_utils.doctor.patient import EXAMPLES, ModelRaised, Patient
 from course_utils.doctor.probe import kept
@@ -34,18 +36,18 @@ def examine(
 
     Shapes: ``x`` (B, …) floating-point, as the model takes it, at least 8 examples, of which the first 64 are used;
     ``cond`` (B, …), passed as ``model(x, cond)``. ``loss(output, x)`` is the training loss; without one,
-    ``model.loss(x)`` or ``model.loss(x, cond)`` is used if it exists. The doctor calls it with outputs in which it has
-    put numbers of its own, so it must compute from its arguments. ``forward(x)`` returns the output where that is not
-    ``model(x)``, ``encode(x)`` the pair (μ, second output), ``decode(z)`` the reconstruction; with ``cond`` each gets
-    it as one more argument. Raises ``TypeError`` or ``ValueError`` for arguments that do not fit; what the model itself
-    raises is reported as a finding.
+    ``model.loss(x)``, ``model.loss(x, cond)`` or ``model.loss(output, x)`` is used if it exists. The doctor calls it
+    with outputs in which it has put numbers of its own, so it must compute from its arguments. ``forward(x)`` returns
+    the output where that is not ``model(x)``, ``encode(x)`` the pair (μ, second output), ``decode(z)`` the
+    reconstruction; with ``cond`` each gets it as one more argument. Raises ``TypeError`` or ``ValueError`` for
+    arguments that do not fit; what the model itself raises is reported as a finding.
     """
     _check_arguments(model, x, cond)
     notes = Notes()
     with kept(model), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experiments provoke what a user would want to be warned about
         try:
-            patient = _patient(model, x, cond, loss, forward, encode, decode)
+            patient = _patient(model, x, cond, loss or _loss_of_output(model), forward, encode, decode)
         except ModelRaised as error:
             notes.found("raises", "error", "The model raises an error on these data.", str(error))
             notes.skipped("everything else: the model has to run first.")
@@ -99,6 +101,15 @@ def _patient(model, x, cond, *callables) -> Patient:
         if len(x) <= EXAMPLES:
             raise
     return Patient(model, x, cond, *callables)
+
+
+def _loss_of_output(model: nn.Module) -> Callable | None:
+    """The model's method ``loss``, if its first argument is by its name the output of the forward pass."""
+    method = getattr(model, "loss", None)
+    if not callable(method) or isinstance(method, nn.Module):
+        return None
+    names = [p.name for p in inspect.signature(method).parameters.values() if p.default is p.empty and p.kind < 2]
+    return method if len(names) == 2 and role_of(names[0]) == "recon" else None
 
 
 def _not_finite(patient: Patient) -> str:

@@ -1,37 +1,13 @@
 """Is the loss an ELBO? Which likelihood is in it, how much does the KL weigh, and does that depend on the batch?"""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from course_utils.doctor.loss_probe import LossProbe, NoLoss, Numbers, gradients
+from course_utils.doctor.loss_weights import Measured, fit, measure
 from course_utils.doctor.patient import ModelRaised, Patient
 from course_utils.doctor.probe import weights_kept
 from course_utils.doctor.report import Notes
-from course_utils.likelihoods import ContinuousBernoulli
-
-TOLERANCE = 0.01  # share of a derivative that may stay unexplained by a closed form
-
-
-@dataclass
-class Measured:
-    """What the derivatives of a loss say: a·recon + b·KL, with the KL's b read off μ and off the spread."""
-
-    form: str | None  # of the reconstruction term
-    a: float  # its weight, of the sum over pixels
-    b_mu: float
-    b_spread: float
-    kind: str | None  # what the KL takes the spread for
-    linear: bool  # whether the rest depends on μ or the spread, but only linearly
-    curved: bool  # whether it depends on them in a way that is no KL to a Gaussian
-    prior: str  # "N(0, I)", or in words
-    pull: Tensor | None  # d loss / d (μ, spread) of the first copy of the batch
-
-    @property
-    def has_kl(self) -> bool:
-        """Whether anything in the loss depends on μ or on the spread, more than linearly."""
-        return self.curved or abs(self.b_mu) > 0 or abs(self.b_spread) > 0
 
 
 def check_objective(patient: Patient, notes: Notes) -> tuple[str | None, str | None]:
@@ -56,6 +32,7 @@ def check_objective(patient: Patient, notes: Notes) -> tuple[str | None, str | N
         notes.found("recon-sign", "error", "The loss does not depend on the reconstruction.", "derivative: 0")
     else:
         _check_saturation(probe, measured, notes)
+        _check_target(measured, notes)
     if not probe.sees_posterior:
         _without_posterior(patient, probe, notes)
     elif not measured.has_kl:
@@ -92,129 +69,6 @@ def _natural(patient: Patient, probe: LossProbe, notes: Notes) -> str:
     return ""
 
 
-# ------------------------------------------------------------------------------------------------------- measuring
-
-
-def measure(probe: LossProbe, patient: Patient) -> Measured:
-    """Differentiate the loss at random numbers and fit the closed forms."""
-    generator = torch.Generator().manual_seed(1)
-
-    def uniform(shape: torch.Size, low: float, high: float) -> Tensor:
-        """The same numbers for each copy of the batch."""
-        drawn = torch.rand(shape[0] // probe.copies, *shape[1:], generator=generator, dtype=torch.float64)
-        return torch.cat([low + (high - low) * drawn] * probe.copies).to(probe.x)
-
-    reading = probe.reading
-    if reading.recon is None:
-        raise NoLoss("no reconstruction was found in the output.")
-    recon = uniform(probe.shape(reading.recon), 0.05, 0.95).requires_grad_()
-    if not probe.sees_posterior:
-        (g,) = gradients(probe(Numbers(recon)), [recon])
-        form, a = fit_likelihood(recon.detach(), probe.x, g)
-        return Measured(form, a, 0.0, 0.0, None, False, False, "", None)
-    assumed = patient.spread_kind[0] or reading.kind or "log_var"
-    positive = assumed in ("std", "var")
-    s = uniform(probe.shape(reading.spread), -2.0, 1.0)
-    s = s.exp() if positive else s
-    mus = [uniform(probe.shape(reading.mu), -2.0, 2.0) for _ in range(3)]
-    results = [_derivatives(probe, recon.detach(), mu, s, assumed) for mu in mus]
-    form, a = fit_likelihood(recon.detach(), probe.x, results[0][0])
-    g_mu, g_s = torch.stack([r[1] for r in results]).double(), results[0][2].double()
-    b_mu, rest = _fit(torch.stack(mus).double(), g_mu)
-    kind, b_spread = _fit_spread(s.double(), g_s, positive)
-    linear_mu = _alike(g_mu, g_mu.mean(0))  # the same derivative whatever μ is
-    linear_s = kind is None and _alike(g_s, g_s.mean())
-    curved = (not linear_mu and rest > TOLERANCE) or (kind is None and not linear_s)
-    linear = bool((linear_mu and g_mu.any()) or (linear_s and g_s.any()))
-    size = len(patient.x)
-    pull = torch.cat([g_mu[0, :size].flatten(), g_s[:size].flatten()])
-    b_mu, prior = 0.0 if linear_mu else b_mu, "N(0, I)"
-    if curved and (b := _other_prior(torch.stack(mus).double(), g_mu, s.double(), g_s, assumed)) is not None:
-        b_mu, b_spread, kind, linear, curved, prior = b, b, assumed, False, False, "another Gaussian (a learned one?)"
-    return Measured(form, a, b_mu, b_spread, kind, linear, curved, prior, pull)
-
-
-def _other_prior(mus: Tensor, g_mu: Tensor, s: Tensor, g_s: Tensor, kind: str) -> float | None:
-    """The weight b of a KL to N(m, v) with any m and v for each number; None if it is no such KL.
-
-    Then d/dμ = b(μ − m)/v is affine in μ with slope k = b/v, and d/ds = ½(k·dσ²/ds − b·d log σ²/ds) gives b.
-    """
-    if s.shape != mus.shape[1:]:
-        return None
-    k = (g_mu[1] - g_mu[0]) / (mus[1] - mus[0])
-    expected = g_mu[0] + k * (mus[2] - mus[0])
-    if (expected - g_mu[2]).norm() > TOLERANCE * g_mu[2].norm() or not ((k > 0).all() or (k < 0).all()):
-        return None
-    slopes = {"log_var": (s.exp(), torch.ones_like(s)), "log_std": (2 * (2 * s).exp(), 2 * torch.ones_like(s)),
-              "std": (2 * s, 2 / s), "var": (torch.ones_like(s), 1 / s)}  # fmt: skip
-    variance, log_variance = slopes[kind]
-    b = (k * variance - 2 * g_s) / log_variance
-    return b.mean().item() if b.std() < 0.02 * b.mean().abs() else None
-
-
-def _derivatives(probe: LossProbe, recon: Tensor, mu: Tensor, s: Tensor, kind: str) -> list[Tensor]:
-    """Of the loss with respect to reconstruction, μ and spread, averaged over ε = 1 and ε = −1.
-
-    A KL that is estimated from z is a square in ε, and two points with the moments of a standard normal give the
-    expectation of a square exactly.
-    """
-    total = None
-    for noise in (1.0, -1.0):
-        points = [t.clone().requires_grad_() for t in (recon, mu, s)]
-        sigma = {"std": points[2], "var": points[2].abs().sqrt(), "log_std": points[2].exp()}.get(kind)
-        sigma = (0.5 * points[2]).exp() if sigma is None else sigma
-        loss = probe(Numbers(*points, sigma if sigma.shape == mu.shape else None), noise=noise)
-        grads = [0.5 * g for g in gradients(loss, points)]
-        total = grads if total is None else [t + g for t, g in zip(total, grads, strict=True)]
-    return total
-
-
-def _alike(values: Tensor, reference: Tensor) -> bool:
-    return bool((values - reference).abs().max() <= 1e-3 * values.abs().max())
-
-
-def fit_likelihood(r: Tensor, x: Tensor, g: Tensor) -> tuple[str | None, float]:
-    """Which likelihood has this derivative with respect to the reconstruction r, and with which weight?
-
-    For the squared error, the weight is that of (r − x)²; a Gaussian's is 1/2σ². Returns ("none", 0.0) for a loss that
-    does not depend on r, (None, 0.0) for a derivative that fits nothing.
-    """
-    r, x, g = (t.reshape(len(t), -1).double() for t in (r, x, g))
-    if g.abs().max() == 0:
-        return "none", 0.0
-    forms = {
-        "squared error": 2 * (r - x),
-        "BCE with logits": r.sigmoid() - x,
-        "BCE on probabilities": (r - x) / (r * (1 - r)),
-        "continuous Bernoulli": ContinuousBernoulli().mean(r) - x,
-        "absolute error": (r - x).sign(),
-    }
-    fits = {name: _fit(form, g) for name, form in forms.items()}
-    best = min(fits, key=lambda name: fits[name][1])
-    return (best, fits[best][0]) if fits[best][1] < TOLERANCE else (None, 0.0)
-
-
-def _fit_spread(s: Tensor, g: Tensor, positive: bool) -> tuple[str | None, float]:
-    """What does the KL take s for, and with which weight?"""
-    forms = {"log_var": 0.5 * s.expm1(), "log_std": (2 * s).expm1()}
-    if positive:
-        forms |= {"std": s - 1 / s, "var": 0.5 * (1 - 1 / s)}
-    fits = {name: _fit(form, g) for name, form in forms.items()}
-    best = min(fits, key=lambda name: fits[name][1])
-    return (best, fits[best][0]) if fits[best][1] < TOLERANCE else (None, 0.0)
-
-
-def _fit(form: Tensor, g: Tensor) -> tuple[float, float]:
-    """The weight with which ``form`` explains ``g`` best, and the share of it left unexplained, from 0 to 1."""
-    if g.abs().max() == 0:
-        return 0.0, 1.0
-    weight = (form * g).sum() / form.square().sum()
-    return weight.item(), ((g - weight * form).norm() / g.norm()).item()
-
-
-# ---------------------------------------------------------------------------------------------------------- judging
-
-
 def _per_example(probe: LossProbe, one: Measured, patient: Patient, notes: Notes) -> float:
     """By how much to multiply a weight to have it per example: B for a mean over the batch, 1 for a sum."""
     size = len(patient.x)
@@ -226,20 +80,20 @@ def _per_example(probe: LossProbe, one: Measured, patient: Patient, notes: Notes
     except (ModelRaised, NoLoss) as error:
         notes.skipped(f"the loss against the batch size: a batch of {2 * size} could not be run ({_last_line(error)}).")
         return size
-    change_a, change_b = two.a / one.a, _fit(one.pull, two.pull)[0]
+    change_a, change_b = two.a / one.a, fit(one.pull, two.pull)[0]
     if change_b and abs(change_a / change_b - 1) > 0.02:
         notes.found(
             "loss-depends-on-batch", "error",
             "The two terms of the loss treat the batch differently, so the KL's weight depends on the batch size.",
-            f"weight of the KL against the reconstruction in a batch of {2 * size}: {change_b / change_a:.3g} times that "
-            f"in a batch of {size}",
+            f"weight of the KL against the reconstruction: in a batch of {2 * size}, {change_b / change_a:.3g} times "
+            f"that in a batch of {size}",
         )  # fmt: skip
     elif abs(change_a - 1) < 0.02 and not probe.per_example:
         notes.found(
             "loss-depends-on-batch", "remark",
-            "The loss is a sum over the batch. Its minimum is right, but its size and the gradient grow with the batch.",
-            f"loss weights in a batch of {2 * size}: {change_a:.3g} times the part of one example in a batch of {size}; "
-            "a mean over the batch gives 0.5",
+            "The loss is a sum over the batch. Its minimum is right, but loss and gradient grow with the batch.",
+            f"weight of one example: in a batch of {2 * size}, {change_a:.3g} times that in a batch of {size}; "
+            "with a mean over the batch it is 0.5 times",
             "Take the mean over the batch, so that learning rate and gradient clipping do not depend on its size.",
         )  # fmt: skip
     else:
@@ -253,8 +107,8 @@ def _check_weights(patient: Patient, m: Measured, size: float, notes: Notes) -> 
     if m.curved or m.linear:
         return notes.found(
             "kl-form", "warning",
-            "The loss depends on μ and the spread, but not as KL(N(μ, σ²) ‖ N(0, I)) does. Fine if that is meant (another "
-            "prior, free bits).", weights,
+            "The loss depends on μ and the spread, but not as KL(N(μ, σ²) ‖ N(0, I)) does. Fine if that is meant "
+            "(another prior, free bits).", weights,
         )  # fmt: skip
     if m.prior != "N(0, I)":
         notes.well(f"the KL is that to {m.prior}")
@@ -302,7 +156,10 @@ def _check_beta(patient: Patient, form: str, a: float, b: float, weights: str, n
     if gaussian:
         contrast = patient.x.double().std().clamp_min(1e-12).item()
         sigma = beta**0.5
-        words = f"implied decoder σ = {sigma:.3g} at β = 1 (or β = {beta:.4g} at σ = 1); the data's standard deviation is {contrast:.2g}"
+        words = (
+            f"implied decoder σ = {sigma:.3g} at β = 1 (or β = {beta:.4g} at σ = 1); "
+            f"the data's standard deviation is {contrast:.2g}"
+        )
         ratio = sigma / contrast
         off = ratio if ratio >= 5 else 2.0 if ratio < 0.01 else 1.0
     words = f"{words}; {weights}"
@@ -310,7 +167,7 @@ def _check_beta(patient: Patient, form: str, a: float, b: float, weights: str, n
     if averaged and beta > 10:
         return notes.found(
             "recon-averaged", "error",
-            f"The reconstruction is averaged over {pixels} pixels and the KL is not, so the KL weighs far too much.", words,
+            f"The reconstruction is averaged over {pixels} pixels, the KL is not, and so weighs far too much.", words,
         )  # fmt: skip
     if off > 10:
         strong = "too much: codes will carry next to nothing" if beta > 1 else "too little: nearly an autoencoder"
@@ -342,6 +199,20 @@ def _check_saturation(probe: LossProbe, m: Measured, notes: Notes) -> None:
     )
 
 
+def _check_target(m: Measured, notes: Notes) -> None:
+    """What the loss compares the output with, where that is not x itself."""
+    if m.target is None:
+        return
+    low, high = m.target
+    measured = f"targets, computed from the loss's derivatives ({m.form}): in [{low:.3g}, {high:.3g}], and not x itself"
+    if m.form != "squared error" and (low < -1e-3 or high > 1 + 1e-3):
+        return notes.found(
+            "data-range", "error",
+            "The loss compares the output with targets outside of [0, 1], and has no floor there.", measured,
+        )  # fmt: skip
+    notes.well(f"the targets of the loss lie in [{low:.3g}, {high:.3g}]; they are not x itself")
+
+
 def _without_posterior(patient: Patient, probe: LossProbe, notes: Notes) -> None:
     """No μ in the output: take the reconstruction's part out of the gradient, and look whether a KL is left.
 
@@ -358,19 +229,20 @@ def _without_posterior(patient: Patient, probe: LossProbe, notes: Notes) -> None
         )  # fmt: skip
     if wanted is None:
         return notes.skipped("the KL: no code was found that it could be compared with.")
-    fits = [_fit(wanted, left)]
+    fits = [fit(wanted, left)]
     for seed in range(2):
         with weights_kept(patient.model):
             generator = torch.Generator().manual_seed(seed)
             for p in patient.parameters:
                 p.data += p.abs().mean() * torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p)
             left, wanted, _ = _left_over(patient, probe)
-            fits.append(_fit(wanted, left))
+            fits.append(fit(wanted, left))
     weights, rests = (torch.tensor(values) for values in zip(*fits, strict=True))
     measured = f"weights of the KL that fit best, at three sets of weights: {', '.join(f'{w:.3g}' for w in weights)}"
-    if rests.max() > 0.05 or (weights - weights[0]).abs().max() > 0.05 * weights.abs().max():
+    apart = ((weights - weights[0]).abs().max() / weights.abs().max()).item()
+    if rests.max() > 0.05 or apart > 0.05:
         return notes.found(
-            "no-kl", "error" if rests.max() > 0.3 else "warning",
+            "no-kl", "error" if rests.max() > 0.3 or apart > 0.3 else "warning",
             "What the loss adds to the reconstruction is not the KL of the code that is sampled.",
             f"{measured}; share of the gradient that is none of the KL's: up to {rests.max():.0%}",
         )  # fmt: skip

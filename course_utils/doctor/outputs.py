@@ -22,7 +22,7 @@ _PREFIX = r"(z|q|qz|enc|encoder|latent|posterior)?"
 _SUFFIX = r"(s|z|q|qz|x|latent)?"
 PATTERNS = (
     ("other", r".*(loss|elbo|nll|kl|kld|kldiv|klz|beta|weight|distortion|rate).*"),
-    ("recon", r"(p|px)?(rec|recon|recons|reconstruct|reconstruction|decod|xhat|hatx|xrec|logit|xparam|prob|xmean|xmu|pixel).*"),
+    ("recon", r"(p|px)?(rec|decod|xhat|hatx|xrec|logit|xparam|prob|xmean|xmu|pixel).*"),
     ("recon", r".*(recon|logits|xhat|decoded|xlogits)|out|output|outputs|pred|preds|y|yhat|px|pxz"),
     ("log_var", rf"{_PREFIX}(logvar|logvariance|lnvar|logsigma2|logsigmasq|logsigmasquared|logstd2|lv){_SUFFIX}"),
     ("log_std", rf"{_PREFIX}(logstd|logsigma|logscale|lnsigma|ls){_SUFFIX}"),
@@ -146,9 +146,10 @@ def read(output: object, x: Tensor, *, noisy: list[Tensor], varies: set[Path]) -
     found = [leaf for leaf in leaves(output) if leaf.value.dim() and leaf.value.shape[0] == size]
     image_like = [leaf for leaf in found if leaf.value.numel() == x.numel()]
     recon = _reconstruction(image_like, x)
-    rest = [
-        leaf for leaf in found if leaf.path != recon and leaf.role not in ("recon", "other") and not same(leaf.value, x)
-    ]
+    taken = ("recon", "other")
+    rest = [leaf for leaf in found if leaf.path != recon and leaf.role not in taken and not same(leaf.value, x)]
+    if codes := [leaf for leaf in rest if leaf.value.numel() != x.numel()]:
+        rest = codes  # what else has the size of x belongs to the output, such as a σ for every pixel
 
     named = {leaf.role: leaf.path for leaf in reversed(rest) if leaf.role}
     kind = next((kind for kind in SPREADS if kind in named), None)

@@ -32,7 +32,7 @@ def check_overflow(patient: Patient, notes: Notes) -> None:
             return notes.found(
                 "overflow", "error" if pushed <= 10 else "remark",
                 "Nothing keeps log σ² from growing until exp overflows"
-                + (", and it does so at ordinary values." if pushed <= 10 else ". Data of the order of 1 do not get there."),
-                f"with {pushed:g} added to the bias of its head (largest value {top:.3g}), not finite: {', '.join(broken)}",
+                + (", and it does so early." if pushed <= 10 else "; data of the order of 1 do not get there."),
+                f"with {pushed:g} added to its head's bias (largest value {top:.3g}), not finite: {', '.join(broken)}",
             )  # fmt: skip
     notes.well(f"numbers stay finite with {TRIED[-1]:g} added to log σ² (largest value {top:.3g})")

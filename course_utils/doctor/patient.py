@@ -105,7 +105,7 @@ class Patient:
         pairs = zip(leaves(self.first.output), leaves(other.output), strict=False)
         varies = {a.path for a, b in pairs if a.value.shape == b.value.shape and not torch.equal(a.value, b.value)}
         self.reading = read(zero.output, self.x, noisy=zero.probe.noisy, varies=varies)
-        self.separate_encoder = self._encoder_output()
+        self.separate_encoder = self.encoder_output()
         self.code_index = self._code_index(zero.probe, self._part(zero.output, self.reading.mu))
         self.first, self.other = self.run(), self.run(seed=1)
         zero, one = self.run(noise=0.0), self.run(noise=1.0)
@@ -122,7 +122,7 @@ class Patient:
         if self.mu is None:
             self.mu = self.mean
 
-    def _encoder_output(self) -> tuple[Tensor, Tensor] | None:
+    def encoder_output(self) -> tuple[Tensor, Tensor] | None:
         """μ and spread from ``encode``, where the forward pass does not return them."""
         if self.encode is None and self.reading.mu is not None:
             return None

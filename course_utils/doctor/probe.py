@@ -17,9 +17,9 @@ from torch.overrides import TorchFunctionMode
 DRAWS = ("randn", "randn_like", "normal", "normal_", "rand", "rand_like")
 # A decoder begins with one of these; whatever touches z before is element by element and still the code.
 LAYERS = (
-    "linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv", "addmm", "baddbmm", "einsum", "tensordot",
-    "cat", "concat", "concatenate", "hstack", "stack", "layer_norm", "batch_norm", "group_norm", "instance_norm",
-    "scaled_dot_product_attention", "multi_head_attention_forward", "rnn_tanh", "gru", "lstm",
+    "linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv", "addmm", "baddbmm", "einsum",
+    "tensordot", "cat", "concat", "concatenate", "hstack", "stack", "layer_norm", "batch_norm", "group_norm",
+    "instance_norm", "scaled_dot_product_attention", "multi_head_attention_forward", "rnn_tanh", "gru", "lstm",
 )  # fmt: skip
 
 

@@ -87,11 +87,12 @@ def measure_spread(patient: Patient) -> tuple[str | None, str]:
 
     The weights that are log σ²'s own are shaken first, so that s is not near 0, where many functions agree.
     """
-    if patient.sigma is None or patient.spread is None or patient.separate_encoder is not None:
+    if patient.sigma is None or patient.spread is None:
         return None, "the spread of z or the encoder's second output was not found"
     with _shaken(patient):
         zero, one = patient.run(noise=0.0), patient.run(noise=1.0)
-        s, sigma = zero.spread, one.code - zero.code
+        separate = patient.encoder_output()
+        s, sigma = zero.spread if separate is None else separate[1], one.code - zero.code
     if s is None or s.shape != sigma.shape:
         return None, "z and the encoder's second output have different shapes"
     s, sigma = s.detach().double(), sigma.detach().double().abs()
@@ -125,7 +126,7 @@ def check_spread(patient: Patient, notes: Notes, kl_kind: str | None) -> None:
         return notes.well(f"the noise has the size that the encoder says ({words})")
     if kind == "log_std" and stated in (None, "log_var"):
         severity = "error" if stated else "warning"
-        text = "The noise is multiplied by exp(log_var), which is σ² and not σ: codes come out more precise than the KL charges for."
+        text = "The noise is multiplied by exp(log_var), which is σ² and not σ: the KL charges for other codes."
         if stated is None:
             by, text = "no name and no KL says otherwise", "σ is exp(s): right if s is log σ, wrong if s is log σ²."
         return notes.found("sigma-exp-log-var", severity, text, f"{words}; {by}")
@@ -164,7 +165,7 @@ def check_modes(patient: Patient, notes: Notes) -> None:
     elif change := _apart(runs[True, 0.0, 0], runs[False, 0.0, 0]):
         notes.found(
             "train-eval-difference", "remark",
-            f"Beyond the latent noise, train() and eval() give different outputs ({', '.join(names) or 'cause unknown'}).",
+            f"Beyond the latent noise, train() and eval() give other outputs ({', '.join(names) or 'cause unknown'}).",
             f"relative difference with the latent noise at 0: {change:.2g}",
         )  # fmt: skip
     else:

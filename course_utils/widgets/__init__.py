@@ -5,5 +5,17 @@ can be tested without a browser; the panel around it only connects sliders with 
 """
 
 from course_utils.widgets.code_plane import CodePlane, explore_codes, still_code_plane
+from course_utils.widgets.digit_style import DigitStyle, explore_style, still_style
+from course_utils.widgets.latent_explorer import LatentExplorer, explore_latents, still_latents
 
-__all__ = ["CodePlane", "explore_codes", "still_code_plane"]
+__all__ = [
+    "CodePlane",
+    "DigitStyle",
+    "LatentExplorer",
+    "explore_codes",
+    "explore_latents",
+    "explore_style",
+    "still_code_plane",
+    "still_latents",
+    "still_style",
+]

@@ -49,6 +49,10 @@ def panel(
             readout_format=".2f",
             continuous_update=True,
             layout=widgets.Layout(width="400px", max_width="98%"),
+            **_on_hover(
+                widgets.FloatSlider,
+                f"{label}, from {number_text(slider.low)} to {number_text(slider.high)}; keys: arrows, Home, End",
+            ),
         )
         for label, slider in sliders.items()
     ]
@@ -78,6 +82,11 @@ def number_text(value: float, digits: int = 2) -> str:
     """A number with a real minus sign, and no minus before zero."""
     text = f"{value:.{digits}f}"
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def _on_hover(kind: type, text: str) -> dict[str, str]:
+    """What a pointer is told about a control of this class: `tooltip` in ipywidgets 8, another name in 7."""
+    return {"tooltip" if "tooltip" in kind.class_trait_names() else "description_tooltip": text}
 
 
 def _tell(words: str, colour: str) -> str:
