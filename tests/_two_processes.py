@@ -58,6 +58,7 @@ def main() -> None:
     exact = autoencoder()
     history = fit(exact, points(), epochs=EPOCHS, batch_size=BATCH, transform=watch, checkpoint=folder / "model.pt")
     result = {"epochs": history.epochs, "loss": [terms.loss for terms in history.train], "batches": len(seen)}
+    result["restarts"] = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     result["weights"] = [parameter.flatten().tolist() for parameter in exact.parameters()]
     if "--kill" not in sys.argv:
         bound = vae()

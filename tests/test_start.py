@@ -369,7 +369,7 @@ def test_the_readme_s_example_runs(tmp_path):
 
 
 def test_the_readme_s_map_is_complete_and_measured():
-    rows = re.findall(r"^\| \[.*?\]\((notebooks/.*?)\) \| .+\? \| (.*?) \|$", README, re.MULTILINE)
+    rows = re.findall(r"^\| \[.*?\]\((notebooks/.*?)\) \| .+\? \| ([^|]*) \| [^|]* \|$", README, re.MULTILINE)
     assert [path for path, _ in rows] == [path.relative_to(ROOT).as_posix() for path in NOTEBOOKS]
     for path, minutes in rows:
         assert re.fullmatch(r"\d+(\.\d)? min", minutes), f"{path}: the running time is {minutes!r}"

@@ -198,8 +198,9 @@ def test_two_processes_do_what_one_does(tmp_path):
 def test_a_killed_worker_ends_in_a_restart_from_the_last_checkpoint(tmp_path):
     done = torchrun(tmp_path, "--kill")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "killed").exists() and "SIGKILL" in done.stderr
+    assert (tmp_path / "killed").exists()
     result = json.loads((tmp_path / "result.json").read_text())
+    assert result["restarts"] >= 1, "torchrun counts how often it started the processes again"
     assert result["epochs"] == [1, 2, 3, 4, 5, 6]
     assert result["batches"] == 4 * 11, "epochs 1 and 2 are not done again"
     alone = script.autoencoder()
