@@ -27,17 +27,20 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
-def execute(path: Path, *, environment: dict[str, str] | None = None, timeout: int = 900) -> nbformat.NotebookNode:
+def execute(
+    path: Path, *, environment: dict[str, str] | None = None, timeout: int = 900, go_on: bool = False
+) -> nbformat.NotebookNode:
     """Run the notebook at `path` in a fresh kernel, in its own folder, and return it with its outputs.
 
-    `timeout` is in seconds, for each cell. Raises nbclient's CellExecutionError when a cell raises and
-    CellTimeoutError when one does not end.
+    `timeout` is in seconds, for each cell. Raises nbclient's CellExecutionError when a cell raises, unless
+    `go_on`, and CellTimeoutError when one does not end.
     """
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,
         timeout=timeout,
         kernel_name="python3",
+        allow_errors=go_on,
         resources={"metadata": {"path": str(path.resolve().parent)}},
         store_widget_state=False,
         record_timing=False,
