@@ -1,26 +1,44 @@
-"""How long an epoch takes: `fit` beside the usual loop, in one run on one machine.
+"""What the course costs, in one table from one run on one machine.
 
-    python -m tests.benchmark [--repeats 3]
+    python -m tests.benchmark                     # everything, some 15 minutes on two cores
+    python -m tests.benchmark epoch --repeats 5   # one part: epoch, growth, import or notebooks
 
-The model is 784-400-20 at batch 128, on MNIST where it is there and on the offline digits, repeated to 60,000 images,
-where it is not. Machines differ and are noisy, so read the ratio, not the seconds.
+epoch      one epoch of `fit` for 784-400-20 at batch 128, beside the usual loop (DataLoader, ToTensor, `loss.item()`)
+           and beside the floor: the step's matrix products alone, at the rate that this machine reaches
+growth     an epoch against the number of images, the batch size and the width
+import     the package's modules that every notebook needs, beside PyTorch alone
+notebooks  time, time to the first figure and peak memory of each notebook, in a fresh kernel
+
+MNIST where it is there, else the offline digits, repeated to 60,000 images. Machines are noisy: read ratios, not
+seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import nbformat
 import torch
+from nbclient import NotebookClient
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
 from course_utils.data import Split, load_images
+from course_utils.evaluation import evaluate
 from course_utils.models import VAE
 from course_utils.training import fit
+
+ROOT = Path(__file__).resolve().parents[1]
+BATCH, WIDTH, LATENT, PIXELS = 128, 400, 20, 784
 
 
 class Images(Dataset):
@@ -37,16 +55,40 @@ class Images(Dataset):
         return self.transform(picture), int(self.labels[index])
 
 
-def usual_epoch(model: VAE, loader: DataLoader, device: torch.device) -> None:
+def usual_epoch(model: VAE, loader: DataLoader, optimizer: torch.optim.Optimizer) -> None:
     """One epoch as most tutorials write it."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    total = 0.0
+    device, total = next(model.parameters()).device, 0.0
     for x, _ in loader:
         loss = model.loss(x.to(device)).loss.mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         total += loss.item()
+
+
+def products(width: int, batch: int, device: torch.device) -> Callable[[], None]:
+    """The matrix products of one step of 784-width-20: forward, and backward to the weights and to the inputs.
+
+    The first layer needs no gradient for its input. Biases, activations, the loss and Adam are left out.
+    """
+    layers = [(PIXELS, width), (width, LATENT), (width, LATENT), (LATENT, width), (width, PIXELS)]
+    tensors = [
+        (
+            torch.randn(batch, inputs, device=device),
+            torch.randn(inputs, outputs, device=device),
+            torch.randn(batch, outputs, device=device),
+        )
+        for inputs, outputs in layers
+    ]
+
+    def step() -> None:
+        for number, (x, weight, gradient) in enumerate(tensors):
+            x @ weight
+            x.T @ gradient
+            if number:
+                gradient @ weight.T
+
+    return step
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -57,32 +99,165 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3, help="epochs of each kind, taken in turns (default 3)")
-    repeats = parser.parse_args().repeats
+def floor(width: int, batch: int, examples: int, device: torch.device) -> float:
+    """Seconds that the matrix products of one epoch take."""
+    step, steps = products(width, batch, device), -(-examples // batch)
+    few = min(steps, 200)
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    split = load_images(device=device).train
+    def work() -> None:
+        for _ in range(few):
+            step()
+
+    work()
+    return statistics.median(seconds(work) for _ in range(3)) * steps / few
+
+
+def images(device: torch.device) -> tuple[Split, torch.Tensor]:
+    """60,000 training images, and the test images as one tensor."""
+    data = load_images(device=device)
+    split = data.train
     if len(split) < 60_000:
         index = torch.arange(60_000, device=device) % len(split)
         split = Split(split.pixels[index], split.labels[index])
-    loader = DataLoader(Images(split), batch_size=128, shuffle=True)
-    model = VAE(latent_dim=20, hidden_dims=(400,)).to(device)
+    return split, data.test[:]
 
-    times: dict[str, list[float]] = {"fit": [], "usual": []}
-    fit(model, split, epochs=1, show=False)  # warm up
+
+def line(name: str, value: str, remark: str = "") -> None:
+    print(f"{name:<44}{value:>12}   {remark}".rstrip(), flush=True)
+
+
+def fit_epoch(split: Split, *, width: int = WIDTH, batch: int = BATCH, repeats: int = 1) -> float:
+    """Seconds of an epoch of fit, the fastest of `repeats`, after a warm-up."""
+    model = VAE(latent_dim=LATENT, hidden_dims=(width,)).to(split.pixels.device)
+    fit(model, split.subset(2000), epochs=1, batch_size=batch, show=False)
+    return min(seconds(lambda: fit(model, split, epochs=1, batch_size=batch, show=False)) for _ in range(repeats))
+
+
+def epoch(split: Split, test: torch.Tensor, repeats: int) -> None:
+    device = split.pixels.device
+    loader = DataLoader(Images(split), batch_size=BATCH, shuffle=True)
+    times: dict[str, list[float]] = {"fit": [], "usual": [], "floor": []}
+    models = {}
+    for name in ("fit", "usual"):  # the same start
+        torch.manual_seed(0)
+        models[name] = VAE(latent_dim=LATENT, hidden_dims=(WIDTH,)).to(device)
+    optimizer = torch.optim.Adam(models["usual"].parameters(), lr=1e-3)
+    fit(VAE(latent_dim=LATENT).to(device), split, epochs=1, show=False)  # warm up
     for _ in range(repeats):
-        times["fit"].append(seconds(lambda: fit(model, split, epochs=1, show=False)))
-        times["usual"].append(seconds(lambda: usual_epoch(model, loader, device)))
+        times["fit"].append(seconds(lambda: fit(models["fit"], split, epochs=1, show=False)))
+        times["usual"].append(seconds(lambda: usual_epoch(models["usual"], loader, optimizer)))
+        times["floor"].append(floor(WIDTH, BATCH, len(split), device))
+    middle = {name: statistics.median(values) for name, values in times.items()}
+    spread = {name: f"{min(values):.2f} to {max(values):.2f} s in {repeats} runs" for name, values in times.items()}
+    line("epoch: course_utils.training.fit", f"{middle['fit']:.2f} s", spread["fit"])
+    line("epoch: DataLoader + ToTensor + item()", f"{middle['usual']:.2f} s", spread["usual"])
+    line("epoch: floor, the matrix products alone", f"{middle['floor']:.2f} s", spread["floor"])
+    line("the usual loop over fit", f"{middle['usual'] / middle['fit']:.1f}", "goal: at least 5")
+    line("fit over the floor", f"{middle['fit'] / middle['floor']:.1f}", "goal: at most 1.3")
+    loss = {name: evaluate(model, test).loss.mean().item() for name, model in models.items()}
+    line(f"test −ELBO after {repeats} epochs: fit", f"{loss['fit']:.2f} nats")
+    line(
+        f"test −ELBO after {repeats} epochs: usual",
+        f"{loss['usual']:.2f} nats",
+        "goal: within 0.5 (seeds differ by as much)",
+    )
 
-    print(f"one epoch of 60,000 images, 784-400-20, batch 128, {device.type}, {torch.get_num_threads()} threads")
-    names = {"fit": "course_utils.training.fit", "usual": "DataLoader + ToTensor + loss.item()"}
-    for key, name in names.items():
-        runs = sorted(times[key])
-        print(f"{name:<38}{statistics.median(runs):7.2f} s   ({runs[0]:.2f} to {runs[-1]:.2f} in {repeats} runs)")
-    ratio = statistics.median(times["usual"]) / statistics.median(times["fit"])
-    print(f"{'the usual loop takes':<38}{ratio:7.1f} times as long")
+
+def growth(split: Split, repeats: int) -> None:
+    device = split.pixels.device
+    for examples in (7_500, 15_000, 30_000, 60_000):
+        took = fit_epoch(split.subset(examples), repeats=repeats)
+        line(f"{examples:,} images", f"{took:.2f} s", f"{1e6 * took / examples:.1f} µs per image")
+    part = split.subset(15_000)
+    for batch in (32, 128, 512, 2048):
+        took, least = fit_epoch(part, batch=batch, repeats=repeats), floor(WIDTH, batch, len(part), device)
+        line(f"batch size {batch:,}, 15,000 images", f"{took:.2f} s", f"{took / least:.1f} times its floor")
+    for width in (100, 400, 1600):
+        took, least = fit_epoch(part, width=width, repeats=repeats), floor(width, BATCH, len(part), device)
+        line(f"width {width:,}, 15,000 images", f"{took:.2f} s", f"{took / least:.1f} times its floor")
+
+
+def imports(repeats: int) -> None:
+    package = "import course_utils.models, course_utils.losses, course_utils.training, course_utils.evaluation"
+    took: dict[str, list[float]] = {"import torch": [], package: []}
+    for _ in range(repeats + 2):
+        for code, values in took.items():
+            values.append(seconds(lambda code=code: subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)))
+    torch_alone, ours = (min(values) for values in took.values())
+    line("import torch", f"{torch_alone:.2f} s", "with the interpreter's start; the fastest")
+    line(
+        "import models, losses, training, evaluation",
+        f"{ours:.2f} s",
+        f"{ours / torch_alone:.2f} times; goal: at most 1.1",
+    )
+
+
+def run_notebook(path: Path) -> dict[str, float]:
+    """Run a notebook in a fresh kernel; seconds in all and to the first figure, and the kernel's peak memory in MB."""
+    notebook = nbformat.read(path, as_version=4)
+    started, first = time.perf_counter(), [float("nan")]
+
+    def look(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict) -> None:
+        drawn = any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+        if drawn and first[0] != first[0]:
+            first[0] = time.perf_counter() - started
+
+    client = NotebookClient(
+        notebook,
+        timeout=900,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+        on_cell_executed=look,
+    )
+    client.execute()
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    return {"seconds": time.perf_counter() - started, "first": first[0], "memory": memory}
+
+
+def notebooks() -> None:
+    total = 0.0
+    for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.benchmark", "--one", str(path)], cwd=ROOT, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise SystemExit(f"{path.name} did not run to its end:\n{done.stderr[-2000:]}")
+        found = json.loads(done.stdout.splitlines()[-1])
+        total += found["seconds"]
+        remark = f"first figure after {found['first']:.0f} s, at most {found['memory']:,.0f} MB"
+        line(path.stem, f"{found['seconds']:.0f} s", remark)
+    line("all notebooks", f"{total / 60:.1f} min", "goal: at most 10")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = ("epoch", "growth", "import", "notebooks")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts) + " (default: all)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each kind, taken in turns (default: 3)")
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(run_notebook(options.one)))
+        return
+    unknown = set(options.parts) - set(parts)
+    if unknown or options.repeats < 1:
+        parser.error(f"parts are {', '.join(parts)}, repeats at least 1; got {sorted(unknown)}, {options.repeats}")
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    split, test = images(device)
+    print(
+        f"784-400-20, batch 128, 60,000 images where nothing else is said; "
+        f"{device.type}, {torch.get_num_threads()} threads"
+    )
+    chosen = options.parts or parts
+    if "epoch" in chosen:
+        epoch(split, test, options.repeats)
+    if "growth" in chosen:
+        growth(split, options.repeats)
+    if "import" in chosen:
+        imports(options.repeats)
+    if "notebooks" in chosen:
+        notebooks()
 
 
 if __name__ == "__main__":
