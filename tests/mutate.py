@@ -66,7 +66,7 @@ def _spared(tree: ast.Module) -> Iterator[int]:
             parts = [node.annotation]
         elif isinstance(node, ast.ClassDef):
             parts = [*node.bases, *node.decorator_list]
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", "").startswith("check_"):
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "").lstrip("_").startswith("check_"):
             parts = [node]
         for part in parts:
             yield from map(id, ast.walk(part))

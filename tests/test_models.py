@@ -1,6 +1,5 @@
 """The models: shapes, samples, gradients, the three operations of the CVAE, checkpoints, and bad input."""
 
-import pickle
 
 import pytest
 import torch
@@ -349,13 +348,6 @@ def test_a_failed_save_leaves_the_old_file_whole(tmp_path, monkeypatch):
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["model.pt"]
 
 
-class Evil:
-    def __reduce__(self):
-        import os
-
-        return os.system, ("touch /tmp/should-never-exist",)
-
-
 def test_load_refuses_other_files(tmp_path):
     path = save(SAVED["VAE"](), tmp_path / "model.pt")
     with pytest.raises(ValueError, match="kind VAE, expected CVAE"):
@@ -364,8 +356,7 @@ def test_load_refuses_other_files(tmp_path):
         load(tmp_path / "missing.pt")
     (tmp_path / "cut.pt").write_bytes(path.read_bytes()[:2000])
     (tmp_path / "text.pt").write_text("not a checkpoint")
-    (tmp_path / "code.pt").write_bytes(pickle.dumps(Evil()))
-    for name in ("cut.pt", "text.pt", "code.pt"):
+    for name in ("cut.pt", "text.pt"):
         with pytest.raises(ValueError, match=name):
             load(tmp_path / name)
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
