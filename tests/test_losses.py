@@ -62,7 +62,7 @@ def test_continuous_bernoulli_density_integrates_to_one(logit):
     nodes, weights = _gauss_legendre(panels=200)
     logits = torch.full((len(nodes), 1), logit, dtype=torch.float64)
     mass = (weights * (-continuous_bernoulli_nll(logits, nodes[:, None])).exp()).sum()
-    assert mass.item() == pytest.approx(1.0, abs=1e-9)
+    assert mass.item() == pytest.approx(1.0, abs=1e-12)  # less than the last term of the series near 0 amounts to
 
 
 def _gauss_legendre(panels):
