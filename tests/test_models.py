@@ -1,6 +1,5 @@
 """The models: shapes, samples, gradients, the three operations of the CVAE, checkpoints, and bad input."""
 
-
 import pytest
 import torch
 from torch.nn import functional as F

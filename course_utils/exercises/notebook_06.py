@@ -314,7 +314,7 @@ EXERCISE_2 = Exercise(
 
 STUB_3 = '''\
 def is_active(mu, threshold):
-    """Say which latent dimensions carry information: their posterior mean varies over the data.
+    """Say which latent dimensions are active: their posterior mean varies over the data.
 
     mu:        (N, L), the posterior means of N images
     threshold: a number; a dimension is active when the variance of its mean over the images exceeds it
