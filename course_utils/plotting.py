@@ -362,6 +362,8 @@ def _spread(heights: list[float], gap: float) -> list[float]:
 
 def _push_apart(places: np.ndarray, distance: float) -> np.ndarray:
     """Move points (N, 2) until no two are nearer than `distance`, each by little."""
+    if not len(places):
+        return places
     angle = 2 * np.pi * np.arange(len(places)) / len(places)
     places = places + 1e-6 * distance * np.stack([np.cos(angle), np.sin(angle)], axis=1)  # none coincide
     for _ in range(500):

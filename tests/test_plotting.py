@@ -356,6 +356,11 @@ def test_code_map_draws_every_code_in_its_class_colour(codes, labels):
     assert points.get_rasterized() and ax.get_aspect() == 1
 
 
+def test_code_map_with_all_codes_outside_its_extent_has_no_numerals(codes, labels):
+    (ax,) = plotting.code_map(codes + 100, labels, extent=(-1, 1, -1, 1)).axes
+    assert not set("0123456789") & set(texts(ax))
+
+
 def test_numerals_stand_at_centroids_or_point_to_them(labels):
     corners = torch.stack([labels % 5, labels // 5 % 2], dim=1) * 10.0
     (ax,) = plotting.code_map(corners, labels).axes

@@ -41,12 +41,12 @@ def panel(
 
     controls = [
         widgets.FloatSlider(
-            value=slider.start,
+            value=_on_grid(slider),
             min=slider.low,
             max=slider.high,
-            step=slider.step or _step(slider.high - slider.low),
+            step=_step(slider),
             description=label,
-            readout_format=".2f",
+            readout_format=".0f" if _step(slider) % 1 == 0 else ".2f",
             continuous_update=True,
             layout=widgets.Layout(width="400px", max_width="98%"),
             **_on_hover(
@@ -96,6 +96,13 @@ def _tell(words: str, colour: str) -> str:
     )
 
 
-def _step(span: float) -> float:
-    """A slider's step: a round number, about a hundredth of its range."""
-    return min((m * 10.0**e for e in range(-6, 10) for m in (1, 2, 5)), key=lambda s: abs(math.log(s * 100 / span)))
+def _step(slider: Slider) -> float:
+    """A slider's step: its own, or a round number, about a hundredth of its range."""
+    rounds = (m * 10.0**e for e in range(-6, 10) for m in (1, 2, 5))
+    return slider.step or min(rounds, key=lambda s: abs(math.log(s * 100 / (slider.high - slider.low))))
+
+
+def _on_grid(slider: Slider) -> float:
+    """Where the slider begins: the step nearest to `start`, or its page would move it there once it is shown."""
+    steps = round((slider.start - slider.low) / _step(slider))
+    return min(round(slider.low + steps * _step(slider), 10), slider.high)
