@@ -99,7 +99,7 @@ class DigitStyle:
         if pixels is None:
             self.caption.set_text("no image")
         else:
-            self.caption.set_text(f"a {chosen} in this style")
+            self.caption.set_text(f"{chosen} in this style")
             for image, shown in zip(self.images, (pixels[chosen], *pixels), strict=True):
                 image.set_data(shown)
                 image.axes.draw_artist(image)
