@@ -74,7 +74,7 @@ class Fence:
         return environment
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fence(tmp_path_factory: pytest.TempPathFactory) -> Fence:
     return Fence(tmp_path_factory.mktemp("fence"))
 

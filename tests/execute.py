@@ -56,7 +56,7 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     count = 0
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict(
-            {key: value for key, value in cell.metadata.items() if key in ("tags", "jupyter")}
+            {key: value for key, value in cell.metadata.items() if key in ("tags", "jupyter", "slideshow")}
         )
         if cell.cell_type != "code":
             continue

@@ -647,11 +647,15 @@ def run_execute(*arguments: str, **environment: str) -> subprocess.CompletedProc
     )
 
 
+KEPT = {"tags": ["keep"], "slideshow": {"slide_type": "slide"}}
+NOISY_METADATA = {**KEPT, "execution": {"iopub.status.busy": "2026"}}
+
+
 def test_execute_stores_clean_outputs(path):
     notebook = good()
     notebook.metadata = nbformat.from_dict({"kernelspec": {"name": "other", "display_name": "x"}, "widgets": {}})
     notebook.cells[3:5] = [
-        new_code_cell(NOISY, metadata={"tags": ["keep"], "execution": {"iopub.status.busy": "2026"}}),
+        new_code_cell(NOISY, metadata=NOISY_METADATA),
         new_code_cell("import ipywidgets; ipywidgets.IntSlider()"),
         new_code_cell(""),
         new_code_cell("import os\n[os.environ[f'COURSE_{n}'] for n in ('DATASET', 'SEED', 'NOTEBOOK')]"),
@@ -676,7 +680,7 @@ def test_execute_stores_clean_outputs(path):
     shown, printed = stored.cells[3].outputs
     assert shown.data == {"text/plain": "'last'"}
     assert printed.text == "a\nb\n"
-    assert stored.cells[3].metadata == {"tags": ["keep"]}
+    assert stored.cells[3].metadata == KEPT
     assert stored.cells[4].outputs == []
     assert stored.cells[6].outputs[0].data["text/plain"] == "['mnist', '3', '99_example']"
     assert not list(path.parent.glob(".*"))

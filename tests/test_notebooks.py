@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from .conftest import NOTEBOOKS, ROOT, Fence, namespaces_work, python
+from .conftest import NOTEBOOKS, ROOT, Fence, namespaces_work, python, why_mnist_is_missing
 
-SECONDS_PER_CELL = 300
-SECONDS_PER_NOTEBOOK = 1200
+SECONDS_PER_CELL = 600
+SECONDS_PER_NOTEBOOK = 1800
+AT_ONCE = 2  # notebooks; each gets its share of the cores. Two with one thread each take less time than one with two
 
 every_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -21,20 +23,46 @@ def test_there_is_a_notebook():
     assert NOTEBOOKS, f"no notebook in {ROOT / 'notebooks'}: nothing was tested"
 
 
-@every_notebook
-def test_runs_on_the_digits_without_a_network(notebook, fence, capsys):
-    environment = fence.environment(COURSE_DATASET="digits", COURSE_NOTEBOOK=notebook.stem)
-    run(notebook, environment, capsys, label=f"digits, no network ({fence.kind})", wrap=fence.command)
+@pytest.fixture(scope="module")
+def started(request, fence):
+    """Every run that was asked for, by test: all are started here, and each test waits for its own."""
+    pool = ThreadPoolExecutor(AT_ONCE)
+    found = {}
+    for item in request.session.items:
+        name, notebook = getattr(item, "originalname", ""), getattr(item, "callspec", None)
+        if name == "test_runs_on_the_digits_without_a_network":
+            path = notebook.params["notebook"]
+            found[name, path] = pool.submit(run, path, fence.environment(COURSE_DATASET="digits"), fence.command)
+        elif name == "test_runs_on_mnist" and (os.environ.get("COURSE_DATA") or not why_mnist_is_missing()):
+            path = notebook.params["notebook"]
+            found[name, path] = pool.submit(run, path, {**os.environ, "COURSE_DATASET": "mnist"})
+    yield found
+    pool.shutdown(cancel_futures=True)
 
 
 @every_notebook
-def test_runs_on_mnist(notebook, mnist, capsys):
-    environment = {**os.environ, "COURSE_DATASET": "mnist", "COURSE_NOTEBOOK": notebook.stem}
-    run(notebook, environment, capsys, label="MNIST")
+def test_runs_on_the_digits_without_a_network(notebook, fence, started, capsys):
+    seconds = started["test_runs_on_the_digits_without_a_network", notebook].result()
+    show(notebook, f"digits, no network ({fence.kind})", seconds, capsys)
 
 
-def run(notebook: Path, environment: dict[str, str], capsys, *, label: str, wrap=list) -> None:
-    """Execute `notebook` with nbval, print how long it took, and see that nothing was written beside it."""
+@every_notebook
+def test_runs_on_mnist(notebook, mnist, started, capsys):
+    show(notebook, "MNIST", started["test_runs_on_mnist", notebook].result(), capsys)
+
+
+def show(notebook: Path, label: str, seconds: float, capsys) -> None:
+    with capsys.disabled():
+        print(f"\n  {notebook.stem} on {label}: {seconds:.0f} s, {AT_ONCE} at once, threads: {threads()}")
+
+
+def threads() -> int:
+    return max(1, (os.cpu_count() or 1) // AT_ONCE)
+
+
+def run(notebook: Path, environment: dict[str, str], wrap=list) -> float:
+    """Execute `notebook` with nbval, see that nothing was written beside it, and return the seconds that it took."""
+    environment = {**environment, "COURSE_NOTEBOOK": notebook.stem, "OMP_NUM_THREADS": str(threads())}
     nbval = python(
         "-m", "pytest", "--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={SECONDS_PER_CELL}",
         "-p", "no:cacheprovider", "-q", "--override-ini=filterwarnings=default", str(notebook),
@@ -52,12 +80,11 @@ def run(notebook: Path, environment: dict[str, str], capsys, *, label: str, wrap
         timeout=SECONDS_PER_NOTEBOOK,
     )
     seconds = time.monotonic() - started
-    with capsys.disabled():
-        print(f"\n  {notebook.stem} on {label}: {seconds:.0f} s")
     assert ran.returncode == 0, f"{ran.stdout[-20_000:]}\n{ran.stderr[-5_000:]}"
     assert " passed" in ran.stdout, f"nbval ran no cell:\n{ran.stdout}"
     written = {path for path, state in files().items() if before.get(path) != state}
     assert not written, f"running {notebook.name} wrote into the repository: {sorted(written)}"
+    return seconds
 
 
 def files() -> dict[str, tuple[int, int]]:
@@ -110,11 +137,11 @@ def test_the_fence_inside_python_looks_up_no_name(tmp_path):
     assert "Network is unreachable (fence of the tests)" in ran.stderr
 
 
-def test_a_broken_notebook_does_not_pass(tmp_path, capsys):
+def test_a_broken_notebook_does_not_pass(tmp_path):
     import nbformat
 
     broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("assert 1 + 1 == 3")])
     path = tmp_path / "broken.ipynb"
     nbformat.write(broken, path)
     with pytest.raises(AssertionError, match="assert 1 \\+ 1 == 3"):
-        run(path, dict(os.environ), capsys, label="nothing")
+        run(path, dict(os.environ))
