@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
 START_SECONDS = 90
-RUN_SECONDS = 150
+RUN_SECONDS = 400
 
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
