@@ -70,7 +70,7 @@ def test_code_moves_the_chosen_dimensions_and_leaves_the_others(explorer, start,
 @pytest.mark.parametrize("values", ENDS_AND_MIDDLE)
 def test_picture_shows_the_decoding_of_exactly_this_code(explorer, values):
     picture = pixels(explorer.render(*values))
-    assert picture.shape == (414, 810, 3)
+    assert abs(picture.shape[0] - 414) <= 1 and picture.shape[1:] == (810, 3)  # matplotlib 3.10 rounds the height down
     shades = decode(explorer.code(*values))[0, 0, 0, 2::5].tolist()
     for d, shade in enumerate(shades):
         row, column = place(explorer, explorer.image_axes, 0.1 + 0.2 * d, 0.5)
