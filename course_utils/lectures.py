@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import os
 import re
 import subprocess
 import sys
@@ -26,6 +25,8 @@ from typing import NamedTuple
 import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
+
+from course_utils._files import replace_text
 
 FIGURE_DPI = 300  # of an exported figure; 7.5 inches are 2250 pixels
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
@@ -120,19 +121,23 @@ def write_slides(folder: Path, paths: Sequence[Path]) -> None:
 
 def fetch_libraries(folder: Path) -> None:
     """Put what a deck loads into the folder, unless it is there; raises RuntimeError with pip's words."""
-    if all((folder / name).is_dir() for names in LIBRARIES.values() for name in names.values()):
+    if folder.is_dir():
         return
-    with tempfile.TemporaryDirectory() as wheels:
-        _run("pip", "download", "--no-deps", "--only-binary=:all:", "--quiet", "--dest", wheels, *LIBRARIES)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Unpacked beside its place and moved there when it is whole: half of it would be taken for all of it next time.
+    with tempfile.TemporaryDirectory(dir=folder.parent) as place:
+        wheels, whole = Path(place, "wheels"), Path(place, "whole")
+        _run("pip", "download", "--no-deps", "--only-binary=:all:", "--quiet", "--dest", str(wheels), *LIBRARIES)
         for package, parts in LIBRARIES.items():
-            (wheel,) = Path(wheels).glob(f"{package.partition('==')[0].replace('-', '_')}-*.whl")
+            (wheel,) = wheels.glob(f"{package.partition('==')[0].replace('-', '_')}-*.whl")
             with zipfile.ZipFile(wheel) as archive:
                 for member in archive.infolist():
                     for prefix, name in parts.items():
                         if member.filename.startswith(prefix) and not member.is_dir():
-                            target = folder / name / member.filename.removeprefix(prefix)
+                            target = whole / name / member.filename.removeprefix(prefix)
                             target.parent.mkdir(parents=True, exist_ok=True)
                             target.write_bytes(archive.read(member))
+        whole.rename(folder)
 
 
 def _run(module: str, *arguments: str) -> None:
@@ -227,21 +232,8 @@ def main(arguments: list[str] | None = None) -> int:
             changed += 1
             print(f"{path.name}: {'not up to date' if options.check else 'slides and tags set'}")
             if not options.check:
-                _replace(path, after)
+                replace_text(path, after)
     return 1 if options.check and changed else 0
-
-
-def _replace(path: Path, text: str) -> None:
-    """Replace the file in one step: a reader never meets half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.chmod(temporary, path.stat().st_mode & 0o777)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ repository: this command writes yours into every notebook, the README and `cours
 
 from __future__ import annotations
 
-import os
 import re
 import sys
-import tempfile
 from pathlib import Path
+
+from course_utils._files import replace_text
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,7 +46,7 @@ def set_repository(repository: str, *, root: Path = ROOT) -> list[Path]:
         if path != runtime:
             after = _renamed(before, old, repository)
         if after != before:
-            _replace(path, after)
+            replace_text(path, after)
             changed.append(path)
     return changed
 
@@ -61,18 +61,6 @@ def _renamed(text: str, old: str, new: str) -> str:
     ]:
         text = re.sub(re.escape(before) + ends_here, after, text)
     return text
-
-
-def _replace(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode("utf-8"))
-        os.chmod(temporary, path.stat().st_mode & 0o777)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def main(arguments: list[str]) -> int:

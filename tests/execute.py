@@ -14,13 +14,14 @@ import argparse
 import os
 import re
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+
+from course_utils._files import replace_text
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -87,15 +88,7 @@ def unwanted_outputs(notebook: nbformat.NotebookNode) -> list[str]:
 def write(notebook: nbformat.NotebookNode, path: Path) -> None:
     """Replace the file at `path` by `notebook` in one step: a reader never meets half a file."""
     nbformat.validate(notebook)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            nbformat.write(notebook, file)
-        os.chmod(temporary, path.stat().st_mode & 0o777)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    replace_text(path, nbformat.writes(notebook).rstrip("\n") + "\n")
 
 
 def main(arguments: list[str] | None = None) -> int:

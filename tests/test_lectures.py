@@ -5,6 +5,8 @@ import copy
 import io
 import os
 import subprocess
+import zipfile
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -131,12 +133,31 @@ def test_without_network_the_reason_is_told(tmp_path, monkeypatch):
     assert not (tmp_path / "lib").exists()
 
 
-def test_libraries_that_are_there_are_not_fetched_again(tmp_path, monkeypatch):
-    for names in lectures.LIBRARIES.values():
-        for name in names.values():
-            (tmp_path / name).mkdir()
+def test_a_stop_half_way_leaves_nothing_and_the_next_call_does_all(tmp_path, monkeypatch):
+    stops = [True]
+
+    def download(*arguments):
+        """Wheels with one file for every folder that is wanted; the first time, the last of them is cut short."""
+        folder = Path(arguments[arguments.index("--dest") + 1])
+        folder.mkdir(parents=True)
+        for package, parts in lectures.LIBRARIES.items():
+            wheel = folder / f"{package.partition('==')[0].replace('-', '_')}-1-py3-none-any.whl"
+            with zipfile.ZipFile(wheel, "w") as archive:
+                for prefix in parts:
+                    archive.writestr(f"{prefix}x.js", "x")
+        if stops:
+            stops.clear()
+            wheel.write_bytes(wheel.read_bytes()[:20])
+
+    monkeypatch.setattr(lectures, "_run", download)
+    with pytest.raises(zipfile.BadZipFile):
+        lectures.fetch_libraries(tmp_path / "lib")
+    assert not list(tmp_path.iterdir())
+    lectures.fetch_libraries(tmp_path / "lib")
+    names = {name for parts in lectures.LIBRARIES.values() for name in parts.values()}
+    assert {path.parent.name for path in (tmp_path / "lib").rglob("x.js")} == {Path(name).name for name in names}
     monkeypatch.setattr(lectures, "_run", lambda *arguments: pytest.fail(f"ran {arguments}"))
-    lectures.fetch_libraries(tmp_path)
+    lectures.fetch_libraries(tmp_path / "lib")  # it is there, and not fetched again
 
 
 def test_nbconvert_leaves_out_what_the_tags_say(notebook, tmp_path):

@@ -327,7 +327,7 @@ def test_set_repository_twice_changes_nothing_and_back_restores_every_byte(copy)
 
 
 def test_set_repository_finishes_after_an_interruption(copy, monkeypatch):
-    replace = set_repository._replace
+    replace = set_repository.replace_text
 
     def fails_at_the_notebook(path, text):
         if path.suffix == ".ipynb":
@@ -335,7 +335,7 @@ def test_set_repository_finishes_after_an_interruption(copy, monkeypatch):
         replace(path, text)
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
-        patch.setattr(set_repository, "_replace", fails_at_the_notebook)
+        patch.setattr(set_repository, "replace_text", fails_at_the_notebook)
         set_repository.set_repository("ada/course", root=copy)
     assert load_runtime(copy).REPOSITORY == runtime.REPOSITORY
     set_repository.set_repository("ada/course", root=copy)

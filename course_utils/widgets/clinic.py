@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +17,7 @@ from course_utils._checks import check_batch, check_positive_int
 from course_utils._random import seeded
 from course_utils.clinic import SmallVAE
 from course_utils.plotting import INK, LINE_COLOURS
-from course_utils.widgets._panel import Slider, number_text, panel
+from course_utils.widgets._panel import Slider, canvas_png, number_text, panel
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -102,8 +101,6 @@ class SigmaKnob:
 
     def render(self, k: float) -> bytes:
         """Return the picture at k, as an opaque PNG."""
-        from PIL import Image
-
         self.cursor.set_xdata([k, k])
         self.dots.set_data([k, k], np.clip(self.at(k), *self.curve_axes.get_ylim()))
         self.picture.set_data(self.pictures(k))
@@ -113,10 +110,7 @@ class SigmaKnob:
             self.curve_axes.draw_artist(artist)
         for artist in (self.picture, self.caption):
             self.image_axes.draw_artist(artist)
-        picture = Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3])
-        out = io.BytesIO()
-        picture.save(out, format="png", compress_level=1)  # speed matters more than size: it is sent and forgotten
-        return out.getvalue()
+        return canvas_png(self._canvas)
 
     def describe(self, k: float) -> str:
         """Return the picture in words: also what a screen reader says."""

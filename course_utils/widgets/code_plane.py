@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ from course_utils.plotting import (
     draw_code_map,
     extent_of,
 )
-from course_utils.widgets._panel import Slider, number_text, panel
+from course_utils.widgets._panel import Slider, canvas_png, number_text, panel
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -108,8 +107,6 @@ class CodePlane:
         return self._draw(z1, z2, None)
 
     def _draw(self, z1: float, z2: float, pixels: np.ndarray | None) -> bytes:
-        from PIL import Image
-
         self.vertical.set_xdata([z1, z1])
         self.horizontal.set_ydata([z2, z2])
         self.ring.set_data([z1], [z2])
@@ -123,10 +120,7 @@ class CodePlane:
             self.image_axes.draw_artist(self.image)
             self.caption.set_text(f"decoding of ({number_text(z1)}, {number_text(z2)})")
         self.image_axes.draw_artist(self.caption)
-        picture = Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3])
-        out = io.BytesIO()
-        picture.save(out, format="png", compress_level=1)  # speed matters more than size: it is sent and forgotten
-        return out.getvalue()
+        return canvas_png(self._canvas)
 
 
 def explore_codes(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from matplotlib.patches import Circle
 from torch import Tensor
 
 from course_utils.plotting import INK, LINE_COLOURS, decode_codes
-from course_utils.widgets._panel import Slider, number_text, panel
+from course_utils.widgets._panel import Slider, canvas_png, number_text, panel
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -90,8 +89,6 @@ class DigitStyle:
         return self._draw(digit, style_1, style_2, None)
 
     def _draw(self, digit: float, style_1: float, style_2: float, pixels: np.ndarray | None) -> bytes:
-        from PIL import Image
-
         chosen = _digit(digit)
         self.mark.set_data([style_1], [style_2])
         self._canvas.restore_region(self._background)
@@ -105,10 +102,7 @@ class DigitStyle:
                 image.axes.draw_artist(image)
         self.image_axes.draw_artist(self.caption)
         self._frame(chosen)
-        picture = Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3])
-        out = io.BytesIO()
-        picture.save(out, format="png", compress_level=1)  # speed matters more than size: it is sent and forgotten
-        return out.getvalue()
+        return canvas_png(self._canvas)
 
     def _frame(self, chosen: int) -> None:
         """A frame around the chosen digit in the row of ten."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +15,7 @@ from matplotlib.patches import Polygon, Rectangle
 
 from course_utils.linear_gaussian import LinearGaussian
 from course_utils.plotting import INK, LINE_COLOURS
-from course_utils.widgets._panel import Slider, number_text, panel
+from course_utils.widgets._panel import Slider, canvas_png, number_text, panel
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -77,17 +76,12 @@ class ElboGap:
 
     def render(self, mean: float, width: float) -> bytes:
         """Return the picture for q = N(mean, width²) as an opaque PNG."""
-        from PIL import Image
-
         _move(self, self.q_area, self.bars, self.words, mean, width)
         self._canvas.restore_region(self._background)
         self.density_axes.draw_artist(self.q_area)
         for artist in (*self.bars, *self.words):
             self.bar_axes.draw_artist(artist)
-        picture = Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3])
-        out = io.BytesIO()
-        picture.save(out, format="png", compress_level=1)  # speed matters more than size: it is sent and forgotten
-        return out.getvalue()
+        return canvas_png(self._canvas)
 
 
 def explore_elbo_gap(*, x: float = 1.5, weight: float = 1.0, sigma: float = 0.75) -> ipywidgets.VBox:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +15,7 @@ from matplotlib.patches import Polygon
 from torch import Tensor
 
 from course_utils.plotting import INK, LINE_COLOURS
-from course_utils.widgets._panel import Slider, number_text, panel
+from course_utils.widgets._panel import Slider, canvas_png, number_text, panel
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -100,8 +99,6 @@ class KLPicture:
 
     def render(self, mu: float, log_var: float) -> bytes:
         """Return the picture for q = N(μ, σ²) as an opaque PNG. `log_var` is log σ²."""
-        from PIL import Image
-
         scale = tuple(limit for part in self._panels for limit in part.move(mu, log_var))
         if scale not in self._backgrounds:
             self._canvas.draw()  # all but what is animated
@@ -110,10 +107,7 @@ class KLPicture:
         for part in self._panels:
             for artist in part.moving:
                 part.ax.draw_artist(artist)
-        picture = Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3])
-        out = io.BytesIO()
-        picture.save(out, format="png", compress_level=1)  # speed matters more than size: it is sent and forgotten
-        return out.getvalue()
+        return canvas_png(self._canvas)
 
 
 def explore_kl(*, start: tuple[float, float] = (1.0, -1.0)) -> ipywidgets.VBox:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course_utils.plotting import Array, Decode, check_codes, decode_codes, draw_code_map, image_rows
-from course_utils.widgets._panel import Slider, number_text, panel
+from course_utils.widgets._panel import Slider, canvas_png, number_text, panel
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -110,8 +109,6 @@ class LatentExplorer:
         return f"{text} The judge takes it for a {digit} ({chance[digit].item():.0%})."
 
     def _draw(self, values: Sequence[float], pixels: np.ndarray | None) -> bytes:
-        from PIL import Image
-
         x, y = values[:2]
         self.vertical.set_xdata([x, x])
         self.horizontal.set_ydata([y, y])
@@ -124,10 +121,7 @@ class LatentExplorer:
             self.image.set_data(pixels)
             self.image_axes.draw_artist(self.image)
         self.image_axes.draw_artist(self.caption)
-        picture = Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3])
-        out = io.BytesIO()
-        picture.save(out, format="png", compress_level=1)  # speed matters more than size: it is sent and forgotten
-        return out.getvalue()
+        return canvas_png(self._canvas)
 
 
 def explore_latents(

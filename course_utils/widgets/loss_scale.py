@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 
 from course_utils._checks import check_positive_int
 from course_utils.plotting import INK, LINE_COLOURS
-from course_utils.widgets._panel import Slider, number_text, panel
+from course_utils.widgets._panel import Slider, canvas_png, number_text, panel
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -61,8 +60,6 @@ class LossScale:
 
     def render(self, log10_sigma: float) -> bytes:
         """Return the picture at σ = 10 to this power, as an opaque PNG."""
-        from PIL import Image
-
         sigma = 10.0**log10_sigma
         values = self.parts(sigma)
         self.cursor.set_xdata([sigma, sigma])
@@ -74,10 +71,7 @@ class LossScale:
             self.curve_axes.draw_artist(artist)
         for artist in (*self.bars, *self.numbers, self.caption):
             self.bar_axes.draw_artist(artist)
-        picture = Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3])
-        out = io.BytesIO()
-        picture.save(out, format="png", compress_level=1)  # speed matters more than size: it is sent and forgotten
-        return out.getvalue()
+        return canvas_png(self._canvas)
 
     def describe(self, log10_sigma: float) -> str:
         """Return the picture in words: also what a screen reader says."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course_utils.plotting import INK, LINE_COLOURS
-from course_utils.widgets._panel import Slider, number_text, panel
+from course_utils.widgets._panel import Slider, canvas_png, number_text, panel
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -93,8 +92,6 @@ class ReparameterizedSamples:
 
     def render(self, mu: float, log_var: float) -> bytes:
         """Return the picture for these parameters as an opaque PNG; errors in `f` are passed on."""
-        from PIL import Image
-
         estimate, exact = self.estimate(mu, log_var), self.exact(mu, log_var)
         self.scene.move(mu, log_var)
         for bar, height in zip(self.bars, estimate, strict=True):
@@ -104,10 +101,7 @@ class ReparameterizedSamples:
         self.scene.draw()
         for artist in (*self.bars, self.marks):
             self.bars_axes.draw_artist(artist)
-        picture = Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3])
-        out = io.BytesIO()
-        picture.save(out, format="png", compress_level=1)  # speed matters more than size: it is sent and forgotten
-        return out.getvalue()
+        return canvas_png(self._canvas)
 
 
 def explore_samples(
