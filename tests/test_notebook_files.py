@@ -23,7 +23,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from course_utils import runtime
 
 from .conftest import NOTEBOOKS, ROOT, python
-from .execute import KERNELSPEC, WIDGET_VIEW, clean, execute, unwanted_outputs, write
+from .execute import KERNELSPEC, WIDGET_VIEW, clean, execute, unwanted_outputs
 
 MAX_BYTES = 1_000_000
 MAX_LINES = 30
@@ -711,22 +711,6 @@ def test_execute_only_reports_unless_told_to_store_and_gathers_claims(path):
     (line,) = gathered.read_text(encoding="utf-8").splitlines()
     entry = json.loads(line)
     assert (entry["notebook"], entry["seed"], entry["value"]) == ("99_example", 4, 1.0)
-
-
-def test_write_leaves_the_old_file_when_the_disk_refuses(path, monkeypatch):
-    write(good(), path)
-    before = path.read_bytes()
-
-    def full(*_):
-        raise OSError("disk full")
-
-    changed = copy.deepcopy(good())
-    changed.cells[0].source = "# other"
-    monkeypatch.setattr(nbformat, "write", full)
-    with pytest.raises(OSError, match="disk full"):
-        write(changed, path)
-    assert path.read_bytes() == before
-    assert not list(path.parent.glob(".*"))
 
 
 def test_cleaning_a_clean_notebook_changes_nothing():
