@@ -47,6 +47,22 @@ EQUIVALENT = {
         "half_log_det_q, half_log_det_p = (c.diagonal(dim1=-2, dim2=-1).log().sum(-1) for c in (chol_q, chol_p))",
         "− → +",
     ): "of (B, L, L), axis 1 may be -2; of (B, L), axis 1 is the last",
+    ("return self.likelihood.mean(self.decode(z))", "z → z.detach()"): "`sample` draws z itself, without gradients",
+    **dict.fromkeys(
+        [
+            (
+                "return self.likelihood.mean(self.decode(self.reparameterize(mu, log_var, eps=eps), cond_inputs))",
+                f"{name} → {name}.detach()",
+            )
+            for name in ("mu", "log_var")
+        ],
+        "`sample` runs without gradients",
+    ),
+    ("z = model.reparameterize(mu, log_var, eps=eps)", "mu → mu.detach()"): "`log_likelihood` runs without gradients",
+    (
+        "z = model.reparameterize(mu, log_var, eps=eps)",
+        "log_var → log_var.detach()",
+    ): "`log_likelihood` runs without gradients",
 }
 
 

@@ -222,6 +222,18 @@ def test_evaluate_is_the_training_loss_and_repeats_itself(digits):
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_evaluate_weighs_the_kl_with_beta(digits):
+    vae, x = VAE(latent_dim=3, hidden_dims=(16,)), digits.test[:20]
+    plain, heavy = evaluate(vae, x), evaluate(vae, x, beta=3.0)
+    torch.testing.assert_close(heavy.loss, plain.recon + 3 * plain.kl)
+    torch.testing.assert_close(plain.loss, plain.recon + plain.kl)
+
+
+def test_two_examples_are_enough_for_a_variance():
+    vae, x = VAE(latent_dim=3, hidden_dims=(16,)), torch.rand(2, 1, 28, 28)
+    torch.testing.assert_close(active_units(vae, x).variance, vae.encode(x)[0].var(0))
+
+
 def test_active_units_are_those_whose_mean_moves():
     """A linear encoder whose second unit ignores its input and whose third moves by a variance just below 0.01."""
     torch.manual_seed(0)

@@ -50,6 +50,51 @@ def test_the_linear_vae_is_linear():
     torch.testing.assert_close(vae.decode(z + w), vae.decode(z) + vae.decode(w) - vae.decode(0 * z))
 
 
+def test_the_decoder_mirrors_the_encoder():
+    """The sizes that every weight has, input to output, from the definition of a mirrored network."""
+
+    def sizes(layers):
+        return [tuple(layer.weight.shape) for layer in layers if hasattr(layer, "weight")]
+
+    vae = VAE(input_shape=(12,), latent_dim=3, hidden_dims=(7, 5))
+    assert sizes(vae.encoder) == [(7, 12), (5, 7)] and sizes(vae.decoder) == [(5, 3), (7, 5), (12, 7)]
+    model = cvae(hidden_dims=(7, 5))  # with 4 more inputs on both sides: the condition
+    assert sizes(model.encoder) == [(7, 16), (5, 7)] and sizes(model.decoder) == [(5, 7), (7, 5), (12, 7)]
+    conv = VAE(input_shape=(1, 16, 24), latent_dim=3, hidden_dims=(2, 3, 5), trunk="conv")
+    assert sizes(conv.encoder) == [(2, 1, 4, 4), (3, 2, 4, 4), (5, 3, 4, 4)]
+    assert sizes(conv.decoder) == [(5 * 2 * 3, 3), (5, 3, 4, 4), (3, 2, 4, 4), (2, 1, 4, 4)]
+
+
+def test_stages_halve_an_image_down_to_one_pixel_and_no_further():
+    assert VAE(latent_dim=2, hidden_dims=(2, 2, 2, 2), trunk="conv").sample(3).shape == (3, 1, 28, 28)
+    with pytest.raises(ValueError, match="5 stages halve 28×28 to nothing"):
+        VAE(latent_dim=2, hidden_dims=(2, 2, 2, 2, 2), trunk="conv")
+
+
+def test_the_sizes_that_nobody_gives():
+    assert VAE(latent_dim=2).config["hidden_dims"] == (400,)
+    assert VAE(latent_dim=2, trunk="conv").config["hidden_dims"] == (32, 64)
+    prior = cvae(prior="learned").prior_net
+    assert sum(p.numel() for p in prior.parameters()) == (4 * 128 + 128) + 2 * (128 * 3 + 3)
+
+
+def test_an_autoencoders_loss_is_its_likelihoods_and_it_has_no_kl():
+    x = torch.rand(4, 6)
+    for likelihood in ("squared_error", "bernoulli"):
+        ae = Autoencoder(input_shape=(6,), likelihood=likelihood, **SMALL)
+        out = ae(x).x_params
+        bce = F.binary_cross_entropy_with_logits(out, x, reduction="none").sum(1)
+        expected = {"squared_error": (out - x).square().sum(1), "bernoulli": bce}[likelihood]
+        loss, recon, kl = ae.loss(x)
+        torch.testing.assert_close(loss, expected)
+        assert torch.equal(loss, recon) and torch.equal(kl, torch.zeros(4))
+
+
+def test_sigma_starts_near_one():
+    heads = VAE(latent_dim=20).heads
+    assert 0.008 < heads.log_var.weight.std() < 0.012 and not heads.log_var.bias.any()
+
+
 def test_an_mlp_counts_its_parameters_as_the_paper_network_does():
     """784-400-20: the network of the usual MNIST example has 652,824 parameters."""
     assert sum(p.numel() for p in VAE(latent_dim=20).parameters()) == 652_824
@@ -119,12 +164,50 @@ def test_gradients_reach_the_encoder_through_the_reconstruction_alone():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
 
+def comes_back(output, *inputs):
+    """Whether a gradient comes back from the output to every input."""
+    gradients = torch.autograd.grad(output.square().sum(), inputs, retain_graph=True)
+    return all(gradient.abs().max() > 0 for gradient in gradients)
+
+
+@pytest.mark.parametrize("kind", [Autoencoder, VAE])
+def test_gradients_come_back_through_every_output(kind):
+    model, x = MODELS["mlp"](kind), torch.rand(4, 1, 28, 28, requires_grad=True)
+    for name, part in model(x)._asdict().items():
+        assert comes_back(part, x), name
+    assert comes_back(model.reconstruct(x), x)
+    z = torch.randn(4, 3, requires_grad=True)
+    assert comes_back(model.decode(z), z)
+
+
+def test_gradients_come_back_through_every_output_of_a_cvae():
+    model, x, c, z = cvae(), torch.rand(4, 12, requires_grad=True), torch.rand(4, 4), torch.randn(4, 3)
+    named = model(x, c)._asdict() | dict(zip(("z", "mu", "log_var"), model.forward_full(x, c), strict=True))
+    for name, part in named.items():
+        assert comes_back(part, x), name
+    for part in model.generate(x, c)[1:]:
+        assert comes_back(part, x)
+    z.requires_grad_()
+    c.requires_grad_()
+    assert comes_back(model.decode(z, c), z, c)
+
+
+@pytest.mark.parametrize("model", [VAE(latent_dim=3), cvae()], ids=["VAE", "CVAE"])
+def test_gradients_come_back_through_the_noise(model):
+    mu, log_var, eps = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True), torch.randn(4, 3)
+    to_mu, to_log_var = torch.autograd.grad(model.reparameterize(mu, log_var, eps=eps).sum(), (mu, log_var))
+    torch.testing.assert_close(to_mu, torch.ones(4, 3))
+    torch.testing.assert_close(to_log_var, 0.5 * (0.5 * log_var).exp() * eps)
+
+
 def test_log_var_is_bounded_where_it_is_made():
     vae = MODELS["mlp"](VAE)
     torch.nn.init.constant_(vae.heads.log_var.bias, 1e4)
     terms = vae.loss(torch.rand(4, 1, 28, 28))
-    assert vae.encode(torch.rand(4, 1, 28, 28))[1].max() == LOG_VAR_RANGE[1]
+    assert vae.encode(torch.rand(4, 1, 28, 28))[1].max() == LOG_VAR_RANGE[1] == 20
     assert all(term.isfinite().all() for term in terms)
+    torch.nn.init.constant_(vae.heads.log_var.bias, -1e4)
+    assert vae.encode(torch.rand(4, 1, 28, 28))[1].min() == LOG_VAR_RANGE[0] == -30
 
 
 def test_a_generator_makes_samples_repeatable_and_leaves_the_global_state_alone():

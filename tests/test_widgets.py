@@ -167,12 +167,29 @@ def test_still_shows_every_point_and_its_decoding(codes, labels):
     code_map, *cells = fig.axes
     letters = {t.get_text(): t.xy for t in code_map.texts if t.get_text() in "ABCDEF"}
     assert letters == {letter: pytest.approx(p) for letter, p in zip("ABCDEF", points, strict=True)}
+    dots = [tuple(np.ravel(line.get_xydata())) for line in code_map.lines]
+    assert dots == [pytest.approx(point) for point in points]
     assert len(cells) == 6
     for cell, letter, (z1, z2) in zip(cells, "ABCDEF", points, strict=True):
         array = np.asarray(cell.images[0].get_array())
         assert cell.get_title().startswith(letter)
         assert array[14, 3] == pytest.approx(0.5 + z1 / 10) and array[14, 24] == pytest.approx(0.5 + z2 / 5)
     fig.draw_without_rendering()
+
+
+def test_no_letter_of_the_still_picture_hides_a_numeral(labels):
+    centres = torch.cartesian_prod(torch.linspace(-3.2, 3.2, 5), torch.tensor([-1.0, 1.0]))
+    codes = centres[labels]
+    fig = still_code_plane(decode, codes, labels, centres[:9] + 0.1, extent=EXTENT)
+    fig.draw_without_rendering()
+    ax = fig.axes[0]
+    boxes = {text.get_text(): text.get_bbox_patch().get_window_extent() for text in ax.texts if text.get_bbox_patch()}
+    letters = {text: box for text, box in boxes.items() if text.isalpha()}
+    assert len(letters) == 9 and len(boxes) == 19
+    for letter, box in letters.items():
+        assert not any(box.overlaps(other) for text, other in boxes.items() if text.isdigit()), letter
+        middle = ax.transData.inverted().transform(box.get_points().mean(0))
+        assert abs(middle[0]) <= 4.0 and abs(middle[1]) <= 2.0, letter
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from torch import Tensor
 
 from course_utils.plotting import (
@@ -27,8 +28,10 @@ from course_utils.widgets._panel import Slider, canvas_png, number_text, panel
 
 if TYPE_CHECKING:
     import ipywidgets
+    from matplotlib.axes import Axes
 
 CROSS = "#000000"
+LETTER = 22  # points from a place to its letter, when a numeral is as near
 
 
 class CodePlane:
@@ -181,11 +184,15 @@ def still_code_plane(
     map_part, image_part = fig.subfigures(1, 2, width_ratios=(1.25, 1))
     ax = map_part.add_subplot()
     draw_code_map(ax, plane_points, classes, extent)
+    numerals = [text.xyann for text in ax.texts if isinstance(text, Annotation)]
     for i, ((z1, z2), image) in enumerate(zip(chosen.tolist(), images, strict=True)):
         letter = "ABCDEFGHI"[i]
+        ax.plot(z1, z2, "s", color="black", markersize=6, markeredgecolor="white", clip_on=False, zorder=7)
         ax.annotate(
             letter,
             (z1, z2),
+            xytext=_free_side(ax, (z1, z2), numerals),
+            textcoords="offset points",
             ha="center",
             va="center",
             fontsize=13,
@@ -193,13 +200,29 @@ def still_code_plane(
             color="white",
             annotation_clip=False,
             bbox={"boxstyle": "square,pad=0.25", "fc": "black", "ec": "white", "lw": 1.2},
-            zorder=7,
+            zorder=8,
         )
         cell = image_part.add_subplot(rows, columns, i + 1)
         cell.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         cell.set(xticks=[], yticks=[])
         cell.set_title(f"{letter}\n({number_text(z1, 1)}, {number_text(z2, 1)})", fontsize=11, color=INK)
     return fig
+
+
+def _free_side(ax: Axes, point: tuple[float, float], numerals: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Where a letter hides no numeral: on its point, or on that side of it, in points, which is farthest from all."""
+    width, height = ax.bbox.size / ax.figure.dpi * 72  # the layout engine may still change it a little: near enough
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    scale = np.array([width / (right - left), height / (top - bottom)])
+    others = (np.reshape(numerals, (-1, 2)) - point) * scale
+    angles = np.arange(8) * np.pi / 4
+    sides = np.vstack([np.zeros(2), LETTER * np.stack([np.cos(angles), np.sin(angles)], axis=1)])
+    places = np.array(point) + sides / scale
+    inside = (places >= (left, bottom)).all(1) & (places <= (right, top)).all(1)
+    inside[0] = True
+    free = np.array([np.hypot(*(others - side).T).min(initial=np.inf) for side in sides])
+    best = 0 if free[0] > LETTER else int(np.where(inside, free, -1.0).argmax())
+    return float(sides[best][0]), float(sides[best][1])
 
 
 def _describe(plane: CodePlane, z1: float, z2: float) -> str:
