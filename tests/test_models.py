@@ -63,6 +63,7 @@ def test_the_decoder_mirrors_the_encoder():
     conv = VAE(input_shape=(1, 16, 24), latent_dim=3, hidden_dims=(2, 3, 5), trunk="conv")
     assert sizes(conv.encoder) == [(2, 1, 4, 4), (3, 2, 4, 4), (5, 3, 4, 4)]
     assert sizes(conv.decoder) == [(5 * 2 * 3, 3), (5, 3, 4, 4), (3, 2, 4, 4), (2, 1, 4, 4)]
+    assert conv.sample(2).shape == (2, 1, 16, 24)
 
 
 def test_stages_halve_an_image_down_to_one_pixel_and_no_further():
@@ -182,11 +183,10 @@ def test_gradients_come_back_through_every_output(kind):
 
 def test_gradients_come_back_through_every_output_of_a_cvae():
     model, x, c, z = cvae(), torch.rand(4, 12, requires_grad=True), torch.rand(4, 4), torch.randn(4, 3)
-    named = model(x, c)._asdict() | dict(zip(("z", "mu", "log_var"), model.forward_full(x, c), strict=True))
-    for name, part in named.items():
-        assert comes_back(part, x), name
-    for part in model.generate(x, c)[1:]:
+    for part in [*model(x, c), *model.forward_full(x, c), *model.generate(x, c)[1:]]:
         assert comes_back(part, x)
+    sampled, mu, log_var = model.forward_full(x, c)
+    assert comes_back(sampled, mu, log_var)
     z.requires_grad_()
     c.requires_grad_()
     assert comes_back(model.decode(z, c), z, c)
