@@ -58,11 +58,14 @@ EQUIVALENT = {
         ],
         "`sample` runs without gradients",
     ),
-    ("z = model.reparameterize(mu, log_var, eps=eps)", "mu → mu.detach()"): "`log_likelihood` runs without gradients",
-    (
-        "z = model.reparameterize(mu, log_var, eps=eps)",
-        "log_var → log_var.detach()",
-    ): "`log_likelihood` runs without gradients",
+    **{
+        (line, f"{name} → {name}.detach()"): "it runs without gradients"
+        for name in ("mu", "log_var")
+        for line in (
+            "z = model.reparameterize(mu, log_var, eps=eps)",
+            "parts.append(gaussian_kl_terms(mu, log_var, prior=_prior(model, batch, mu)))",
+        )
+    },
 }
 
 

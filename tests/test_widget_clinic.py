@@ -49,6 +49,14 @@ def test_the_picture_at_the_ends_of_the_slider(patient, k):
     assert f"{k:.2f}" in knob.describe(k)
 
 
+def test_the_caption_is_beside_the_curves_and_inside_the_picture(patient):
+    knob = SigmaKnob(*patient)
+    for k in RANGE:
+        knob.render(k)
+        caption = knob.caption.get_window_extent()
+        assert knob.curve_axes.bbox.x1 < caption.x0 and caption.x1 < knob.caption.figure.bbox.x1
+
+
 def test_words_say_what_is_hidden(patient):
     knob = SigmaKnob(*patient)
     assert "they agree" in knob.describe(0.5)

@@ -104,7 +104,7 @@ class SigmaKnob:
         self.cursor.set_xdata([k, k])
         self.dots.set_data([k, k], np.clip(self.at(k), *self.curve_axes.get_ylim()))
         self.picture.set_data(self.pictures(k))
-        self.caption.set_text(f"test images, and under each three samples at k = {k:.2f}")
+        self.caption.set_text(f"test images; below, samples at k = {k:.2f}")
         self._canvas.restore_region(self._background)
         for artist in (self.cursor, self.dots):
             self.curve_axes.draw_artist(artist)
