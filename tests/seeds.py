@@ -93,7 +93,7 @@ def margins(runs: Sequence[dict[str, Any]]) -> list[Margin]:
     found = []
     for (notebook, data, text, relation, bound), measured in values.items():
         sign = 1 if relation.startswith(">") else -1
-        gaps = [sign * (value - bound) if math.isfinite(value) else -math.inf for value in measured]
+        gaps = [_gap(sign * value, sign * bound) for value in measured]
         worst = min(range(len(gaps)), key=gaps.__getitem__)
         broken = sum(gap < 0 or (gap == 0 and "=" not in relation) for gap in gaps)
         finite = [value for value in measured if math.isfinite(value)]
@@ -102,6 +102,13 @@ def margins(runs: Sequence[dict[str, Any]]) -> list[Margin]:
         row = Margin(notebook, data, text, relation, bound, len(gaps), broken, measured[worst], in_spreads)
         found.append(row)
     return found
+
+
+def _gap(value: float, bound: float) -> float:
+    """How far the value is above the bound; -inf for NaN, 0 where both are infinite alike."""
+    if math.isnan(value):
+        return -math.inf
+    return 0.0 if value == bound else value - bound
 
 
 def _shown(in_spreads: float) -> str:

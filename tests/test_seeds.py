@@ -35,6 +35,13 @@ def test_what_is_broken(value, relation, broken, capsys):
     assert ("✘ 01, digits: error" in capsys.readouterr().out) == bool(broken)
 
 
+def test_infinite_values_are_compared_as_they_are():
+    (row,) = margins(runs(math.inf, math.inf, relation=">=", bound=math.inf))
+    assert row.broken == 0
+    (row,) = margins(runs(0.5, math.inf))
+    assert row.broken == 1 and row.worst == math.inf
+
+
 def test_seeds_that_change_nothing_have_no_margin():
     assert math.isnan(margins(runs(0.5, 0.5))[0].in_spreads)
 
