@@ -51,22 +51,18 @@ EQUIVALENT = {
         "schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=steps)",
         "0.05 → 0.1",
     ): "with twice its last learning rate the judge is as good",
-    ("return self.likelihood.mean(self.decode(z))", "z → z.detach()"): "`sample` draws z itself, without gradients",
-    **dict.fromkeys(
-        [
-            (
-                "return self.likelihood.mean(self.decode(self.reparameterize(mu, log_var, eps=eps), cond_inputs))",
-                f"{name} → {name}.detach()",
-            )
-            for name in ("mu", "log_var")
-        ],
-        "`sample` runs without gradients",
-    ),
+    (
+        "optimizer = torch.optim.Adam(judge.parameters(), lr=2e-3, fused=True)",
+        "0.002 → 0.004",
+    ): "with twice its learning rate the judge is as good",
     **{
-        (line, f"{name} → {name}.detach()"): "it runs without gradients"
-        for name in ("mu", "log_var")
+        (line, f"{name} → {name}.detach()"): "`sample` and what evaluates run without gradients"
+        for name in ("mu", "log_var", "z")
         for line in (
+            "return self.likelihood.mean(self.decode(z))",
+            "return self.likelihood.mean(self.decode(self.reparameterize(mu, log_var, eps=eps), cond_inputs))",
             "z = model.reparameterize(mu, log_var, eps=eps)",
+            "log_px = -model.likelihood.nll(model.decode(z, *cond), x).double()",
             "prior = _prior(model, batch, mu)",
             "parts.append(gaussian_kl_terms(mu, log_var, prior=_prior(model, batch, mu)))",
         )

@@ -256,6 +256,7 @@ def test_kl_per_dimension_adds_up_to_the_rate(ppca):
 
 
 def test_the_judge_knows_the_digits_and_not_noise(digits, judge):
+    assert judge.probabilities(digits.test[:5]).shape == (5, 10)
     probabilities = judge.probabilities(digits.test[:])
     torch.testing.assert_close(probabilities.sum(1), torch.ones(len(digits.test)))
     assert (probabilities.argmax(1) == digits.test.labels).float().mean() > 0.93
