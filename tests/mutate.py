@@ -35,7 +35,7 @@ METHODS = {
 }  # fmt: skip
 GRADIENTS = {"mu", "log_var", "z", "logits", "mean", "sigma", "mu_p", "log_var_p"}
 
-# Changes that nothing can notice, as (line, change), with the reason.
+# Changes that nothing can notice, or need not, as (line, change), with the reason.
 EQUIVALENT = {
     ("small = logits.abs() < 1e-2", "0.01 → 0.02"): "the series and the formula agree to 1e-13 between the two",
     (
@@ -47,16 +47,22 @@ EQUIVALENT = {
         "half_log_det_q, half_log_det_p = (c.diagonal(dim1=-2, dim2=-1).log().sum(-1) for c in (chol_q, chol_p))",
         "− → +",
     ): "of (B, L, L), axis 1 may be -2; of (B, L), axis 1 is the last",
-    ("nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.ReLU(),", "5 → 6"): "another judge, as good",
-    ("nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),", "3 → 4"): "another judge, as good",
+    (
+        "nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.ReLU(),",
+        "5 → 6",
+    ): "the judge is held to its accuracy, not to its kernels",
+    (
+        "nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),",
+        "3 → 4",
+    ): "the judge is held to its accuracy, not to its kernels",
     (
         "schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=steps)",
         "0.05 → 0.1",
-    ): "with twice its last learning rate the judge is as good",
+    ): "the judge is held to its accuracy, not to its schedule",
     (
         "optimizer = torch.optim.Adam(judge.parameters(), lr=2e-3, fused=True)",
         "0.002 → 0.004",
-    ): "with twice its learning rate the judge is as good",
+    ): "the judge is held to its accuracy, not to its learning rate",
     **{
         (line, f"{name} → {name}.detach()"): "`sample` and what evaluates run without gradients"
         for name in ("mu", "log_var", "z")
