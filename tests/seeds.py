@@ -59,6 +59,7 @@ def code_of(path: Path) -> str:
 
 def run(path: Path, dataset: str, seed: int) -> dict[str, Any]:
     """Run a notebook once, in a process of its own, and return what it claimed and what else went wrong."""
+    code = code_of(path)  # now: the file may be changed while it runs
     with tempfile.TemporaryDirectory() as folder:
         claims = Path(folder) / "claims.jsonl"
         settings = {"COURSE_DATASET": dataset, "COURSE_SEED": str(seed), "COURSE_CLAIMS": str(claims)}
@@ -68,7 +69,7 @@ def run(path: Path, dataset: str, seed: int) -> dict[str, Any]:
     problems = done.stdout.splitlines() if done.returncode == 0 else [f"the run ended early: {done.stderr[-500:]}"]
     return {
         "notebook": path.stem,
-        "code": code_of(path),
+        "code": code,
         "data": dataset,
         "seed": seed,
         "claims": [json.loads(line) for line in lines],
