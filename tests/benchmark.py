@@ -40,6 +40,7 @@ from course_utils.training import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH, WIDTH, LATENT, PIXELS = 128, 400, 20, 784
+EPOCHS = 2  # of each training whose test ELBO is compared
 
 
 class Images(Dataset):
@@ -132,9 +133,6 @@ def fit_epoch(split: Split, *, width: int = WIDTH, batch: int = BATCH, repeats: 
     model = VAE(latent_dim=LATENT, hidden_dims=(width,)).to(split.pixels.device)
     fit(model, split.subset(2000), epochs=1, batch_size=batch, show=False)
     return min(seconds(lambda: fit(model, split, epochs=1, batch_size=batch, show=False)) for _ in range(repeats))
-
-
-EPOCHS = 2  # of each training whose test ELBO is compared
 
 
 def epoch(split: Split, test: torch.Tensor, repeats: int) -> None:

@@ -1,7 +1,7 @@
 """A pretended GPU: tensors that say they are on CUDA, do as CUDA tensors do, and are computed on the CPU.
 
     python -m tests.pretend_cuda notebooks/02_the_elbo.ipynb        # run notebooks as if there were a GPU
-    python -m pytest -p tests.pretend_cuda -k cuda tests            # or the tests that ask for one
+    python -m pytest -p tests.pretend_cuda tests/test_exercises.py  # or a test file, those that ask for one included
 
 Most of what fails on a GPU and nowhere else is a tensor in the wrong place, and that needs no GPU to be seen: one
 operation on tensors of two devices, NumPy on a CUDA tensor, a generator of the other device. Here each of them is an
@@ -10,6 +10,7 @@ error, as there. Speed, memory, other rounding and the CUDA kernels themselves a
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
@@ -250,10 +251,14 @@ def problems_of(path: Path) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the notebooks named; return 1 when one has a problem."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.pretend_cuda", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
     refused = 0
-    for name in sys.argv[1:] if arguments is None else arguments:
-        problems = problems_of(Path(name))
-        print(f"{name}: {'ran' if not problems else 'refused'}", *problems, sep="\n  ", flush=True)
+    for path in parser.parse_args(arguments).notebooks:
+        problems = problems_of(path)
+        print(f"{path}: {'ran' if not problems else 'refused'}", *problems, sep="\n  ", flush=True)
         refused += bool(problems)
     return 1 if refused else 0
 
