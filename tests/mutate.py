@@ -5,8 +5,10 @@
     python -m tests.mutate --count 0 exercises/notebook_02
 
 A change swaps a sign, a constant, a reduction, an axis or a comparison, or cuts a gradient with `detach`. It is made in
-a copy of the package, in memory of the course's files nothing changes. A change that no test notices is printed with
-its line: write the test, or add the change to `EQUIVALENT` with the reason why nothing can notice it.
+a copy of the package; the course's own files stay as they are. A change that no test notices is printed with its line:
+write the test, or add the change to `EQUIVALENT` with the reason why nothing can notice it. The example inputs of the
+exercises (`_cases_…`) are spared: other numbers are as good as long as they tell every wrong answer from the right one,
+and for that there is a test.
 """
 
 from __future__ import annotations
@@ -14,18 +16,23 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import multiprocessing
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = {"losses": ["test_losses.py"], "models": ["test_models.py"], "evaluation": ["test_evaluation.py"]}
+FRAMEWORK = ("_attempt", "_compare", "_framework", "_stub", "_text")
+TESTS |= {f"exercises/{module}": ["test_exercises_framework.py"] for module in FRAMEWORK}
+TIMEOUT = 600  # seconds for the tests of one change; one that makes them run longer is noticed
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
 COMPARISONS = {ast.Lt: ast.GtE, ast.LtE: ast.Gt, ast.Gt: ast.LtE, ast.GtE: ast.Lt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
 METHODS = {
@@ -37,6 +44,23 @@ GRADIENTS = {"mu", "log_var", "z", "logits", "mean", "sigma", "mu_p", "log_var_p
 
 # Changes that nothing can notice, or need not, as (line, change), with the reason.
 EQUIVALENT = {
+    **{
+        (line, "0 → 1"): "any fixed seed is as good"
+        for line in (
+            "torch.default_generator.manual_seed(0)",
+            "random.seed(0)",
+            "np.random.seed(0)  # noqa: NPY002",
+            "return self.cases(torch.Generator().manual_seed(0))",
+        )
+    },
+    (
+        "args = [attempt.prepare(argument) for argument in cases[0]]",
+        "0 → 1",
+    ): "one case is as good as another",
+    (
+        "if not connected or any(g is None for g in torch.autograd.grad(result.sum(), wanted, allow_unused=True)):",
+        ".sum → .mean",
+    ): "only asked whether there is a gradient",
     ("small = logits.abs() < 1e-2", "0.01 → 0.02"): "the series and the formula agree to 1e-13 between the two",
     (
         "series = math.log(2) + square / 12 - 7 * square.square() / 1440",
@@ -94,13 +118,14 @@ def mutants(source: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _spared(tree: ast.Module) -> Iterator[int]:
-    """What is no arithmetic: imports, messages, annotations, defaults, and everything under ``raise``."""
+    """What is no arithmetic: imports, messages, annotations, defaults, what is raised; and the example inputs."""
     for node in ast.walk(tree):
         parts: list[ast.AST] = []
         if isinstance(node, ast.Raise | ast.Import | ast.ImportFrom | ast.JoinedStr):
             parts = [node]
         elif isinstance(node, ast.FunctionDef):
             parts = [node.args, *node.decorator_list, *([node.returns] if node.returns else [])]
+            parts += [node] if node.name.startswith("_cases") else []
         elif isinstance(node, ast.AnnAssign):
             parts = [node.annotation]
         elif isinstance(node, ast.ClassDef):
@@ -143,21 +168,52 @@ def _detach(i: int):
     return change
 
 
-def survives(module: str, source: str, folder: Path) -> bool:
-    """Whether the module's tests pass on the changed source, in a copy of the package in ``folder``."""
+def survives(folder: Path, module: str, source: str, exercise: str = "") -> bool:
+    """Whether the module's tests pass on the changed source, in the copy of the package in ``folder``.
+
+    With an exercise ("2.3"), its own tests are asked first, as most changes are noticed there, then the notebook's.
+    """
     (folder / "course_utils" / f"{module}.py").write_text(source, encoding="utf-8")
     tests = TESTS.get(module) or ["test_exercises.py", f"test_exercises_{module[-2:]}.py"]
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *(f"tests/{t}" for t in tests)]
-    if module.startswith("exercises"):
-        command += ["-k", f"{int(module[-2:])}."]
-    environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    try:
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=600, check=False)
-    except subprocess.TimeoutExpired:
-        return False
-    if done.returncode not in (0, 1, 2):  # 1: a test failed, 2: not even imported
-        raise RuntimeError(f"pytest ended with {done.returncode}: {done.stdout.decode()[-800:]}")
-    return done.returncode == 0
+    tests = [f"tests/{name}" for name in tests]
+    if "notebook_" not in module:
+        return _passes(folder, tests)
+    return all(_passes(folder, [*tests, "-k", which]) for which in (exercise, f"{int(module[-2:])}.") if which)
+
+
+def _passes(folder: Path, arguments: Sequence[str]) -> bool:
+    """Runs pytest in a process of its own, forked from one in which PyTorch is imported already."""
+    process = multiprocessing.get_context("forkserver").Process(target=_pytest, args=(str(folder), list(arguments)))
+    process.start()
+    process.join(TIMEOUT)
+    if process.is_alive():
+        process.kill()
+        process.join()
+    code = process.exitcode
+    if code is not None and code > 2:  # 1: a test failed, 2: not even imported, below 0: it crashed or was killed
+        raise RuntimeError(f"pytest ended with {code} in {folder}: pytest {' '.join(arguments)}")
+    return code == 0
+
+
+def _pytest(folder: str, arguments: list[str]) -> None:
+    import pytest
+
+    sys.dont_write_bytecode = True  # two changes within a second would look alike to Python
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "course_utils")]:
+        del sys.modules[name]
+    sys.path[:] = [folder, *(path for path in sys.path if path and Path(path).resolve() != ROOT)]
+    os.chdir(folder)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:nbval", *arguments])
+    os._exit(int(code))
+
+
+def exercise_of(source: str, line: int) -> str:
+    """The number of the exercise in whose part of a notebook's module a line stands, by the rulers "# 2.3 ---"."""
+    rulers = [text.split()[1] for text in source.splitlines()[:line] if text.startswith("# ") and text.endswith("---")]
+    return rulers[-1] if rulers and rulers[-1][0].isdigit() else ""
 
 
 def main() -> int:
@@ -167,6 +223,8 @@ def main() -> int:
     )
     parser.add_argument("--count", type=int, default=60, help="how many changes, drawn at random; 0: all (default 60)")
     parser.add_argument("--seed", type=int, default=0, help="which changes are drawn (default 0)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at once (default %(default)s)")
+    parser.add_argument("--verbose", action="store_true", help="print what was noticed, too")
     options = parser.parse_args()
 
     places = []
@@ -182,26 +240,43 @@ def main() -> int:
     if options.count:
         places = random.Random(options.seed).sample(places, min(options.count, total))
     print(f"{len(places)} of {total} changes in {', '.join(options.modules)}")
-    survivors = 0
+    os.environ["OMP_NUM_THREADS"] = "1"
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "pytest", "matplotlib.pyplot"])
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for part in ("course_utils", "tests", "notebooks", "images"):
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", folder)
-        for module in options.modules:
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(options.jobs) as pool:
+        folders: SimpleQueue[Path] = SimpleQueue()
+        for job in range(options.jobs):
+            folders.put(_copy(Path(name) / str(job)))
+
+        def alive(place: tuple[str, int, str, str]) -> bool:
+            module, line, what, new = place
             original = (ROOT / "course_utils" / f"{module}.py").read_text(encoding="utf-8")
-            if not survives(module, original, folder):
-                raise SystemExit(f"the tests of {module} fail without any change: nothing can be said")
-            for _, line, what, new in (place for place in places if place[0] == module):
-                alive = survives(module, new, folder)
-                survivors += alive
-                text = original.splitlines()[line - 1].strip()
-                print(f"{'SURVIVED' if alive else 'noticed '}  {module}:{line}  {what:<28} {text[:80]}", flush=True)
+            folder = folders.get()
+            survived = survives(folder, module, new, exercise_of(original, line))
             (folder / "course_utils" / f"{module}.py").write_text(original, encoding="utf-8")
+            folders.put(folder)
+            if survived or options.verbose:
+                text = original.splitlines()[line - 1].strip()
+                print(f"{'SURVIVED' if survived else 'noticed '}  {module}:{line}  {what:<28} {text[:80]}", flush=True)
+            return survived
+
+        for module in options.modules:
+            folder = folders.get()
+            if not survives(folder, module, (folder / "course_utils" / f"{module}.py").read_text(encoding="utf-8")):
+                raise SystemExit(f"the tests of {module} fail without any change: nothing can be said")
+            folders.put(folder)
+        survivors = sum(pool.map(alive, places))
     minutes = (time.perf_counter() - start) / 60
     print(f"{len(places) - survivors} of {len(places)} noticed, {survivors} not, {minutes:.1f} minutes")
     return 1 if survivors else 0
+
+
+def _copy(folder: Path) -> Path:
+    """What the tests need, in a folder of its own."""
+    for part in ("course_utils", "tests", "notebooks", "images"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The machinery behind `check`, `hint` and `solution`."""
 
 import functools
+import itertools
 import random
 import re
 
@@ -27,6 +28,7 @@ from course_utils.exercises import (
     solution,
 )
 from course_utils.exercises import _framework as framework
+from course_utils.exercises._text import inputs_text, numbers_text, tensor_text, wrapped
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -272,6 +274,27 @@ def test_a_cell_without_a_file_and_endless_recursion():
     assert "RecursionError" in message and message.count("line 2 of f") == 5
 
 
+@pytest.mark.parametrize("depth", [5, 6, 7])
+def test_five_lines_of_the_learners_code_are_shown_the_outermost_two_and_the_innermost_three(depth):
+    names = "abcdefg"[:depth]
+    source = "".join(
+        f"def {name}(*args):\n    return {after}(*args)\n" for name, after in itertools.pairwise(names + "?")
+    )
+    namespace = {}
+    exec(compile(source.replace("?(*args)", "1 / 0"), "<cell>", "exec"), namespace)
+    shown = re.findall(r"of (\w)$", grade("1.1", namespace["a"]).message, flags=re.MULTILINE)
+    assert shown == list(names[:2] + names[-3:])
+
+
+@pytest.mark.parametrize(("length", "cut"), [(600, False), (601, True), (5000, True)])
+def test_an_endless_error_is_cut_after_600_characters(length, cut):
+    def fails(x, x_hat):
+        raise ValueError("y" * (length - len("ValueError: ")))
+
+    words = grade("1.1", fails).message.splitlines()
+    assert "    ValueError: " + "y" * (600 - len("ValueError: ")) + (" …" if cut else "") in words
+
+
 def test_an_exception_whose_text_fails_is_still_shown():
     class Odd(Exception):
         def __str__(self):
@@ -343,18 +366,104 @@ def test_a_known_mistake_is_named_even_in_the_wrong_type():
     assert halved.diagnosis == "factor one half"
 
 
-def test_large_tensors_are_shown_by_their_worst_entry():
-    compare = Compare(lambda rng: [(torch.zeros(5, 5, dtype=torch.float64),)], ())
-    exercise = Exercise("9.1", "", 1, "def f(x): ...", ("", "", ""), lambda x: x + 1, compare, "")
+def compared(expected, came, *misconceptions):
+    """What the usual judge says when `came` comes back in place of `expected`; both may be functions of x = 1."""
+    truth, answer = (
+        v if callable(v) else lambda x, v=v: v.to(x) if torch.is_tensor(v) else v for v in (expected, came)
+    )
+    compare = Compare(lambda rng: [(torch.ones((), dtype=torch.float64),)], misconceptions)
+    exercise = Exercise("9.1", "", 1, "def f(x): ...", ("", "", ""), truth, compare, "")
+    try:
+        compare(exercise, Attempt(answer, ("x",), torch.float64))
+    except NotYet as verdict:
+        return verdict
+    return None
 
-    def wrong(x):
-        x = x + 1
-        x[3, 2] = 7
-        return x
 
-    with pytest.raises(NotYet, match=re.escape("at [3, 2]: 1")) as caught:
-        compare(exercise, Attempt(wrong, ("x",)))
-    assert "at [3, 2]: 7" in caught.value.message
+@pytest.mark.parametrize(
+    ("expected", "came", "diagnosis"),
+    [
+        ([0.0, 2.0], [0.9e-5, 2.0], None),
+        ([0.0, 2.0], [1.5e-5, 2.0], "wrong values"),
+        ([1000.0, 2.0], [1000.09, 2.0], None),
+        ([1000.0, 2.0], [1000.15, 2.0], "nearly right"),
+        ([1.0, 2.0], [1.005, 2.0], "nearly right"),
+        ([1.0, 2.0], [1.015, 2.0], "wrong values"),
+        ([1.0, 2.0], [1.05, 2.0], "wrong values"),
+        ([100.0, 1.0], [100.5, 1.0], "nearly right"),
+        ([0.1, 2.0], [0.1005, 2.0], "nearly right"),
+        ([1.0, -2.0], [-1.0, -2.0], "wrong values"),
+    ],
+)
+def test_right_is_within_1e_4_and_nearly_right_within_a_hundredth(expected, came, diagnosis):
+    verdict = compared(torch.tensor(expected, dtype=torch.float64), torch.tensor(came, dtype=torch.float64))
+    assert (verdict and verdict.diagnosis) == diagnosis
+
+
+def test_what_is_nearly_right_is_told_by_how_much_it_is_off():
+    assert (
+        "off by 0.005 of the value, where 0.0001 is allowed"
+        in compared(torch.ones(2), torch.tensor([1.005, 1])).message
+    )
+
+
+def test_a_list_of_tensors_is_judged_by_its_numbers_and_other_lists_by_their_kind():
+    rows = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
+    doubled = Misconception("doubled", lambda x: 2 * rows.to(x), "Doubled?")
+    assert compared(rows, lambda x: list(2 * rows), doubled).diagnosis == "doubled"
+    assert compared(rows, lambda x: tuple(rows), doubled).diagnosis == "a list or tuple"
+    for other in ([], [rows, rows[0]], [rows[0], 2.0]):
+        assert compared(rows, other, doubled).diagnosis == "a list or tuple"
+    assert "It holds 4 things (int, int, int, float)." in compared(rows, [1, 2, 3, 4.0]).message
+    assert "It holds 5 things (int, int, int, float, …)." in compared(rows, [1, 2, 3, 4.0, 5]).message
+
+
+def test_where_one_number_is_asked_for_a_wrong_python_number_is_judged_by_its_value():
+    assert compared(torch.tensor(3.0), 0.0).diagnosis == "wrong values"
+    assert compared(torch.tensor(3.0), np.array(0.0)).diagnosis == "a numpy array"
+    assert compared(torch.ones(2), 0.0).diagnosis == "a Python number"
+
+
+def test_up_to_twelve_numbers_are_shown_and_of_more_the_worst():
+    whole = compared(torch.ones(12), torch.ones(12).index_fill(0, torch.tensor(4), 7.0)).message
+    assert "came:     shape (12,): [1, 1, 1, 1, 7, 1, 1, 1, 1, 1, 1, 1]" in whole
+    worst = compared(torch.ones(13), torch.ones(13).index_fill(0, torch.tensor(4), 7.0)).message
+    assert "expected: at [4]: 1\n" in worst and "came:     at [4]: 7\n" in worst
+
+
+@pytest.mark.parametrize(
+    ("expected", "came", "worst"),
+    [
+        ({3: 1.0}, {3: 0.0}, 3),
+        ({3: 1.0, 8: 1e4}, {3: 1.5, 8: 1e4 + 1.2}, 3),  # the larger error is the smaller one beside what is allowed
+        ({3: 1.0, 8: 100.0}, {3: 1.3, 8: 100.5}, 8),
+        ({3: 1.0, 8: 1.0}, {3: 9.0, 8: float("nan")}, 8),
+        ({3: -1e4, 8: 1.0}, {3: -1e4 - 1.2, 8: 1.5}, 8),
+    ],
+)
+def test_the_worst_number_is_the_one_furthest_outside_the_tolerance(expected, came, worst):
+    wanted = torch.full((5, 5), 5.0, dtype=torch.float64)
+    wanted.view(-1)[list(expected)] = torch.tensor(list(expected.values()), dtype=torch.float64)
+    seen = wanted.clone()
+    seen.view(-1)[list(came)] = torch.tensor(list(came.values()), dtype=torch.float64)
+    assert f"came:     at [{worst // 5}, {worst % 5}]: " in compared(wanted, seen).message
+
+
+def test_numbers_in_messages_are_short():
+    assert (
+        numbers_text(torch.tensor([0.9e-6, 1.5e-6, -0.9e-6, 123456.0, 1 / 3])) == "[0, 1.5e-06, 0, 1.235e+05, 0.3333]"
+    )
+    assert tensor_text(torch.tensor(2.5)) == "one number, shape (): 2.5"
+    assert tensor_text(torch.zeros(3, 4)).startswith("shape (3, 4): [[0, 0")
+    assert tensor_text(torch.zeros(13)) == "shape (13,)"
+    named = inputs_text(("x", "y", "model", "k"), (torch.arange(6), torch.arange(7), nn.Linear(1, 1), 3))
+    assert named == "x = [0, 1, 2, 3, 4, 5], y of shape (7,), model = a small Linear, k = 3"
+
+
+def test_prose_is_wrapped_at_100_characters_and_numbers_are_not():
+    assert wrapped("x" * 49 + " " + "y" * 50) == "x" * 49 + " " + "y" * 50
+    assert wrapped("x" * 50 + " " + "y" * 50) == "x" * 50 + "\n" + "y" * 50
+    assert wrapped("    " + "1 " * 90) == "    " + "1 " * 90
 
 
 def test_a_python_number_is_right_where_one_number_is_asked_for_and_inputs_may_change_where_allowed():

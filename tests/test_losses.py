@@ -105,6 +105,13 @@ def test_gaussian_kl_against_torch_distributions(shape):
     torch.testing.assert_close(gaussian_kl(mu, log_var), D.kl_divergence(q, p))
 
 
+def test_gaussian_kl_teaches_the_mean_and_the_spread():
+    mu, log_var = (torch.randn(4, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    gaussian_kl(mu, log_var).sum().backward()
+    torch.testing.assert_close(mu.grad, mu.detach())  # ∂/∂μ = μ and ∂/∂log σ² = ½ (σ² − 1)
+    torch.testing.assert_close(log_var.grad, 0.5 * (log_var.exp() - 1).detach())
+
+
 def test_gaussian_kl_within_four_standard_errors_of_monte_carlo():
     mu, log_var = torch.tensor([[0.7, -1.2, 0.1]], dtype=torch.float64), torch.tensor([[-1.0, 0.4, 0.0]]).double()
     q, p = D.Normal(mu, (0.5 * log_var).exp()), D.Normal(0.0, 1.0)
@@ -126,6 +133,17 @@ def test_gaussian_kl_is_never_negative_and_zero_only_at_the_prior(seed):
 def random_covariance(*batch, size):
     root = torch.randn(*batch, size, size, dtype=torch.float64)
     return root @ root.mT + 0.1 * torch.eye(size, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("entry", "slip", "symmetric"), [(1, 7e-5, True), (1, 1.5e-4, False), (0, 1.5e-6, False)])
+def test_a_covariance_may_be_asymmetric_by_rounding_and_no_more(entry, slip, symmetric):
+    covariance = torch.tensor([[[2.0, entry], [entry + slip, 2.0]]], dtype=torch.float64)
+    mean, identity = torch.zeros(1, 2, dtype=torch.float64), torch.eye(2, dtype=torch.float64)
+    if symmetric:
+        assert gaussian_kl_full(mean, covariance, mean[0], identity) > 0
+    else:
+        with pytest.raises(ValueError, match="cov_q must be symmetric"):
+            gaussian_kl_full(mean, covariance, mean[0], identity)
 
 
 @pytest.mark.parametrize("batched_p", [True, False])

@@ -185,7 +185,7 @@ def _expected_and_came(seen: Outcome, expected: Outcome) -> str:
     of = f" {key}," if key else ""
     lines = [f"    expected:{of} {tensor_text(wanted)}", f"    came:    {of} {tensor_text(came)}"]
     if came.shape == wanted.shape and came.numel() > 12:
-        worst = int(((came - wanted).abs().nan_to_num(nan=torch.inf) - ATOL - RTOL * wanted.abs()).argmax())
+        worst = int(((came - wanted).abs().nan_to_num(nan=torch.inf) - RTOL * wanted.abs()).argmax())
         place = [int(i) for i in torch.unravel_index(torch.tensor(worst), came.shape)]
         lines = [
             f"    expected:{of} at {place}: {numbers_text(wanted.flatten()[worst])}",
