@@ -2,6 +2,8 @@
 
 import copy
 import itertools
+import math
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +14,10 @@ from torch import nn
 from course_utils.exercises import find, grade, reference
 
 DTYPES = [torch.float32, torch.float64]
+
+
+def said_about(number, answer):
+    return " ".join(grade(number, answer).message.split())
 
 
 # Right answers, written differently --------------------------------------------------------------------
@@ -107,6 +113,14 @@ class Sine(nn.Module):
         return torch.sin(x)
 
 
+class Spare(Net):
+    """Has a layer that never runs."""
+
+    def __init__(self, *widths):
+        super().__init__(*widths)
+        self.unused = nn.Linear(3, 3)
+
+
 def rotate_with_linear_layers(encoder, decoder, rotation):
     size = len(rotation)
     turn, back = (nn.Linear(size, size, bias=False, dtype=rotation.dtype) for _ in range(2))
@@ -189,6 +203,7 @@ RIGHT = {
         lambda x, x_hat: F.mse_loss(x_hat, x, reduction="none").flatten(1).sum(1),
         lambda x, x_hat: ((x.double() - x_hat.double()) ** 2).flatten(1).sum(-1),
         lambda x, x_hat: (x - x_hat).flatten(1).norm(dim=1) ** 2,
+        lambda x, x_hat: error_by_einsum(x.detach(), x_hat),
     ],
     "1.2": [
         pca_by_loops,
@@ -202,6 +217,7 @@ RIGHT = {
         stack(nn.ReLU, bias=False),
         stack(nn.ReLU, extra=[nn.Flatten()], tail=[nn.Identity()]),
         lambda i, h, latent: [Net(i, h, latent), Net(latent, h, i)],
+        lambda i, h, latent: (Spare(i, h, latent), Spare(latent, h, i)),
         deep,
         normalised,
         stack(Sine),
@@ -297,6 +313,16 @@ def with_end(which, *end):
     return wrong_pair(**{which: layers})
 
 
+def with_hidden(which, activation):
+    right = {"encoder": lambda i, h, n: (i, h, n), "decoder": lambda i, h, n: (n, h, i)}[which]
+
+    def layers(i, h, n):
+        a, b, c = right(i, h, n)
+        return [nn.Linear(a, b), activation, nn.Linear(b, c)]
+
+    return wrong_pair(**{which: layers})
+
+
 def with_start(*start):
     return wrong_pair(decoder=lambda i, h, n: [*start, nn.Linear(n, h), nn.ReLU(), nn.Linear(h, i)])
 
@@ -309,6 +335,19 @@ class Cut(nn.Module):
 class Mute(nn.Module):
     def forward(self, x):
         self.result = x
+
+
+class Chain(nn.Module):
+    """Modules and functions, one after the other."""
+
+    def __init__(self, *steps):
+        super().__init__()
+        self.steps = steps
+
+    def forward(self, x):
+        for step in self.steps:
+            x = step(x)
+        return x
 
 
 class Hidden(nn.Module):
@@ -342,9 +381,21 @@ def tied(i, h, n):
     return encoder, Decoder(encoder)
 
 
+def one_layer_in_both(i, h, n):
+    shared = nn.Linear(h, h)
+    encoder = nn.Sequential(nn.Linear(i, h), shared, nn.ReLU(), nn.Linear(h, n))
+    return encoder, nn.Sequential(nn.Linear(n, h), shared, nn.ReLU(), nn.Linear(h, i))
+
+
 def frozen(i, h, n):
     encoder, decoder = wrong_pair()(i, h, n)
     return encoder.requires_grad_(False), decoder
+
+
+def one_bias_frozen(i, h, n):
+    encoder, decoder = wrong_pair()(i, h, n)
+    decoder[0].bias.requires_grad_(False)
+    return encoder, decoder
 
 
 WRONG_PAIRS = [
@@ -356,46 +407,127 @@ WRONG_PAIRS = [
     ("not modules", lambda i, h, n: (Net, Net)),
     ("shared weights", lambda i, h, n: (wrong_pair()(i, h, n)[0],) * 2),
     ("shared weights", tied),
+    ("shared weights", one_layer_in_both),
     ("in the other order", swapped),
     ("encoder stops at the hidden layer", wrong_pair(encoder=lambda i, h, n: [nn.Linear(i, h), nn.ReLU()])),
     ("encoder gives images", lambda i, h, n: (Net(i, h, i), Net(n, h, i))),
     ("latent_dim unused", lambda i, h, n: wrong_pair()(i, h, 32)),
     ("decoder stops at the hidden layer", wrong_pair(decoder=lambda i, h, n: [nn.Linear(n, h), nn.ReLU()])),
     ("input_dim unused", lambda i, h, n: (wrong_pair()(i, h, n)[0], wrong_pair()(784, h, n)[1])),
-    ("a module returns nothing", with_end("encoder", Mute())),
+    *(("a module returns nothing", with_end(which, Mute())) for which in ("encoder", "decoder")),
+    *(("a list or tuple", with_end(which, Chain(lambda y: (y, y)))) for which in ("encoder", "decoder")),
     ("no weights in the encoder", lambda i, h, n: (Hidden(nn.Linear(i, h), nn.Linear(h, n)), Net(n, h, i))),
     ("no weights in the decoder", lambda i, h, n: (Net(i, h, n), Hidden(nn.Linear(n, h), nn.Linear(h, i)))),
     ("frozen encoder", frozen),
+    ("frozen decoder", one_bias_frozen),
     ("no gradient in the encoder", with_end("encoder", Cut())),
     ("no gradient in the decoder", with_end("decoder", Cut())),
     ("hidden_dim unused in the encoder", wrong_pair(encoder=lambda i, h, n: [nn.Linear(i, n)])),
     ("hidden_dim unused in the decoder", lambda i, h, n: (Net(i, h, n), Net(n, 64, i))),
     ("no activation in the encoder", wrong_pair(encoder=lambda i, h, n: [nn.Linear(i, h), nn.Linear(h, n)])),
     ("no activation in the decoder", wrong_pair(decoder=lambda i, h, n: [nn.Linear(n, h), nn.Linear(h, i)])),
-    ("one-sided output of the encoder", with_end("encoder", nn.ReLU())),
+    ("no activation in the encoder", with_hidden("encoder", nn.LeakyReLU(0.9997))),
+    ("no activation in the decoder", with_hidden("decoder", nn.LeakyReLU(0.9992))),
     ("one-sided output of the encoder", with_end("encoder", nn.GELU())),
     ("one-sided output of the encoder", with_end("encoder", nn.LeakyReLU())),
     ("squashed output of the encoder", with_end("encoder", nn.Tanh())),
     ("squashed output of the decoder", with_end("decoder", nn.Sigmoid())),
     ("squashed output of the decoder", with_end("decoder", nn.Tanh())),
     ("squashed output of the decoder", with_end("decoder", nn.Softmax(dim=1))),
-    ("one-sided output of the decoder", with_end("decoder", nn.ReLU())),
-    *((f"bent output of the {which}", with_end(which, nn.LeakyReLU(0.2))) for which in ("encoder", "decoder")),
+    *(
+        (f"one-sided output of the {which}", with_end(which, end))
+        for which in ("encoder", "decoder")
+        for end in (nn.ReLU(), nn.LogSigmoid(), nn.LeakyReLU(0.04))
+    ),
+    *(
+        (f"bent output of the {which}", with_end(which, nn.LeakyReLU(slope)))
+        for which in ("encoder", "decoder")
+        for slope in (0.08, 0.2, 0.8)
+    ),
     ("bent output of the encoder", with_end("encoder", nn.PReLU())),
     *(
         ("decoder begins with an activation", with_start(activation))
         for activation in (
             *(nn.ReLU(), nn.ReLU(inplace=True), nn.Tanh(), nn.Sigmoid(), nn.GELU(), nn.SiLU(), nn.ELU()),
-            *(nn.LeakyReLU(), nn.LeakyReLU(0.2), nn.Softplus(), nn.Softsign(), nn.LogSigmoid()),
+            *(nn.LeakyReLU(), nn.LeakyReLU(0.2), nn.LeakyReLU(0.8), nn.Softplus(), nn.Softsign(), nn.LogSigmoid()),
         )
     ),
 ]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bends_just_large_enough_and_ends_just_straight_enough_pass(dtype):
+    for build in (
+        with_hidden("encoder", nn.LeakyReLU(0.9995)),
+        with_hidden("decoder", nn.LeakyReLU(0.9989)),
+        *(with_end(which, nn.LeakyReLU(0.83)) for which in ("encoder", "decoder")),
+        with_start(nn.LeakyReLU(0.83)),
+    ):
+        assert (result := grade("1.3", build, dtype=dtype)).status == "passed", result.message
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda i, h, n: (*wrong_pair()(i, h, n), None), "encoder and decoder; a tuple of 3 came back"),
+        (lambda i, h, n: nn.Sequential(*wrong_pair()(i, h, n)), "encoder and decoder; a Sequential came back"),
+        (lambda i, h, n: (Net, Net), "they are Net and Net; two nn.Module objects"),
+        (  # 6 · 2 + 2 and 2 · 64 + 64 + 64 · 6 + 6 weights
+            lambda i, h, n: (nn.Linear(i, n), Net(n, h, i)),
+            "With hidden_dim = 16 the encoder has 14 weights, with hidden_dim = 32 it has 14.",
+        ),
+        (
+            lambda i, h, n: (Net(i, h, n), Net(n, 64, i)),
+            "With hidden_dim = 16 the decoder has 582 weights, with hidden_dim = 32 it has 582.",
+        ),
+        (
+            lambda i, h, n: (nn.Linear(i, h), Net(n, h, i)),
+            "With input_dim = 6, hidden_dim = 16, latent_dim = 2, 7 rows of x "
+            "expected: codes of shape (7, 2) came: shape (7, 16) The code is as wide",
+        ),
+        (
+            lambda i, h, n: (Net(i, h, n), Net(n, h, 784)),
+            "latent_dim = 2, 7 codes expected: images of shape (7, 6) came: shape (7, 784) Does",
+        ),
+        (
+            with_end("encoder", nn.Tanh()),
+            "from -1 to 1. It always stays between −1 and 1, but nothing should hold the codes",
+        ),
+        (
+            with_end("encoder", nn.Sigmoid()),
+            "from 0 to 1. It always stays between 0 and 1, but nothing should hold the codes",
+        ),
+        (with_end("decoder", nn.Sigmoid()), "the decoder's output ranges from 0 to 1. It always stays between 0 and 1"),
+        (
+            with_end("decoder", nn.Sigmoid()),
+            "nothing should hold the pixels back. What is the last thing the decoder does?",
+        ),
+        (with_end("encoder", nn.ReLU()), "codes should be free to go both ways"),
+        (with_end("decoder", nn.ReLU()), "pixels should be free to go both ways"),
+        (with_end("encoder", nn.LeakyReLU(0.2)), "codes should be free to go both ways"),
+        (with_end("decoder", nn.LeakyReLU(0.2)), "pixels should be free to go both ways"),
+    ],
+)
+def test_what_was_measured_on_the_networks_is_said(build, words):
+    assert words in said_about("1.3", build)
+
+
+@pytest.mark.parametrize("slope", [0.08, 0.2, 0.8])
+def test_the_slopes_on_both_sides_of_a_bend_are_said(slope):
+    ratios = []
+    for build in (with_start(nn.LeakyReLU(slope)), with_end("encoder", nn.LeakyReLU(slope))):
+        message = said_about("1.3", build)
+        before, after = map(float, re.search(r"for example from (\S+) to (\S+)\. ", message).groups())
+        ratios.append(before / after)
+    assert ratios[0] == pytest.approx(slope, rel=0.02)  # a number of the code rises through 0
+    assert min(ratios[1], 1 / ratios[1]) == pytest.approx(slope, rel=0.02)  # an output goes either way
 
 
 @pytest.mark.parametrize(
     ("activation", "words"),
     [
         (nn.ReLU(), "All negative codes that were tried decode to the same image."),
+        (Chain(lambda z: -torch.relu(-z)), "All positive codes that were tried decode to the same image."),
         (
             nn.Tanh(),
             "All codes with the same signs and with numbers from 1000 to 100000 in size decode to the same image.",
@@ -404,7 +536,7 @@ WRONG_PAIRS = [
     ],
 )
 def test_what_was_measured_on_a_decoder_that_begins_with_an_activation_is_said(activation, words):
-    message = " ".join(grade("1.3", with_start(activation)).message.split())
+    message = said_about("1.3", with_start(activation))
     assert words in message and "Does the decoder begin with an activation?" in message
 
 
@@ -423,6 +555,40 @@ def test_a_decoder_that_takes_images_raises_where_it_was_called():
     result = grade("1.3", lambda i, h, n: (Net(i, h, n), Net(i, h, i)))
     assert result.status == "raised"
     assert "in decoder(z) with z of shape (7, 2)" in " ".join(result.message.split())
+
+
+class Scaled(Net):
+    """Between the square of a weight, which is 1, and one and a half times that."""
+
+    def __init__(self, *widths):
+        super().__init__(*widths)
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return self.weight**2 * (1 + 0.5 * torch.sigmoid(super().forward(x)))
+
+
+def test_weights_and_codes_are_as_large_as_the_messages_say():
+    words = "With weights 100 times larger and of random sign, the encoder's output ranges from 1e+04 to 1.5e+04."
+    assert words in said_about("1.3", lambda i, h, n: (Scaled(i, h, n), Net(n, h, i)))
+
+    seen = []
+    words = "numbers from 1000 to 100000 in size"
+    assert words in said_about("1.3", with_start(Chain(lambda z: seen.append(z.abs()) or torch.tanh(z))))
+    sizes = torch.cat([z for z in seen if z.min() > 500])
+    assert 1000 <= sizes.min() < 1100 and 90_000 < sizes.max() <= 100_000
+
+
+def test_what_goes_beyond_one_is_not_said_to_stay_between_minus_one_and_one():
+    for which in ("encoder", "decoder"):
+        assert "It always stays" not in said_about("1.3", with_end(which, nn.Hardtanh(-1.01, 1.01)))
+
+
+def test_only_a_pair_that_runs_the_other_way_round_is_in_the_other_order():
+    for build in (lambda i, h, n: (Net(n, h, n), Net(n, h, i)), lambda i, h, n: (Net(99, h, n), Net(i, h, i))):
+        result = grade("1.3", build)
+        assert result.status == "raised"
+        assert "in encoder(x) with x of shape (7, 6)" in " ".join(result.message.split())
 
 
 def rotates_the_originals(encoder, decoder, rotation):
@@ -446,9 +612,152 @@ def noises_the_original(autoencode, x, noise):
     return ((autoencode(noisy) - clean) ** 2).sum() / len(x)
 
 
+def image_by_image(measure):
+    return lambda x, x_hat: torch.stack([measure(a, b) for a, b in zip(x, x_hat, strict=True)])
+
+
+def lost_log_density(image, other):
+    """By how much the log-density of a Gaussian with variance 1 around the image falls: half the squared error."""
+    law = torch.distributions.Normal(image, 1.0)
+    return (law.log_prob(image) - law.log_prob(other)).sum()
+
+
+def projected(rows, directions):
+    return sum(torch.outer(torch.mv(rows, w), w) for w in directions)
+
+
+def left_over(rows, directions):
+    """The projection onto all directions at right angles to those given."""
+    return projected(rows, torch.linalg.svd(directions).Vh[len(directions) :])
+
+
+def batch_mixed_by_the_components(x, W, m):
+    products = torch.stack([torch.mv(W, w) for w in W])  # (L, L), which takes the batch for L axes
+    return torch.stack([sum(p * row for p, row in zip(ps, x - m, strict=True)) for ps in products]) + m
+
+
+def around_the_mean_of_the_batch(x, W, m):
+    own = sum(x.unbind()) / len(x)
+    return own + projected(x - own, W)
+
+
+def by_steps(code, first):
+    """An answer to 1.4 that leaves all weights alone and works on what passes through.
+
+    code: (hidden layer's output, encoder's last layer, R) -> code; first: (code, decoder's first layer, R) -> output
+    """
+    return lambda e, d, R: (
+        Chain(e[:-1], lambda h: code(h, e[-1], R)),
+        Chain(lambda z: first(z, d[0], R), d[1:]),
+    )
+
+
+def code_as_it_was(h, last, R):
+    return last(h)
+
+
+def code_turned(h, last, R):
+    return last(h) @ R.T
+
+
+def code_turned_backwards(h, last, R):
+    return last(h) @ R
+
+
+def code_turned_without_its_bias(h, last, R):
+    return (last(h) - last.bias) @ R.T + last.bias
+
+
+def code_of_turned_features(h, last, R):
+    return F.linear(h @ R.T, last.weight) + last.bias @ R.T
+
+
+def first_as_it_was(z, first, R):
+    return first(z)
+
+
+def first_turns_back(z, first, R):
+    return first(z @ R)
+
+
+def first_turns_on(z, first, R):
+    return first(z @ R.T)
+
+
+def first_turns_its_output_back(z, first, R):
+    return F.linear(z, first.weight) @ R + first.bias
+
+
+def first_turns_its_output_on(z, first, R):
+    return F.linear(z, first.weight) @ R.T + first.bias
+
+
+def first_turns_back_and_its_bias_on(z, first, R):
+    return F.linear(z @ R, first.weight) + first.bias @ R.T
+
+
+def root_of_each_entry(m, c, eps):
+    root = torch.tensor([[math.sqrt(entry) for entry in row] for row in c.tolist()], dtype=c.dtype)
+    return torch.stack([m + root @ row for row in eps])
+
+
+def eigenvectors_first(m, c, eps):
+    values, vectors = torch.linalg.eigh(c)
+    return torch.stack([m + torch.diag(values**0.5) @ vectors.T @ row for row in eps])
+
+
+def from_the_precision(m, c, eps):
+    return m + eps @ torch.distributions.MultivariateNormal(m, precision_matrix=c).scale_tril.T
+
+
+def summed_then_averaged(x_hat, x):
+    return F.mse_loss(x_hat, x, reduction="sum") / len(x)
+
+
+def cut(image):
+    return torch.minimum(torch.maximum(image, torch.zeros_like(image)), torch.ones_like(image))
+
+
+WRONG_SPREADS = [  # with the covariance of the samples where [[4, 2], [2, 2]] was asked, worked out by hand
+    ("mean forgotten", lambda m, c, eps: gaussian_by_distribution(0 * m, c, eps), "[[4, 2], [2, 2]]"),
+    (
+        "standard deviations only",
+        lambda m, c, eps: torch.stack([m[j] + math.sqrt(c[j, j]) * eps[:, j] for j in range(len(m))], dim=1),
+        "[[4, 0], [0, 2]]",
+    ),
+    (
+        "covariance in place of its root",
+        lambda m, c, eps: torch.stack([m + c @ row for row in eps]),
+        "[[20, 12], [12, 8]]",
+    ),
+    (
+        "root on the wrong side",
+        lambda m, c, eps: torch.stack([m + row @ torch.linalg.cholesky(c) for row in eps]),
+        "[[5, 1], [1, 1]]",
+    ),
+    (
+        "variances in place of standard deviations",
+        lambda m, c, eps: torch.stack([m[j] + c[j, j] * eps[:, j] for j in range(len(m))], dim=1),
+        "[[16, 0], [0, 4]]",
+    ),
+    ("covariance ignored", lambda m, c, eps: m + eps, "[[1, 0], [0, 1]]"),
+    ("root of each entry", root_of_each_entry, "[[6, 4.828], [4.828, 4]]"),  # 2 + 2√2
+    ("eigenvectors on the wrong side", eigenvectors_first, "[[0.7639, 0], [0, 5.236]]"),  # 3 ∓ √5
+    ("inverse root", from_the_precision, "[[0.5, -0.5], [-0.5, 1]]"),
+]
+
 # Written as a learner would, not as the misconceptions are.
 WRONG = [
     *(("1.3", diagnosis, answer) for diagnosis, answer in WRONG_PAIRS),
+    ("1.1", "mean over pixels", image_by_image(F.mse_loss)),
+    ("1.1", "sum averaged over the batch", lambda x, x_hat: F.mse_loss(x_hat, x, reduction="sum") / len(x)),
+    ("1.1", "factor one half", image_by_image(lost_log_density)),
+    ("1.1", "only the last axis", lambda x, x_hat: torch.einsum("...d,...d->...", x - x_hat, x - x_hat)),
+    ("1.1", "over the batch", lambda x, x_hat: sum((a - b) ** 2 for a, b in zip(x, x_hat, strict=True))),
+    ("1.1", "difference not squared", image_by_image(lambda image, other: image.sum() - other.sum())),
+    ("1.1", "difference not squared, other sign", image_by_image(lambda image, other: other.sum() - image.sum())),
+    ("1.1", "squared after the sum", image_by_image(lambda image, other: F.mse_loss(image.sum(), other.sum()))),
+    ("1.1", "no gradient", lambda x, x_hat: error_by_einsum(x, x_hat.detach())),
     ("1.1", "one mean for the batch", lambda x, x_hat: F.mse_loss(x_hat, x)),
     ("1.1", "one sum for the batch", lambda x, x_hat: F.mse_loss(x_hat, x, reduction="sum")),
     ("1.1", "one sum for the batch", lambda x, x_hat: ((x - x_hat) ** 2).sum().item()),
@@ -462,6 +771,15 @@ WRONG = [
         "right numbers, wrong shape",
         lambda x, x_hat: ((x - x_hat) ** 2).flatten(1).sum(1, keepdim=True),
     ),
+    ("1.2", "not centred", lambda x, W, m: m + projected(x, W)),
+    ("1.2", "mean not added back", lambda x, W, m: projected(x - m, W)),
+    ("1.2", "mean ignored", lambda x, W, m: projected(x, W)),
+    ("1.2", "codes only, not centred", lambda x, W, m: torch.stack([torch.mv(x, w) for w in W], dim=1)),
+    ("1.2", "matrices in the wrong order", batch_mixed_by_the_components),
+    ("1.2", "mean of the batch", around_the_mean_of_the_batch),
+    ("1.2", "what is left over", lambda x, W, m: left_over(x - m, W)),
+    ("1.2", "what is left over, around the mean", lambda x, W, m: m + left_over(x - m, W)),
+    ("1.2", "mean subtracted at the end", lambda x, W, m: projected(x - m, W) - m),
     ("1.2", "codes only", lambda x, W, m: torch.einsum("bd,ld->bl", x - m, W)),
     ("1.2", "reshaped, not transposed", lambda x, W, m: (x - m) @ W.view(W.shape[1], -1) @ W + m),
     ("1.2", "each pixel on its own", lambda x, W, m: torch.einsum("bd,ld,ld->bd", x - m, W, W) + m),
@@ -470,6 +788,22 @@ WRONG = [
     ("1.4", "changes its input", rotates_the_originals),
     ("1.4", "changes its input", rotates_one_original),
     ("1.4", "nothing changed", lambda encoder, decoder, rotation: (encoder, decoder)),
+    ("1.4", "encoder's bias not rotated", by_steps(code_turned_without_its_bias, first_turns_back)),
+    ("1.4", "decoder not compensated", by_steps(code_turned, first_as_it_was)),
+    ("1.4", "only the encoder's weight", by_steps(code_turned_without_its_bias, first_as_it_was)),
+    ("1.4", "decoder's weight from the wrong side", by_steps(code_turned, first_turns_its_output_back)),
+    (
+        "1.4",
+        "decoder's weight from the wrong side, not inverted",
+        by_steps(code_turned, first_turns_its_output_on),
+    ),
+    ("1.4", "decoder turned the same way", by_steps(code_turned, first_turns_on)),
+    ("1.4", "turned backwards", by_steps(code_turned_backwards, first_turns_on)),
+    ("1.4", "turned backwards, decoder not compensated", by_steps(code_turned_backwards, first_as_it_was)),
+    ("1.4", "encoder's weight from the wrong side", by_steps(code_of_turned_features, first_turns_back)),
+    ("1.4", "only the decoder, undoing", by_steps(code_as_it_was, first_turns_back)),
+    ("1.4", "only the decoder", by_steps(code_as_it_was, first_turns_on)),
+    ("1.4", "decoder's bias rotated", by_steps(code_turned, first_turns_back_and_its_bias_on)),
     ("1.4", "returns nothing", lambda e, d, r: rotates_the_originals(e, d, r) and None),
     ("1.4", "not a pair", lambda e, d, r: nn.Sequential(e, d)),
     (
@@ -479,10 +813,25 @@ WRONG = [
     ),
     ("1.5", "eps ignored", lambda m, c, eps: m + torch.randn_like(eps) @ torch.linalg.cholesky(c).T),
     ("1.5", "eps ignored", lambda m, c, eps: m.expand_as(eps)),
+    ("1.5", "eps ignored", lambda m, c, eps: m + eps**2 @ torch.linalg.cholesky(c).T),
+    ("1.5", "not finite", lambda m, c, eps: m + eps @ torch.linalg.cholesky(c).log().T),
+    *(("1.5", diagnosis, answer) for diagnosis, answer, _ in WRONG_SPREADS),
     ("1.5", "wrong shape", lambda m, c, eps: m + torch.linalg.cholesky(c) @ eps[0]),
     ("1.5", "not linear in eps", lambda m, c, eps: m + eps**3 @ torch.linalg.cholesky(c).T),
     ("1.5", "covariance ignored", lambda m, c, eps: m + eps @ torch.linalg.eigh(c)[1].T),
     ("1.5", "a numpy array", lambda m, c, eps: m.numpy() + eps.numpy() @ np.linalg.cholesky(c.numpy()).T),
+    ("1.6", "target is the noisy image", lambda f, x, n: summed_then_averaged(f(cut(x + n)), cut(x + n))),
+    ("1.6", "target is the noisy image, not clamped", lambda f, x, n: summed_then_averaged(f(x + n), x + n)),
+    ("1.6", "noise added to the reconstruction", lambda f, x, n: summed_then_averaged(f(x) + n, x)),
+    ("1.6", "noise added to the reconstruction, clamped", lambda f, x, n: summed_then_averaged(cut(f(x) + n), x)),
+    ("1.6", "noise unused", lambda f, x, n: summed_then_averaged(f(x), x)),
+    ("1.6", "clean in, noisy target", lambda f, x, n: summed_then_averaged(f(x), cut(x + n))),
+    ("1.6", "not clamped", lambda f, x, n: summed_then_averaged(f(x + n), x)),
+    ("1.6", "sum over the batch", lambda f, x, n: F.mse_loss(f(cut(x + n)), x, reduction="sum")),
+    ("1.6", "one number per image", lambda f, x, n: error_by_einsum(f(cut(x + n)), x)),
+    ("1.6", "autoencoder unused", lambda f, x, n: summed_then_averaged(cut(x + n), x)),
+    ("1.6", "autoencoder unused, not clamped", lambda f, x, n: n.norm() ** 2 / len(n)),
+    ("1.6", "reconstruction clamped", lambda f, x, n: summed_then_averaged(cut(f(x + n)), x)),
     ("1.6", "mean over pixels", lambda f, x, n: F.mse_loss(f((x + n).clamp(0, 1)), x)),
     ("1.6", "no gradient", lambda f, x, n: find("1.6").solution(f, x, n).item()),
     ("1.6", "no gradient", lambda f, x, n: find("1.6").solution(lambda y: f(y).detach(), x, n)),
@@ -538,6 +887,7 @@ def test_errors_keep_their_words_and_gain_advice(number, error, advice, answer, 
 def test_other_errors_come_without_advice():
     for number, answer in (
         ("1.1", lambda x, x_hat: x.no_such_name),
+        ("1.1", lambda x, x_hat: x.shape[7]),
         ("1.2", lambda x, components, mean: x.no_such_name),
         ("1.4", lambda encoder, decoder, rotation: encoder.no_such_name),
     ):
@@ -555,8 +905,31 @@ def test_a_wrong_side_that_cannot_run_everywhere_is_still_named():
     assert grade("1.4", wrong_side).diagnosis == "decoder's weight from the wrong side"
 
 
-def test_the_change_of_the_reconstructions_is_reported():
-    misconceptions = {m.name: m for m in find("1.4").judge.misconceptions}
-    message = grade("1.4", misconceptions["decoder not compensated"].wrong).message
-    assert "codes: z @ rotation.T, as asked" in message
-    assert "reconstructions: largest distance from what they were 0.876, expected 0" in message
+def test_the_change_of_codes_and_reconstructions_is_reported():
+    encoder, decoder, rotation = find("1.4").judge.all_cases()[0]
+    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    z = encoder(x).detach()
+    moved = float((z @ rotation - z @ rotation.T).abs().max())
+    blurred = float((decoder(z @ rotation.T) - decoder(z)).detach().abs().max())
+    assert f"{blurred:.3g}" == "0.876"
+
+    uncompensated = said_about("1.4", by_steps(code_turned, first_as_it_was))
+    assert "codes: z @ rotation.T, as asked" in uncompensated
+    assert "reconstructions: largest distance from what they were 0.876, expected 0" in uncompensated
+    backwards = said_about("1.4", by_steps(code_turned_backwards, first_turns_on))
+    assert f"codes: largest distance from z @ rotation.T {moved:.3g}, expected 0" in backwards
+    assert "reconstructions: what they were, as asked" in backwards
+    twice = lambda e, d, R: (Chain(e, lambda z: torch.cat([z, z], 1)), Chain(lambda z: z.tensor_split(2, dim=1)[0], d))  # noqa: E731
+    assert "codes: expected shape (8, 2), came shape (8, 4)" in said_about("1.4", twice)
+
+
+@pytest.mark.parametrize(("diagnosis", "answer", "covariance"), WRONG_SPREADS)
+def test_mean_and_covariance_of_the_samples_are_reported(diagnosis, answer, covariance):
+    message = said_about("1.5", answer)
+    assert f"mean of the samples: expected [1, -2], came {'[0, 0]' if 'mean' in diagnosis else '[1, -2]'}" in message
+    assert f"covariance of the samples: expected [[4, 2], [2, 2]], came {covariance}" in message
+
+
+def test_the_shape_of_samples_is_reported():
+    message = said_about("1.5", lambda m, c, eps: m + torch.linalg.cholesky(c) @ eps[0])
+    assert "With eps of shape (5, 2) expected: shape (5, 2) came: shape (2,)" in message

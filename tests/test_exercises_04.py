@@ -2,10 +2,11 @@
 
 import math
 
+import pytest
 import torch
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from course_utils.exercises import find
+from course_utils.exercises import find, grade
 from course_utils.losses import gaussian_kl, gaussian_kl_full
 
 # Right answers, written differently --------------------------------------------------------------------
@@ -98,24 +99,125 @@ def changes_mu(mu, log_var):
     return 0.5 * (mu.pow_(2) + log_var.exp() - 1 - log_var).sum(1)
 
 
+def nats(mu, log_var):
+    """The KL of each example and dimension, (B, L)."""
+    return kl_divergence(Normal(mu, (log_var / 2).exp(), validate_args=False), Normal(0.0, 1.0))
+
+
+def each_number(term):
+    """An answer to 4.1 that adds `term` over the dimensions, in plain Python."""
+    return lambda mu, log_var: torch.tensor(
+        [sum(map(term, *row)) for row in zip(mu.tolist(), log_var.tolist(), strict=True)]
+    )
+
+
+def full(mean_q, cov_q, mean_p, cov_p, **changed):
+    """4.2 from its five pieces, any of them replaced."""
+    precision, offset = torch.linalg.inv(cov_p), mean_q - mean_p
+    pieces = {
+        "trace": torch.einsum("ij,ji->", precision, cov_q),
+        "distance": torch.einsum("i,ij,j->", offset, precision, offset),
+        "dimension": len(offset),
+        "log_det_p": torch.linalg.eigvalsh(cov_p).log().sum(),
+        "log_det_q": torch.linalg.eigvalsh(cov_q).log().sum(),
+    } | changed
+    terms = pieces["trace"] + pieces["distance"] - pieces["dimension"] + pieces["log_det_p"] - pieces["log_det_q"]
+    return terms / 2
+
+
+def distance_by_log_density(mean, cov, x):
+    """(x - mean)' cov^-1 (x - mean)."""
+    density = MultivariateNormal(mean, cov)
+    return 2 * (density.log_prob(mean) - density.log_prob(x))
+
+
+def gaussians(mean_q, cov_q, mean_p, cov_p):
+    return MultivariateNormal(mean_q, cov_q), MultivariateNormal(mean_p, cov_p)
+
+
+def log_ratio(mu, log_var, z):
+    """log q(z) - log p(z) by dimension, (K, B, L)."""
+    return Normal(mu, (log_var / 2).exp()).log_prob(z) - Normal(0.0, 1.0).log_prob(z)
+
+
+def samples(mu, log_var, eps):
+    return torch.stack([torch.addcmul(mu, log_var.exp().sqrt(), e) for e in eps])
+
+
+def log_q_in_single_numbers(log_q):
+    """An answer to 4.3 with `log_q(z, m, v)` in plain Python; 2 pi is left out of both densities."""
+
+    def answer(mu, log_var, eps):
+        result = torch.zeros(len(mu))
+        for k, b, i in torch.cartesian_prod(*map(torch.arange, eps.shape)).tolist():
+            m, v = float(mu[b, i]), float(log_var[b, i])
+            z = m + math.sqrt(math.exp(v)) * float(eps[k, b, i])
+            result[b] += (log_q(z, m, v) + z**2 / 2) / len(eps)
+        return result
+
+    return answer
+
+
+def derivative(log_var_of, start):
+    """An answer to 4.4 with the derivative in u, where log sigma^2 = log_var_of(u) and u = start(log_var)."""
+
+    def answer(mu, log_var):
+        u = start(log_var.double())
+        right, left = (nats(mu.double(), log_var_of(u + step)) for step in (1e-5, -1e-5))
+        return mu, (right - left) / 2e-5
+
+    return answer
+
+
 # Written as a learner would, not as the misconceptions are.
 WRONG = [
     ("4.1", "sign flipped", lambda mu, lv: 0.5 * torch.sum(1 + lv - mu.pow(2) - lv.exp(), dim=1)),
+    ("4.1", "log_var read as sigma", lambda mu, lv: nats(mu, 2 * lv.abs().log()).sum(1)),
+    ("4.1", "log_var read as the variance", lambda mu, lv: nats(mu, lv.log()).sum(1)),
+    ("4.1", "log_var read as log sigma", lambda mu, lv: nats(mu, 2 * lv).sum(1)),
+    ("4.1", "sigma in place of its square", each_number(lambda m, v: (m**2 + math.exp(v / 2) - 1 - v) / 2)),
+    ("4.1", "mean over dimensions", lambda mu, lv: kl_divergence(posterior(mu, lv), standard(mu)) / mu.shape[1]),
+    ("4.1", "over the batch", lambda mu, lv: nats(mu, lv).sum(0)),
     ("4.1", "one sum for the batch", lambda mu, lv: -0.5 * torch.sum(1 + lv - mu.pow(2) - lv.exp())),
     ("4.1", "one mean for the batch", lambda mu, lv: (-0.5 * torch.mean(1 + lv - mu**2 - lv.exp())).item()),
+    ("4.1", "sum averaged over the batch", lambda mu, lv: kl_divergence(posterior(mu, lv), standard(mu)).mean()),
+    ("4.1", "one half missing", lambda mu, lv: 2 * kl_divergence(posterior(mu, lv), standard(mu))),
+    ("4.1", "one half on the mean only", each_number(lambda m, v: m**2 / 2 + math.expm1(v) - v)),
+    ("4.1", "minus one missing", each_number(lambda m, v: (m**2 + math.exp(v) - v) / 2)),
+    ("4.1", "log term added", each_number(lambda m, v: (m**2 + math.expm1(v) + v) / 2)),
+    ("4.1", "mu not squared", each_number(lambda m, v: (m + math.expm1(v) - v) / 2)),
     ("4.1", "wrong shape", lambda mu, lv: 0.5 * (mu**2 + lv.exp() - 1 - lv)),
     ("4.1", "right numbers, wrong shape", lambda mu, lv: find("4.1").solution(mu, lv)[:, None]),
     ("4.1", "changes its input", changes_mu),
     ("4.1", "no gradient", lambda mu, lv: find("4.1").solution(mu, lv).detach()),
+    ("4.1", "no gradient", lambda mu, lv: find("4.1").solution(mu, lv.detach())),
     ("4.1", "the other direction", lambda mu, lv: kl_divergence(standard(mu), posterior(mu, lv))),
     ("4.1", "constant factor", lambda mu, lv: find("4.1").solution(mu, lv) / math.log(2)),
+    ("4.2", "the other direction", lambda *a: kl_divergence(*gaussians(*a)[::-1])),
+    ("4.2", "dimension missing", lambda *a: full(*a, dimension=0)),
+    ("4.2", "one in place of the dimension", lambda *a: full(*a, dimension=1)),
+    ("4.2", "one half missing", lambda *a: 2 * kl_divergence(*gaussians(*a))),
+    ("4.2", "sign flipped", lambda *a: -kl_divergence(*gaussians(*a))),
     (
         "4.2",
-        "the other direction",
-        lambda *a: kl_divergence(MultivariateNormal(a[2], a[3]), MultivariateNormal(a[0], a[1])),
+        "log-determinants exchanged",
+        lambda *a: full(*a, log_det_p=torch.logdet(a[1]), log_det_q=torch.logdet(a[3])),
     ),
+    ("4.2", "log-determinants missing", lambda *a: full(*a, log_det_p=0, log_det_q=0)),
+    (
+        "4.2",
+        "determinants without the logarithm",
+        lambda *a: full(*a, log_det_p=torch.det(a[3]), log_det_q=torch.det(a[1])),
+    ),
+    ("4.2", "trace without the inverse", lambda *a: full(*a, trace=(a[1] @ a[3]).trace())),
+    ("4.2", "trace with the wrong inverse", lambda *a: full(*a, trace=torch.linalg.solve(a[1], a[3]).trace())),
+    ("4.2", "distance measured by q", lambda *a: full(*a, distance=distance_by_log_density(*a[:2], a[2]))),
+    ("4.2", "distance without the inverse", lambda *a: full(*a, distance=(a[0] - a[2]) @ a[3] @ (a[0] - a[2]))),
+    ("4.2", "plain squared distance", lambda *a: full(*a, distance=torch.dist(a[0], a[2]) ** 2)),
+    ("4.2", "means ignored", lambda *a: kl_divergence(*gaussians(a[0], a[1], a[0], a[3]))),
     ("4.2", "right numbers, wrong shape", lambda *a: find("4.2").solution(*a)[None]),
     ("4.2", "no gradient", lambda *a: find("4.2").solution(*a).item()),
+    ("4.2", "no gradient", lambda a, b, c, d: find("4.2").solution(a, b.detach(), c, d)),
     (
         "4.2",
         "diagonals only",
@@ -131,10 +233,37 @@ WRONG = [
             posterior(mu, lv).log_prob(mu + (lv / 2).exp() * eps) - standard(mu).log_prob(mu + (lv / 2).exp() * eps)
         ).mean(),
     ),
+    ("4.3", "sign flipped", lambda mu, lv, eps: -log_ratio(mu, lv, samples(mu, lv, eps)).mean(0).sum(1)),
+    ("4.3", "summed over samples", lambda mu, lv, eps: log_ratio(mu, lv, samples(mu, lv, eps)).sum((0, 2))),
+    ("4.3", "averaged over dimensions", lambda mu, lv, eps: log_ratio(mu, lv, samples(mu, lv, eps)).mean((0, 2))),
+    ("4.3", "samples left apart", lambda mu, lv, eps: log_ratio(mu, lv, samples(mu, lv, eps)).sum(2)),
+    ("4.3", "exp(log_var) as sigma", lambda mu, lv, eps: log_ratio(mu, lv, mu + lv.exp() * eps).sum(2).mean(0)),
+    ("4.3", "normaliser of q missing", log_q_in_single_numbers(lambda z, m, v: -((z - m) ** 2) / math.exp(v) / 2)),
+    (
+        "4.3",
+        "normaliser of q without one half",
+        log_q_in_single_numbers(lambda z, m, v: -((z - m) ** 2) / math.exp(v) / 2 - v),
+    ),
+    ("4.3", "distance not divided by sigma", log_q_in_single_numbers(lambda z, m, v: -((z - m) ** 2) / 2 - v / 2)),
+    ("4.3", "samples from the prior", lambda mu, lv, eps: log_ratio(mu, lv, eps).sum(2).mean(0)),
+    ("4.3", "samples at the mean", lambda mu, lv, eps: log_ratio(mu, lv, mu).sum(1)),
+    ("4.3", "one half missing", lambda mu, lv, eps: 2 * log_ratio(mu, lv, samples(mu, lv, eps)).sum(2).mean(0)),
     ("4.3", "no gradient", lambda mu, lv, eps: find("4.3").solution(mu, lv, eps).detach()),
+    ("4.3", "no gradient", lambda mu, lv, eps: find("4.3").solution(mu.detach(), lv, eps)),
     ("4.3", "eps was not used", lambda mu, lv, eps: find("4.3").solution(mu, lv, torch.randn_like(eps))),
     ("4.3", "eps was not used", lambda mu, lv, eps: sampled_by_distributions(mu, lv, torch.randn(50, *mu.shape))),
     ("4.3", "wrong values", lambda mu, lv, eps: find("4.3").solution(mu, lv, eps) + 1),
+    ("4.4", "downhill", lambda mu, lv: (-mu, -torch.expm1(lv) / 2)),
+    ("4.4", "with respect to log sigma", derivative(lambda log_sigma: 2 * log_sigma, lambda lv: lv / 2)),
+    ("4.4", "with respect to the variance", derivative(torch.log, torch.exp)),
+    ("4.4", "with respect to sigma", derivative(lambda sigma: 2 * sigma.log(), lambda lv: lv.exp().sqrt())),
+    ("4.4", "mu halved", lambda mu, lv: (mu / 2, torch.expm1(lv) / 2)),
+    ("4.4", "mu doubled", lambda mu, lv: (mu + mu, torch.expm1(lv) / 2)),
+    ("4.4", "one half missing in both", lambda mu, lv: (mu + mu, torch.expm1(lv))),
+    ("4.4", "minus one missing", lambda mu, lv: (mu, posterior(mu, lv).variance / 2)),
+    ("4.4", "plus one", lambda mu, lv: (mu, lv.exp() / 2 + 0.5)),
+    ("4.4", "sigma in place of its square", lambda mu, lv: (mu, torch.expm1(lv / 2) / 2)),
+    ("4.4", "parts exchanged", lambda mu, lv: (torch.expm1(lv) / 2, mu)),
     ("4.4", "not a pair", lambda mu, lv: mu),
     ("4.4", "not a pair", lambda mu, lv: torch.stack(find("4.4").solution(mu, lv))),
     ("4.4", "not a pair", lambda mu, lv: (*find("4.4").solution(mu, lv), None)),
@@ -142,8 +271,59 @@ WRONG = [
     ("4.4", "autograd", gradient_by_autograd),
     ("4.4", "autograd", gradient_by_backward),
     ("4.4", "averaged over the batch", lambda mu, lv: (mu / mu.shape[0], (lv.exp() - 1) / (2 * mu.shape[0]))),
+    ("4.4", "a numpy array", lambda mu, lv: (mu, (lv.exp() / 2 - 0.5).numpy())),
     ("4.4", "a Python number", lambda mu, lv: (mu.sum().item(), lv.sum().item())),
-    ("4.5", "nats", lambda mu, lv: kl_divergence(Normal(mu, (lv / 2).exp()), Normal(0.0, 1.0)).mean(0)),
+    ("4.5", "nats", lambda mu, lv: nats(mu, lv).mean(0)),
+    ("4.5", "multiplied by log 2", lambda mu, lv: nats(mu, lv).mean(0) * math.log(2)),
+    ("4.5", "decimal logarithm", lambda mu, lv: nats(mu, lv).mean(0) / math.log(10)),
+    (
+        "4.5",
+        "only the log term converted",
+        lambda mu, lv: ((mu**2 + lv.exp() - 1 - torch.log2(lv.exp())) / 2).mean(0),
+    ),
+    ("4.5", "summed over examples", lambda mu, lv: nats(mu, lv).sum(0) / math.log(2)),
+    ("4.5", "per example", lambda mu, lv: nats(mu, lv).sum(1) / math.log(2)),
+    ("4.5", "mean over dimensions", lambda mu, lv: nats(mu, lv).mean(1) / math.log(2)),
     ("4.5", "one total", lambda mu, lv: gaussian_kl(mu, lv).mean() / math.log(2)),
+    ("4.5", "one mean", lambda mu, lv: nats(mu, lv).mean() / math.log(2)),
+    ("4.5", "KL of the averaged posterior parameters", lambda mu, lv: nats(mu.mean(0), lv.mean(0)) / math.log(2)),
+    ("4.5", "sign flipped", lambda mu, lv: -nats(mu, lv).mean(0) / math.log(2)),
+    ("4.5", "one half missing", lambda mu, lv: 2 * nats(mu, lv).mean(0) / math.log(2)),
+    ("4.5", "log_var read as log sigma", lambda mu, lv: nats(mu, 2 * lv).mean(0) / math.log(2)),
     ("4.5", "wrong values", lambda mu, lv: mu.var(0)),
 ]
+
+
+# What the judges say ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "came"),
+    [
+        (lambda mu, lv: mu, "a tensor of shape (1, 2)"),
+        (lambda mu, lv: (mu, lv, mu), "a tuple"),
+        (lambda mu, lv: {"d_mu": mu, "d_log_var": lv}, "a dict"),
+    ],
+)
+def test_what_came_in_place_of_a_pair_is_named(answer, came):
+    result = grade("4.4", answer)
+    assert result.diagnosis == "not a pair" and f"returned {came}." in " ".join(result.message.split())
+
+
+@pytest.mark.parametrize(
+    ("number", "answer"),
+    [
+        ("4.3", lambda mu, lv, eps: mu + eps[:, :, :1] @ lv),
+        ("4.4", lambda mu, lv: (mu @ lv, lv)),  # a RuntimeError, as autograd's is
+        ("4.4", lambda mu, lv: (mu, float("require grad"))),  # no RuntimeError, though it has autograd's words
+    ],
+)
+def test_an_error_of_the_learners_own_is_shown_as_such(number, answer):
+    assert grade(number, answer).status == "raised"
+
+
+def test_log_var_as_the_variance_where_it_could_be_one():
+    """Every example of 4.1 has a negative log_var, whose logarithm is nan: there the formula does not show."""
+    mu, variance = torch.tensor([[1.0, -0.5], [0.0, 2.0]]), torch.tensor([[0.5, 1.0], [1.2, 3.0]])
+    (wrong,) = (m.wrong for m in find("4.1").judge.misconceptions if m.name == "log_var read as the variance")
+    torch.testing.assert_close(wrong(mu, variance), nats(mu, variance.log()).sum(1))

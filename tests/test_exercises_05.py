@@ -6,9 +6,9 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.distributions import Independent, Normal
+from torch.distributions import Bernoulli, Independent, Normal
 
-from course_utils.exercises import find
+from course_utils.exercises import find, grade
 from course_utils.losses import bernoulli_nll, gaussian_nll
 from course_utils.scales import implied_gaussian, optimal_sigma
 
@@ -114,12 +114,51 @@ RIGHT = {
 }
 
 
-# Wrong answers ----------------------------------------------------------------------------------------
+# Wrong answers, written as a learner would, not as the misconceptions are ------------------------------
+
+
+def total(t):
+    return torch.einsum("bi->b", t.flatten(1))
+
+
+def squares(mean, x):
+    return F.mse_loss(mean, x, reduction="none")
+
+
+def constant_of_an_image_at_every_pixel(mean, x, sigma):
+    dims = math.prod(x.shape[1:])
+    return total(dims / 2 * math.log(2 * math.pi) + math.log(sigma) + squares(mean, x) / (2 * sigma**2))
+
+
+def dims_from_the_last_axis(mean, x, sigma):
+    return x.size(-1) * math.log(sigma * math.sqrt(2 * math.pi)) + total(squares(mean, x)) / (2 * sigma**2)
+
+
+def sigmas_of_the_images(mean, x):
+    return torch.stack([F.mse_loss(one_mean, image).sqrt() for one_mean, image in zip(mean, x, strict=True)])
+
+
+def without_the_mean(t):
+    return t - t.sum() / t.numel()
+
+
+def pixel_bce(logits, x):
+    return F.binary_cross_entropy_with_logits(logits, x, reduction="none")
 
 
 def naive_bce(logits, x):
     p = torch.sigmoid(logits)
     return -(x * torch.log(p) + (1 - x) * torch.log(1 - p)).flatten(1).sum(1)
+
+
+def logarithms_kept_above_minus_100(logits, x):
+    p = torch.sigmoid(logits)
+    return total(x * torch.log(p).clamp(min=-100).neg() + (1 - x) * torch.log(1 - p).clamp(min=-100).neg())
+
+
+def eps_in_both_logarithms(logits, x):
+    p = torch.sigmoid(logits)
+    return -total(x * torch.log(p + 1e-8)) - total((1 - x) * torch.log(1 - p + 1e-8))
 
 
 def clamped_logits(logits, x):
@@ -128,62 +167,184 @@ def clamped_logits(logits, x):
     return value.detach() + 0 * gradient_free.flatten(1).sum(1)
 
 
-# Written as a learner would, not as the misconceptions are.
+def overflow_behind_a_where(logits, x):
+    """Right in every value, but the branch that is not taken sends inf · 0 back."""
+    return total(torch.where(logits > 30, logits, torch.log1p(torch.exp(logits))) - logits * x)
+
+
+def gradient_right_only_for_flat_images(logits, x):
+    value = bce_by_softplus(logits, x)
+    return value if logits.dim() == 2 else value.detach() + 0 * total(logits)
+
+
+def log_densities(z, mu, log_var):
+    """log q(z_m | x_n) with all constants: (M, N)."""
+    return Independent(Normal(mu, torch.exp(log_var / 2)), 1).log_prob(z[:, None])
+
+
+def exponents(z, mu, variance):
+    """-(difference)² / 2σ², summed over L by hand."""
+    rows = [[-((code - m) ** 2 / (2 * v)).sum() for m, v in zip(mu, variance, strict=True)] for code in z]
+    return torch.stack([torch.stack(row) for row in rows])
+
+
+def densities_divided_by_their_sum(z, mu, log_var, x):
+    density = Normal(mu, torch.exp(log_var / 2)).log_prob(z[:, None]).exp().prod(dim=-1)
+    return torch.einsum("mn,nd->md", density, x) / density.sum(dim=1)[:, None]
+
+
+def weighted_by_the_logarithm(z, mu, log_var, x):
+    log_q = exponents(z, mu, log_var.exp()) - 0.5 * log_var.sum(1)
+    return torch.einsum("mn,nd->md", log_q, x) / log_q.sum(dim=1)[:, None]
+
+
 WRONG = [
     ("5.1", "only the squared error", lambda m, x, s: 0.5 * ((x - m) / s).square().flatten(1).sum(1)),
     ("5.1", "mean over pixels", lambda m, x, s: -Normal(m, s).log_prob(x).flatten(1).mean(1)),
+    ("5.1", "mean over the batch", lambda m, x, s: -Normal(m, s).log_prob(x).sum() / len(x)),
     ("5.1", "sign", lambda m, x, s: Normal(m, s).log_prob(x).flatten(1).sum(1)),
     ("5.1", "wrong shape", lambda m, x, s: -Normal(m, s).log_prob(x)),
     ("5.1", "no gradient", lambda m, x, s: nll_by_distribution(m, x, s).detach()),
+    ("5.1", "no gradient", lambda m, x, s: nll_by_distribution(m.detach(), x, s)),
     (
         "5.1",
         "2π forgotten",
         lambda m, x, s: F.gaussian_nll_loss(m, x, torch.full_like(x, s**2), reduction="none").flatten(1).sum(1),
+    ),
+    ("5.1", "log σ forgotten", lambda m, x, s: -total(Normal(0, 1).log_prob((x - m) / s))),
+    ("5.1", "log σ counted once", lambda m, x, s: math.log(s) - total(Normal(0, 1).log_prob((x - m) / s))),
+    (
+        "5.1",
+        "log 2π counted once",
+        lambda m, x, s: total(math.log(s) + squares(m, x) / (2 * s**2)) + 0.5 * math.log(2 * math.pi),
+    ),
+    (
+        "5.1",
+        "both constants counted once",
+        lambda m, x, s: math.log(s * math.sqrt(2 * math.pi)) + total(squares(m, x)) / (2 * s**2),
     ),
     (
         "5.1",
         "784 pixels",
         lambda m, x, s: 392 * math.log(2 * math.pi * s**2) + 0.5 * ((x - m) / s).pow(2).flatten(1).sum(1),
     ),
+    ("5.1", "D from the last axis", dims_from_the_last_axis),
+    ("5.1", "constant counted D times too often", constant_of_an_image_at_every_pixel),
+    ("5.1", "log σ² in place of log σ", lambda m, x, s: total(math.log(s) - Normal(m, s).log_prob(x))),
     (
         "5.1",
         "D/2 log σ",
         lambda m, x, s: 0.5 * (((x - m) / s) ** 2 + math.log(2 * math.pi) + math.log(s)).flatten(1).sum(1),
     ),
-    ("5.3", "constant factor", lambda d, n, p, h, w, k: 4 * beta_in_one_line(d, n, p, h, w, k)),
-    ("5.3", "pixel mean ignored", lambda d, n, p, h, w, k: w / (n if k else 1) / (1 if h else 2)),
+    (
+        "5.1",
+        "log 2π not halved",
+        lambda m, x, s: total(math.log(2 * math.pi) + math.log(s) + squares(m, x) / (2 * s**2)),
+    ),
+    (
+        "5.1",
+        "error not halved",
+        lambda m, x, s: total(math.log(math.sqrt(2 * math.pi) * s) + squares(m, x) / s**2),
+    ),
+    ("5.1", "divided by σ", lambda m, x, s: total(math.log(math.sqrt(2 * math.pi) * s) + squares(m, x) / (2 * s))),
     ("5.2", "no gradient", lambda m, x: F.mse_loss(m, x).sqrt().item()),
     ("5.2", "no gradient", lambda m, x: F.mse_loss(m, x).sqrt().detach()),
+    ("5.2", "no gradient", lambda m, x: F.mse_loss(m.detach(), x).sqrt()),
     ("5.2", "a numpy array", lambda m, x: np.array(F.mse_loss(m, x).sqrt().tolist())),
+    ("5.2", "variance in place of σ", F.mse_loss),
     ("5.2", "absolute error", F.l1_loss),
+    ("5.2", "sum over pixels", lambda m, x: (F.mse_loss(m, x, reduction="sum") / len(x)).sqrt()),
+    ("5.2", "sum over everything", torch.dist),
+    ("5.2", "one σ for each image", sigmas_of_the_images),
+    ("5.2", "mean of the images' roots", lambda m, x: sum(sigmas_of_the_images(m, x)) / len(x)),
+    ("5.2", "one σ for each pixel", lambda m, x: torch.linalg.vector_norm(x - m, dim=0) / math.sqrt(len(x))),
+    ("5.2", "spread around the mean difference", lambda m, x: without_the_mean(x - m).pow(2).mean().sqrt()),
+    (
+        "5.2",
+        "spread around the mean difference, by n − 1",
+        lambda m, x: (without_the_mean(x - m).pow(2).sum() / (x.numel() - 1)).sqrt(),
+    ),
+    ("5.2", "spread of the images", lambda m, x: without_the_mean(x).pow(2).mean().sqrt()),
     ("5.2", "never below a bound", lambda m, x: F.mse_loss(m, x).sqrt().clamp_min(0.1)),
-    ("5.4", "mean over pixels", lambda x: F.binary_cross_entropy(x, x, reduction="none").flatten(1).mean(1)),
+    ("5.2", "factor two", lambda m, x: (squares(m, x).sum() / (2 * x.numel())) ** 0.5),
+    # d and n: dims and latent_dim; p and k: means over pixels and in the KL; h: half; w: the KL's weight.
+    ("5.3", "constant factor", lambda d, n, p, h, w, k: 4 * beta_in_one_line(d, n, p, h, w, k)),
+    ("5.3", "a list or tuple", lambda d, n, p, h, w, k: [beta_in_one_line(d, n, p, h, w, k)]),
+    ("5.3", "a numpy array", lambda d, n, p, h, w, k: np.array(beta_in_one_line(d, n, p, h, w, k))),
+    ("5.3", "ratio without the ½ of the target", lambda d, n, p, h, w, k: w * d**p / n**k * (2 if h else 1)),
+    ("5.3", "upside down", lambda d, n, p, h, w, k: (1 if h else 2) * n**k / (w * d**p)),
+    ("5.3", "sigma in place of beta", lambda d, n, p, h, w, k: math.sqrt(w * d**p / n**k / (1 if h else 2))),
+    ("5.3", "pixel mean ignored", lambda d, n, p, h, w, k: w / (n if k else 1) / (1 if h else 2)),
+    ("5.3", "half ignored", lambda d, n, p, h, w, k: w * d**p / n**k / 2),
+    ("5.3", "weight ignored", lambda d, n, p, h, w, k: d**p / n**k / (1 if h else 2)),
+    ("5.3", "KL mean ignored", lambda d, n, p, h, w, k: w * d**p / (1 if h else 2)),
+    ("5.3", "KL mean the wrong way", lambda d, n, p, h, w, k: w * d**p * n**k / (1 if h else 2)),
+    ("5.3", "half the wrong way", lambda d, n, p, h, w, k: w * d**p / n**k / (2 if h else 1)),
+    ("5.3", "pixel mean the wrong way", lambda d, n, p, h, w, k: w * (1 if p else d) / n**k / (1 if h else 2)),
+    ("5.3", "divided by dims", lambda d, n, p, h, w, k: w / d**p / n**k / (1 if h else 2)),
     ("5.4", "wrong shape", lambda x: F.binary_cross_entropy(x, x, reduction="none")),
     ("5.4", "changes its input", lambda x: floor_by_entr(x.clamp_(1e-9, 1 - 1e-7))),
+    ("5.4", "not a number at the ends", lambda x: total(x * (1 / x).log() - (1 - x) * torch.log1p(-x))),
+    ("5.4", "only the bright half", lambda x: total(torch.special.entr(x))),
+    ("5.4", "only the dark half", lambda x: total(torch.special.entr(1 - x))),
+    ("5.4", "bits", lambda x: -total((x * x.log2()).nan_to_num(0) + ((1 - x) * (1 - x).log2()).nan_to_num(0))),
+    ("5.4", "mean over pixels", lambda x: F.binary_cross_entropy(x, x, reduction="none").flatten(1).mean(1)),
+    ("5.4", "mean over the batch", lambda x: F.binary_cross_entropy(x, x, reduction="sum") / x.size(0)),
+    ("5.4", "sign", lambda x: -total(Bernoulli(x).entropy())),
+    ("5.4", "zero", lambda x: torch.zeros(len(x))),
+    ("5.4", "cost of an even guess", lambda x: total(F.binary_cross_entropy(0.5 + 0 * x, x, reduction="none"))),
+    ("5.4", "rounded pixels", lambda x: -total(torch.maximum(x, 1 - x).log())),
+    ("5.4", "variance of a coin", lambda x: total(Bernoulli(x).variance)),
     ("5.5", "from probabilities", naive_bce),
-    (
-        "5.5",
-        "mean of everything",
-        F.binary_cross_entropy_with_logits,
-    ),
-    ("5.5", "gradient wrong at saturation", clamped_logits),
+    ("5.5", "clamped at 100", logarithms_kept_above_minus_100),
+    ("5.5", "eps inside the logarithm", eps_in_both_logarithms),
     (
         "5.5",
         "clamped probabilities",
         lambda logits, x: naive_bce(torch.logit(logits.sigmoid().clamp(1e-7, 1 - 1e-7)), x),
     ),
+    ("5.5", "overflow", lambda logits, x: total(torch.log1p(torch.exp(logits)) - x * logits)),
+    ("5.5", "target forgotten", lambda logits, x: total(-F.logsigmoid(-logits))),
+    ("5.5", "target inverted", lambda logits, x: total(pixel_bce(logits, 1 - x))),
+    ("5.5", "only the corner", lambda logits, x: total(torch.where(logits > 0, (1 - x) * logits, -x * logits))),
+    ("5.5", "mean over pixels", lambda logits, x: pixel_bce(logits, x).flatten(1).mean(1)),
+    ("5.5", "mean of everything", F.binary_cross_entropy_with_logits),
+    ("5.5", "sign", lambda logits, x: -total(pixel_bce(logits, x))),
+    ("5.5", "sigmoid twice", lambda logits, x: total(pixel_bce(logits.sigmoid(), x))),
     ("5.5", "no gradient", lambda logits, x: bce_by_softplus(logits.detach(), x)),
+    ("5.5", "gradient wrong at saturation", clamped_logits),
+    ("5.5", "gradient wrong at saturation", overflow_behind_a_where),
+    ("5.5", "gradient wrong at saturation", gradient_right_only_for_flat_images),
     ("5.6", "wrong shape", lambda z, m, v, x: ((0.5 * v).exp() * z.mean() + m).softmax(0).T @ x),
+    ("5.6", "log σ² forgotten", lambda z, m, v, x: exponents(z, m, v.exp()).softmax(1) @ x),
+    ("5.6", "factor ½ forgotten", lambda z, m, v, x: (2 * log_densities(z, m, v)).softmax(1) @ x),
+    (
+        "5.6",
+        "½ missing before log σ²",
+        lambda z, m, v, x: (exponents(z, m, v.exp()) - v.sum(1)).softmax(1) @ x,
+    ),
+    (
+        "5.6",
+        "σ in place of σ²",
+        lambda z, m, v, x: (exponents(z, m, v.exp().sqrt()) - v.sum(1) / 2).softmax(1) @ x,
+    ),
+    ("5.6", "log σ² used as σ²", lambda z, m, v, x: (exponents(z, m, v) - v.sum(1) / 2).softmax(1) @ x),
     (
         "5.6",
         "log σ² read as log σ",
         lambda z, m, v, x: Independent(Normal(m, v.exp()), 1).log_prob(z[:, None]).softmax(1) @ x,
     ),
+    ("5.6", "variances ignored", lambda z, m, v, x: (torch.cdist(z, m) ** 2 / -2).softmax(1) @ x),
+    ("5.6", "softmax over the codes", lambda z, m, v, x: log_densities(z, m, v).softmax(0) @ x),
     (
         "5.6",
         "not normalised",
         lambda z, m, v, x: (-0.5 * ((z[:, None] - m) ** 2 / v.exp() + v)).sum(-1).exp() @ x,
     ),
+    ("5.6", "normalised after underflow", densities_divided_by_their_sum),
+    ("5.6", "nearest image only", lambda z, m, v, x: torch.stack([x[row.argmax()] for row in log_densities(z, m, v)])),
+    ("5.6", "plain average", lambda z, m, v, x: torch.ones(len(z), len(x), dtype=x.dtype) @ x / len(x)),
+    ("5.6", "weighted by the logarithm", weighted_by_the_logarithm),
 ]
 
 
@@ -194,3 +355,27 @@ def test_the_solutions_agree_with_the_package():
     torch.testing.assert_close(find("5.2").solution(mean, x), optimal_sigma(mean, x))
     logits = 50 * torch.randn(4, 1, 5, 5)
     torch.testing.assert_close(find("5.5").solution(logits, x), bernoulli_nll(logits, x))
+
+
+def words(number, diagnosis):
+    """What a learner reads who gives the first wrong answer listed with this diagnosis."""
+    answer = next(answer for *key, answer in WRONG if key == [number, diagnosis])
+    return " ".join(grade(number, answer).message.split())
+
+
+def test_messages_quote_numbers_that_are_true():
+    nats = -float(Normal(0, 1).log_prob(torch.zeros(())))
+    assert f"{nats:.3f} nats for each pixel, about {round(784 * nats, -1):.0f} for" in words("5.1", "2π forgotten")
+
+    wrong, white = torch.tensor([[-1000.0]]), torch.ones(1, 1)
+    assert float(F.binary_cross_entropy(wrong.sigmoid(), white)) == 100
+    assert "above −100" in words("5.5", "clamped at 100")
+    cap = float(F.binary_cross_entropy(wrong.sigmoid().clamp(1e-7, 1 - 1e-7), white))
+    assert f"about {cap:.0f} nats" in words("5.5", "clamped probabilities")
+
+
+def test_gradients_at_the_logits_are_shown_as_sigmoid_minus_x():
+    """Worked out by hand: the logits −1, 0.5, 2, 0.3 and −2 on the pixels 0, 0.5, 1, 0.9 and 0.2."""
+    message = words("5.5", "gradient wrong at saturation")
+    assert "expected: shape (2, 3): [[0.2689, 0.1225, -0.1192], [-0.3256, -0.0808, " in message
+    assert "came: shape (2, 3): [[0, 0, 0], [0, 0, 0]]" in message

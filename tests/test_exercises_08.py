@@ -179,24 +179,334 @@ def two_runs(model, x):
     assert abs(model.loss(model(x), x) - model.loss(model(double), double)) < 1e-5
 
 
+# 8.1
+
+
+def loss_is_one_number(model, x):
+    assert model.loss(model(x), x).numel() == 1 and model.loss(model(x), x).dim() == 0
+
+
+def loss_is_sensible(model, x):
+    assert model.loss(model(x), x).item() <= 650.0
+
+
+def moved_upwards(model, x):
+    logits, mu, log_var = model(x)
+    at_home, far_away = (model.loss((logits, torch.ones_like(mu) * m, log_var), x).item() for m in (0, 4))
+    assert far_away > at_home
+
+
+def moved_and_different(model, x):
+    logits, mu, log_var = model(x)
+    assert not torch.isclose(model.loss((logits, mu * 0 - 5, log_var), x), model.loss((logits, mu * 0, log_var), x))
+
+
+def far_codes_are_cheap(model, x):
+    logits, mu, log_var = model(x)
+    home = model.loss((logits, torch.zeros_like(mu), log_var), x)
+    assert model.loss((logits, torch.zeros_like(mu) - 4, log_var), x) < home
+    assert model.loss((logits, torch.zeros_like(mu) + 4, log_var), x) < home
+
+
+def wider_is_dearer(model, x):
+    logits, mu, log_var = model(x)
+    assert model.loss((logits, mu, torch.full_like(log_var, 4.0)), x) > model.loss((logits, mu, 0 * log_var), x)
+
+
+def more_than_cross_entropy(model, x):
+    logits, mu, log_var = model(x)
+    by_hand = (F.softplus(logits) - x.flatten(1) * logits).sum() / len(x)
+    assert model.loss((logits, mu, log_var), x) - by_hand > 1e-3
+
+
+# 8.2
+
+
+def std_for(model, x, value, count=30_000):
+    zeros = x.new_zeros(count, 2)
+    return model.reparameterize(zeros, zeros + value).flatten().std().item()
+
+
+def spread_within_a_thousandth(model, x):
+    assert abs(std_for(model, x, 1.0, 500) - math.exp(0.5)) < 1e-5
+
+
+def spread_at_zero(model, x):
+    assert math.isclose(std_for(model, x, 0.0), 1, rel_tol=0.1)
+
+
+def spread_is_the_variance(model, x):
+    assert all(math.isclose(std_for(model, x, v), math.exp(v), rel_tol=0.1) for v in (-3.0, 1.5))
+
+
+def spread_roughly(model, x):
+    assert math.isclose(std_for(model, x, 1.0), math.exp(0.5), rel_tol=0.7)
+
+
+def spread_increases(model, x):
+    widths = [std_for(model, x, value) for value in (-3.0, 0.5, 3.0)]
+    assert widths == sorted(set(widths))
+
+
+def spread_multiplies(model, x):
+    widths = [std_for(model, x, value) for value in (-3.0, 0.5, 3.0)]
+    assert widths[0] < 0.7 * widths[1] < 0.5 * widths[2]
+
+
+def some_spread_at_all(model, x):
+    mu, log_var = model.encode(x)
+    assert model.reparameterize(torch.zeros_like(mu), torch.ones_like(log_var)).std() > 1e-3
+
+
+def z_shape(model, x):
+    mu, log_var = model.encode(x)
+    assert list(model.reparameterize(mu, log_var).size()) == list(mu.size())
+
+
+# 8.3
+
+
+def noise_of(model, x):
+    mu, _ = model.encode(x)
+    return model.reparameterize(mu.new_zeros(mu.shape), mu.new_zeros(mu.shape))
+
+
+def two_calls_differ(model, x):
+    assert (noise_of(model, x) - noise_of(model, x)).abs().max() > 1e-6
+
+
+def images_differ(model, x):
+    assert (noise_of(model, x).diff(dim=0).abs() > 1e-6).all()
+
+
+def dimensions_differ(model, x):
+    assert (noise_of(model, x).diff(dim=1).abs() > 1e-6).all()
+
+
+def calls_and_images_differ(model, x):
+    two_calls_differ(model, x)
+    images_differ(model, x)
+
+
+def codes_of_images_differ(model, x):
+    mu, log_var = model.encode(x)
+    assert (model.reparameterize(mu, log_var).std(0) > 1e-6).all()
+
+
+def calls_agree(model, x):
+    torch.testing.assert_close(noise_of(model, x), noise_of(model, x))
+
+
+def encoder_gives_two_tensors(model, x):
+    mu, log_var = model.encode(x)
+    assert mu.requires_grad == log_var.requires_grad
+
+
+# 8.4
+
+
+def reaches(model, x, *names):
+    output = dict(zip(("logits", "mu", "log_var"), model(x), strict=True))
+    for name in names:
+        output[name].retain_grad()
+    output["logits"].square().sum().backward()
+    return all(output[name].grad is not None and bool(output[name].grad.any()) for name in names)
+
+
+def gradient_at_a_copy(model, x):
+    logits, mu, _ = model(x)
+    assert torch.autograd.grad(logits.sum(), mu.clone(), allow_unused=True)[0] is not None
+
+
+def three_outputs_fit(model, x):
+    logits, mu, log_var = model(x)
+    assert logits.shape == x.flatten(1).shape and mu.shape == log_var.shape and len(mu.shape) == 2
+
+
+def first_layer_hears(model, x):
+    model(x)[0].sum().backward()
+    weight = model.encoder[1].weight
+    assert weight.grad is not None and weight.grad.abs().sum() > 0
+
+
+# 8.5
+
+
+def losses_of(model, x, times):
+    logits, mu, log_var = model(x)
+    return [model.loss(tuple(t.repeat_interleave(n, 0) for t in (logits, mu, log_var)), x.repeat_interleave(n, 0))
+            for n in (1, times)]  # fmt: skip
+
+
+def own_loss_with_itself(model, x):
+    logits, _, _ = model(x)
+    one, two = (F.mse_loss(torch.cat([logits] * n), torch.cat([logits] * n)) for n in (1, 2))
+    assert one == two
+
+
+def losses_differ_by_nothing_of_the_kind(model, x):
+    once, twice = losses_of(model, x, 2)
+    assert abs(twice - once) > 10 * abs(once)
+
+
+def two_halves(model, x):
+    first, second = x.chunk(2)
+    assert abs(model.loss(model(first), first) - model.loss(model(second), second)) < 1e-4
+
+
+def within_a_fifth(model, x):
+    once, twice = losses_of(model, x, 2)
+    assert 0.8 < twice / once < 1.2
+
+
+def doubles(model, x):
+    once, twice = losses_of(model, x, 2)
+    assert torch.allclose(twice / once, torch.full_like(once, 2.0), rtol=1e-3)
+
+
+# 8.6
+
+
+def loss_with(recon=None, kl=None, *, total=None):
+    """A loss by sums over rows, with another reduction of recon (B, D) or of the KL (B, L), or another total."""
+
+    def answer(logits, mu, log_var, x):
+        p = logits.sigmoid()
+        nats = -(x * p.log() + (1 - x) * (1 - p).log())
+        sigma = log_var.exp().sqrt()
+        terms = torch.stack([m**2 / 2 + s**2 / 2 - 0.5 - s.log() for m, s in zip(mu, sigma, strict=True)])
+        per_image = lambda m: torch.stack([row.sum() for row in m])  # noqa: E731
+        one, other = (recon or per_image)(nats), (kl or per_image)(terms)
+        return total(one, other) if total else one.mean() + other.mean()
+
+    return answer
+
+
+def log_var_read_as_log_sigma(logits, mu, log_sigma, x):
+    q, p = torch.distributions.Normal(mu, log_sigma.exp()), torch.distributions.Normal(0 * mu, 1 + 0 * mu)
+    return loss_with(kl=lambda _: torch.distributions.kl_divergence(q, p).sum(1))(logits, mu, log_sigma, x)
+
+
+def probabilities_for_logits(logits, mu, log_var, x):
+    return loss_with()(torch.special.expit(logits), mu, log_var, x)
+
+
+# 8.7
+
+
+def pictures(model, x, cond):
+    """One code in all ten classes, (10, 784)."""
+    return model.decode(x.new_ones(10, model.mu.out_features), torch.eye(10, dtype=x.dtype, device=x.device))
+
+
+def picture_with_itself(model, x, cond):
+    z = torch.zeros_like(model.encode(x, cond)[0])
+    assert torch.equal(model.decode(z, cond), model.decode(z, cond.clone()))
+
+
+def one_class_with_itself(model, x, cond):
+    z = torch.zeros_like(model.encode(x, cond)[0])
+    assert not torch.equal(model.decode(z, cond), model.decode(z, cond.roll(10, dims=1)))
+
+
+def picture_has_784_pixels(model, x, cond):
+    assert pictures(model, x, cond).size() == (10, 784)
+
+
+def conditional_loss_is_sensible(model, x, cond):
+    logits, _, _ = model(x, cond)
+    assert F.binary_cross_entropy_with_logits(logits.reshape(len(x), 784), x.flatten(1), reduction="sum") < 650 * len(x)
+
+
+def means_decoded_for_each_class(model, x, cond):
+    other = torch.flip(cond, dims=(1,))
+    here, there = model.decode(model.encode(x, cond)[0], cond), model.decode(model.encode(x, other)[0], other)
+    assert (here - there).abs().max() > 1e-6
+
+
+def codes_of_classes_differ(model, x, cond):
+    assert (model.encode(x, cond)[0] - model.encode(x, torch.flip(cond, dims=(1,)))[0]).abs().max() > 1e-6
+
+
+def all_classes_look_alike(model, x, cond):
+    assert pictures(model, x, cond).std(0).max() < 1e-6
+
+
+# Written as a learner would, not as the misconceptions are.
 WRONG = [
     ("8.1", "returns a verdict", returns_a_bool),
     ("8.1", "always passes", own_kl_is_positive),
     ("8.1", "always fails", last_weeks_loss),
     ("8.1", "leaves traces", zeroes_the_weights),
+    ("8.1", "shapes only", loss_is_one_number),
+    ("8.1", "a loss that was copied", loss_is_sensible),
+    ("8.1", "one direction", moved_upwards),
+    ("8.1", "different, not greater", moved_and_different),
+    ("8.1", "the wrong way round", far_codes_are_cheap),
+    ("8.1", "moves the spread", wider_is_dearer),
+    ("8.1", "compared with a reconstruction of its own", more_than_cross_entropy),
     ("8.2", "luck decides", few_samples),
     ("8.2", "always passes", prints_only),
+    ("8.2", "always fails", spread_within_a_thousandth),
+    ("8.2", "shapes only", z_shape),
+    ("8.2", "a loss that was copied", loss_is_sensible),
+    ("8.2", "at log_var = 0 only", spread_at_zero),
+    ("8.2", "the same mistake", spread_is_the_variance),
+    ("8.2", "too loose", spread_roughly),
+    ("8.2", "grows, no more", spread_increases),
+    ("8.2", "grows, no more", spread_multiplies),
+    ("8.2", "some spread", some_spread_at_all),
     ("8.3", "leaves traces", switches_the_mode),
     ("8.3", "always fails", seeds_both_calls),
+    ("8.3", "always passes", encoder_gives_two_tensors),
+    ("8.3", "shapes only", z_shape),
+    ("8.3", "a loss that was copied", loss_is_sensible),
+    ("8.3", "calls only", two_calls_differ),
+    ("8.3", "images only", images_differ),
+    ("8.3", "dimensions only", dimensions_differ),
+    ("8.3", "dimensions forgotten", calls_and_images_differ),
+    ("8.3", "the means left in", codes_of_images_differ),
+    ("8.3", "the wrong way round", calls_agree),
     ("8.4", "always passes", looks_at_requires_grad),
+    ("8.4", "always fails", gradient_at_a_copy),
     ("8.4", "the whole loss", encoder_has_grad_after_backward),
+    ("8.4", "shapes only", three_outputs_fit),
+    ("8.4", "a loss that was copied", loss_is_sensible),
+    ("8.4", "the mean only", lambda model, x: _assert(reaches(model, x, "mu"))),
+    ("8.4", "the spread only", lambda model, x: _assert(reaches(model, x, "log_var"))),
+    ("8.4", "either will do", first_layer_hears),
+    ("8.4", "the wrong way round", lambda model, x: _assert(not reaches(model, x, "mu"))),
     ("8.5", "new noise", two_runs),
-    ("8.6", "averaged over pixels", lambda logits, mu, v, x: F.binary_cross_entropy_with_logits(logits, x)
-        + torch.distributions.kl_divergence(torch.distributions.Normal(mu, (v / 2).exp()),
-                                            torch.distributions.Normal(0, 1)).sum(1).mean()),
+    ("8.5", "always passes", own_loss_with_itself),
+    ("8.5", "always fails", losses_differ_by_nothing_of_the_kind),
+    ("8.5", "shapes only", loss_is_one_number),
+    ("8.5", "a loss that was copied", loss_is_sensible),
+    ("8.5", "other images", two_halves),
+    ("8.5", "too loose", within_a_fifth),
+    ("8.5", "the wrong way round", doubles),
+    ("8.6", "averaged over pixels", loss_with(recon=lambda m: m.mean())),
+    ("8.6", "reconstruction summed over the batch", loss_with(recon=lambda m: m.sum())),
+    ("8.6", "sign of the KL", loss_with(total=lambda recon, kl: (recon - kl).mean())),
+    ("8.6", "summed over everything", loss_with(total=lambda recon, kl: recon.sum() + kl.sum())),
+    ("8.6", "averaged over everything", loss_with(recon=lambda m: m.mean(), kl=lambda m: m.mean())),
+    ("8.6", "KL averaged over the latents", loss_with(kl=lambda m: m.mean(1))),
+    ("8.6", "half forgotten", loss_with(total=lambda recon, kl: (recon + kl + kl).mean())),
+    ("8.6", "log_var taken for log σ", log_var_read_as_log_sigma),
+    ("8.6", "sigmoid twice", probabilities_for_logits),
+    ("8.6", "no KL", loss_with(total=lambda recon, kl: recon.mean())),
+    ("8.6", "per image", loss_with(total=lambda recon, kl: recon + kl)),
+    ("8.6", "the ELBO itself", loss_with(total=lambda recon, kl: -recon.mean() - kl.mean())),
     ("8.6", "no gradient", lambda *a: find("8.6").solution(*a).detach()),
+    ("8.6", "no gradient", lambda logits, mu, v, x: find("8.6").solution(logits, mu, v.detach(), x)),
     ("8.7", "new noise", lambda model, x, cond: _assert(not torch.equal(model(x, cond)[0], model(x, 1 - cond)[0]))),
-]  # fmt: skip
+    ("8.7", "always passes", picture_with_itself),
+    ("8.7", "always fails", one_class_with_itself),
+    ("8.7", "shapes only", picture_has_784_pixels),
+    ("8.7", "a loss that was copied", conditional_loss_is_sensible),
+    ("8.7", "through the encoder", means_decoded_for_each_class),
+    ("8.7", "the encoder's hearing", codes_of_classes_differ),
+    ("8.7", "the wrong way round", all_classes_look_alike),
+]
 
 
 def _assert(condition):

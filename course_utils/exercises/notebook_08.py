@@ -45,8 +45,8 @@ class Bench:
     """A judge that runs the reader's *test* on healthy and on broken models and reads its verdicts.
 
     specimens: the first must be healthy. misconceptions: wrong tests; the first that gives the same verdict on every
-    specimen as the reader's test speaks. A test fails by raising AssertionError, or any other error on a broken
-    model, as it would under pytest; an error on the healthy model is the reader's own.
+    specimen as the reader's test speaks, chance aside (`_alike`). A test fails by raising AssertionError, or any other
+    error on a broken model, as it would under pytest; an error on the healthy model is the reader's own.
     """
 
     specimens: tuple[Specimen, ...]
@@ -97,7 +97,8 @@ class Bench:
 
     def _diagnosis(self, attempt: Attempt, verdicts: list[str], wrong: Sequence[tuple]) -> tuple[str, str]:
         for misconception in self.misconceptions:
-            if _verdicts_of(self, misconception.wrong, attempt) == verdicts:
+            known = _verdicts_of(self, misconception.wrong, attempt)
+            if all(map(_alike, self.specimens, known, verdicts)):
                 return misconception.name, misconception.message
         lucky = next((s for s, v in wrong if v == BOTH), None)
         if lucky:
@@ -134,6 +135,11 @@ def _verdicts_of(bench: Bench, wrong: Callable[..., None], attempt: Attempt) -> 
     if key not in _known:
         _known[key] = bench.verdicts(attempt.like(wrong))
     return _known[key]
+
+
+def _alike(specimen: Specimen, known: str, seen: str) -> bool:
+    """The same verdict; or chance in the known one, or chance that lets a sick model through now and then."""
+    return known in (seen, BOTH) or (seen == BOTH and specimen.expected == FAILS)
 
 
 def _brief(value: Any) -> str:
@@ -1185,8 +1191,8 @@ def _logits_have_a_shape(model, x, cond):
 
 
 def _conditional_loss(model, x, cond):
-    recon = F.binary_cross_entropy_with_logits(model(x, cond)[0].flatten(1)[:, :784], x.flatten(1), reduction="none")
-    assert recon.sum(1).mean() < 700
+    recon = F.binary_cross_entropy_with_logits(model(x, cond)[0], x.flatten(1), reduction="none").sum(1)
+    assert recon.mean() < 700
 
 
 def _deaf_wanted(model, x, cond):
