@@ -7,8 +7,8 @@
 A change swaps a sign, a constant, a reduction, an axis or a comparison, or cuts a gradient with `detach`. It is made in
 a copy of the package; the course's own files stay as they are. A change that no test notices is printed with its line:
 write the test, or add the change to `EQUIVALENT` with the reason why nothing can notice it. The example inputs of the
-exercises (`_cases_…`) are spared: other numbers are as good as long as they tell every wrong answer from the right one,
-and for that there is a test.
+exercises (what takes an `rng`) are spared: other numbers are as good as long as they tell every wrong answer from the
+right one, and for that there is a test.
 """
 
 from __future__ import annotations
@@ -102,15 +102,18 @@ EQUIVALENT = {
 }
 
 
-def mutants(source: str) -> Iterator[tuple[int, str, str]]:
+def mutants(module: str, source: str) -> Iterator[tuple[int, str, str]]:
     """Every single change of ``source``: (line, what was changed, the new source)."""
     tree = ast.parse(source)
     nodes = list(ast.walk(tree))
     spared = set(_spared(tree))
+    values_only = set(_values_only(tree)) if module.startswith("exercises/notebook") else set()
     for index, node in enumerate(nodes):
         if id(node) in spared:
             continue
         for what, change in _changes(node):
+            if what.endswith(".detach()") and id(node) in values_only:
+                continue
             mutant = copy.deepcopy(tree)
             target = list(ast.walk(mutant))[index]
             change(target)
@@ -118,22 +121,37 @@ def mutants(source: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _spared(tree: ast.Module) -> Iterator[int]:
-    """What is no arithmetic: imports, messages, annotations, defaults, what is raised; and the example inputs."""
+    """What is no arithmetic: imports, messages, annotations, defaults, what is raised, minutes; and example inputs."""
     for node in ast.walk(tree):
         parts: list[ast.AST] = []
-        if isinstance(node, ast.Raise | ast.Import | ast.ImportFrom | ast.JoinedStr):
+        if isinstance(node, ast.Raise | ast.Import | ast.ImportFrom | ast.JoinedStr) or _makes_examples(node):
             parts = [node]
         elif isinstance(node, ast.FunctionDef):
             parts = [node.args, *node.decorator_list, *([node.returns] if node.returns else [])]
-            parts += [node] if node.name.startswith("_cases") else []
         elif isinstance(node, ast.AnnAssign):
             parts = [node.annotation]
         elif isinstance(node, ast.ClassDef):
             parts = [*node.bases, *node.decorator_list]
+        elif isinstance(node, ast.keyword):
+            parts = [node] if node.arg == "minutes" else []
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "").lstrip("_").startswith("check_"):
             parts = [node]
         for part in parts:
             yield from map(id, ast.walk(part))
+
+
+def _makes_examples(node: ast.AST) -> bool:
+    """Whether this function draws the example inputs of an exercise."""
+    return isinstance(node, ast.FunctionDef | ast.Lambda) and any(
+        argument.arg == "rng" for argument in [*node.args.args, *node.args.kwonlyargs]
+    )
+
+
+def _values_only(tree: ast.Module) -> Iterator[int]:
+    """Where an exercise compares numbers and no gradients: everywhere but in the solutions, which have public names."""
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
+            yield from map(id, ast.walk(node))
 
 
 def _changes(node: ast.AST):
@@ -233,7 +251,7 @@ def main() -> int:
         lines = source.splitlines()
         places += [
             (module, line, what, new)
-            for line, what, new in mutants(source)
+            for line, what, new in mutants(module, source)
             if (lines[line - 1].strip(), what) not in EQUIVALENT
         ]
     total = len(places)

@@ -171,7 +171,7 @@ def smallest_to_largest(mu, threshold):
 
 
 def one_variance_for_all(mu, threshold):
-    return torch.tensor([statistics.variance(mu.flatten().tolist()) > threshold] * mu.shape[1])
+    return torch.tensor(statistics.variance(mu.flatten().tolist()) > threshold)
 
 
 def evenly(n, end):
@@ -231,6 +231,9 @@ WRONG = [
     ("6.1", "sigmoid twice", lambda o, x, m, v: nats(1 / (1 + torch.exp(-o)), x).sum(1) + rates(m, v).sum(1)),
     ("6.1", "from probabilities", lambda o, x, m, v: bce_of_probabilities(o, x) + gaussian_kl(m, v)),
     ("6.1", "log_var read as sigma", lambda o, x, m, v: nats(o, x).sum(1) + rates_log_var_as_sigma(m, v).sum(1)),
+    ("6.1", "log_var read as log sigma", lambda o, x, m, v: nats(o, x).sum(1) + rates(m, v + v).sum(1)),
+    ("6.1", "summed over the batch", lambda o, x, m, v: (F.softplus(o) - x * o).sum() + rates(m, v).sum()),
+    ("6.1", "averaged over everything", lambda o, x, m, v: (F.softplus(o) - x * o).mean() + rates(m, v).mean()),
     ("6.1", "KL not halved", lambda o, x, m, v: nats(o, x).sum(1) + (m * m + torch.exp(v) - v - 1).sum(1)),
     ("6.1", "squared error", lambda o, x, m, v: squared_error(o, x) + rates(m, v).sum(1)),
     ("6.1", "no gradient", lambda o, x, m, v: bernoulli_nll(o.detach(), x) + gaussian_kl(m, v)),
@@ -261,6 +264,7 @@ WRONG = [
     ("6.3", "the variances", lambda mu, t: variances_by_hand(mu)),
     ("6.3", "range", smallest_to_largest),
     ("6.3", "all dimensions together", one_variance_for_all),
+    ("6.3", "all dimensions together", lambda mu, t: bool(mu.flatten().var() > t)),
     ("6.4", "evenly from −1 to 1", lambda n: evenly(n, 1)),
     ("6.4", "evenly from −3 to 3", lambda n: evenly(n, 3)),
     ("6.4", "the shares themselves", lambda n: torch.tensor([(2 * i + 1) / (2 * n) for i in range(n)])),
@@ -275,7 +279,8 @@ WRONG = [
     ("6.5", "the other end first", lambda a, b, t: spherical(b, a, t)),
     ("6.5", "ends of length 1", lambda a, b, t: spherical(F.normalize(a), F.normalize(b), t)),
     ("6.5", "the straight line, stretched", by_pairs(stretched)),
-    ("6.5", "angle from the raw product", by_pairs(lambda u, v, t: arc(u, v, t, torch.acos((u @ v).clip(-1, 1))))),
+    ("6.5", "angle from the raw product", by_pairs(lambda u, v, t: arc(u, v, t, torch.acos(u @ v)))),
+    ("6.5", "angle from the clamped product", by_pairs(lambda u, v, t: arc(u, v, t, torch.acos((u @ v).clip(-1, 1))))),
     ("6.5", "not divided by the sine", by_pairs(sines_alone)),
     ("6.5", "cosines as weights", lambda a, b, t: math.sin((1 - t) * math.pi / 2) * a + math.sin(t * math.pi / 2) * b),
     ("6.5", "one angle for the batch", lambda a, b, t: arc(a, b, t, angle(a.flatten(), b.flatten()))),

@@ -66,7 +66,7 @@ def _trains_1(attempt: Attempt, cases: Sequence[Case]) -> None:
     for name, position in (("logits", 0), ("mu", 2), ("log_var", 3)):
         fresh = [a.detach().clone() for a in args]
         wanted = fresh[position].requires_grad_()
-        result = attempt.run(attempt.answer, *fresh, doing=f"with {name} that require a gradient")
+        result = attempt.run(attempt.answer, *fresh, doing=f"with {name} that requires a gradient")
         require_gradient(result, [wanted], name)
 
 
@@ -148,13 +148,30 @@ EXERCISE_1 = Exercise(
                 lambda lo, x, m, lv: (
                     F.binary_cross_entropy(lo.sigmoid(), x, reduction="none").flatten(1).sum(1) + _kl(m, lv).sum(1)
                 ),
-                "Right for moderate logits, but at ±60 the sigmoid has rounded to 0 or 1 (notebook 05, section 9). "
+                "Right for moderate logits, but at 60 the sigmoid has rounded to 1 (notebook 05, section 9). "
                 "Which function takes the logits as they are?",
             ),
             Misconception(
                 "log_var read as sigma",
                 lambda lo, x, m, lv: _bce(lo, x).sum(1) + 0.5 * (m**2 + lv**2 - 1 - (lv**2).log()).sum(1),
                 "In the KL, log_var was taken for σ. What does its name say that it is?",
+            ),
+            Misconception(
+                "log_var read as log sigma",
+                lambda lo, x, m, lv: _bce(lo, x).sum(1) + _kl(m, 2 * lv).sum(1),
+                "In the KL, log_var was taken for log σ. Which power of σ is it the logarithm of?",
+            ),
+            Misconception(
+                "summed over the batch",
+                lambda lo, x, m, lv: _bce(lo, x).sum() + _kl(m, lv).sum(),
+                "This is the sum over all images of the batch. One number for each image was asked for: which axes "
+                "should be summed, and which one kept?",
+            ),
+            Misconception(
+                "averaged over everything",
+                lambda lo, x, m, lv: _bce(lo, x).mean() + _kl(m, lv).mean(),
+                "Both terms are averages over all their numbers, pixels or dimensions and images alike. What is an "
+                "ELBO per image made of: sums or means, and over which axes?",
             ),
             Misconception(
                 "KL not halved",
@@ -197,7 +214,9 @@ def _cases_2(rng: torch.Generator) -> list[Case]:
         z = mu + torch.randint(-15, 16, (b, latents), generator=rng).double() / 10
         return -torch.randint(50, 150, (b,), generator=rng).double(), z, mu, lv
 
-    return [case(2, 2), case(4, 3), case(1, 5)]
+    one = case(1, 5)
+    likely = torch.tensor([-2.0], dtype=torch.float64)  # e to this power is not 0, e to the others is
+    return [case(2, 2), case(4, 3), (likely, *one[1:])]
 
 
 def _weight_2(p: float, q: float, log_sd: float = 1, constant: float = 0) -> Callable[..., Tensor]:
@@ -260,7 +279,7 @@ EXERCISE_2 = Exercise(
             Misconception(
                 "2π in the prior only",
                 _weight_2(1, 1, constant=-0.5 * LOG_2PI),
-                "Off by ½·log 2π for each dimension: one density has it, the other does not. Either both or neither.",
+                "Off by −½·log 2π for each dimension: the prior has the constant, q lost it. Either both or neither.",
             ),
             Misconception(
                 "2π in q only",
@@ -291,7 +310,7 @@ EXERCISE_2 = Exercise(
             Misconception(
                 "the weight itself",
                 lambda lp, z, m, lv: _weight_2(1, 1)(lp, z, m, lv).exp(),
-                "This is the weight, and a weight of e⁻¹⁰⁰ is 0 in float32. Its logarithm was asked for: which step is "
+                "This is the weight, and a weight of e⁻¹⁵⁰ is 0 in float32. Its logarithm was asked for: which step is "
                 "one too many?",
             ),
             Misconception(
@@ -407,8 +426,9 @@ EXERCISE_3 = Exercise(
             ),
             Misconception(
                 "all dimensions together",
-                lambda mu, t: (mu.var() > t).expand(mu.shape[1]),
-                "One variance of all numbers together, so all dimensions get the same answer. Along which axis?",
+                lambda mu, t: mu.var() > t,
+                "One variance of all numbers together, so there is one answer for all dimensions. Along which axis "
+                "should it be taken?",
             ),
         ),
     ),
@@ -461,8 +481,8 @@ EXERCISE_4 = Exercise(
             Misconception(
                 "evenly from −3 to 3",
                 lambda n: torch.linspace(-3, 3, n),
-                "Evenly spaced from −3 to 3: most of the places are where hardly any sample lies. Which function makes "
-                "shares, rather than distances, equal?",
+                "Evenly spaced from −3 to 3: half of the range lies beyond ±1.5, where 13 % of the samples are. Which "
+                "function makes shares, rather than distances, equal?",
             ),
             Misconception(
                 "the shares themselves",
@@ -541,7 +561,7 @@ def _arc(a: Tensor, b: Tensor, t: float, angle: Tensor) -> Tensor:
 
 
 def _angle(a: Tensor, b: Tensor) -> Tensor:
-    return F.cosine_similarity(a, b, dim=1)[:, None].clamp(-1, 1).arccos()
+    return F.cosine_similarity(a, b, dim=1)[:, None].arccos()
 
 
 def _unit(a: Tensor) -> Tensor:
@@ -586,14 +606,20 @@ EXERCISE_5 = Exercise(
             Misconception(
                 "the straight line, stretched",
                 lambda a, b, t: _unit((1 - t) * a + t * b) * ((1 - t) * a.norm(dim=1) + t * b.norm(dim=1))[:, None],
-                "This is the straight line, stretched to the right length. It does not move evenly along the arc: at "
-                "t = ¼ it is not a quarter of the angle away. Which weights are?",
+                "This is the straight line, stretched to a length between both. It does not move evenly along the arc: "
+                "at t = ¼ it is not a quarter of the angle away. Which weights are?",
             ),
             Misconception(
                 "angle from the raw product",
+                lambda a, b, t: _arc(a, b, t, (a * b).sum(1, keepdim=True).arccos()),
+                "The angle was computed from the scalar product alone, which is no number where that exceeds 1. It is "
+                "a cosine only for codes of length 1: what is it divided by in general?",
+            ),
+            Misconception(
+                "angle from the clamped product",
                 lambda a, b, t: _arc(a, b, t, (a * b).sum(1, keepdim=True).clamp(-1, 1).arccos()),
-                "The angle was computed from the scalar product alone. That is a cosine only for codes of length 1: "
-                "what is it divided by in general?",
+                "The angle was computed from the scalar product alone, and the clamp hides that it is no cosine unless "
+                "the codes have length 1. What is it divided by in general?",
             ),
             Misconception(
                 "not divided by the sine",
@@ -607,7 +633,7 @@ EXERCISE_5 = Exercise(
             ),
             Misconception(
                 "one angle for the batch",
-                lambda a, b, t: _arc(a, b, t, ((a * b).sum() / (a.norm() * b.norm())).clamp(-1, 1).arccos()),
+                lambda a, b, t: _arc(a, b, t, ((a * b).sum() / (a.norm() * b.norm())).arccos()),
                 "One angle was computed for the whole batch. Each pair has its own: which axis is summed?",
             ),
             Misconception(
