@@ -7,15 +7,15 @@
 A change swaps a sign, a constant, a reduction, an axis or a comparison, or cuts a gradient with `detach`. It is made in
 a copy of the package; the course's own files stay as they are. A change that no test notices is printed with its line:
 write the test, or add the change to `EQUIVALENT` with the reason why nothing can notice it. The example inputs of the
-exercises (what takes an `rng`) are spared: other numbers are as good as long as they tell every wrong answer from the
-right one, and for that there is a test.
+exercises are spared: others are as good as long as they tell every wrong answer from the right one, and for that there
+is a test.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import copy
+import functools
 import multiprocessing
 import os
 import random
@@ -23,7 +23,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -41,6 +41,10 @@ METHODS = {
     "randn_like": "rand_like", "zeros_like": "ones_like",
 }  # fmt: skip
 GRADIENTS = {"mu", "log_var", "z", "logits", "mean", "sigma", "mu_p", "log_var_p"}
+SPECIMENS = {  # in notebook 08: what builds the models that a reader's test must tell apart
+    "images", "small", "_wild", "_still_images", "_conditional", "_with_terms", "_with_sampler", "_seeded",
+    "_no_grad_sampler",
+}  # fmt: skip
 
 # Changes that nothing can notice, or need not, as (line, change), with the reason.
 EQUIVALENT = {
@@ -87,6 +91,10 @@ EQUIVALENT = {
         "optimizer = torch.optim.Adam(judge.parameters(), lr=2e-3, fused=True)",
         "0.002 → 0.004",
     ): "the judge is held to its accuracy, not to its learning rate",
+    (
+        "angle = ((a * b).sum(1, keepdim=True) / lengths).clamp(-1, 1).arccos()  # (B, 1), of each pair",
+        "1 → 2",
+    ): "the clamp is for rounding",
     **{
         (line, f"{name} → {name}.detach()"): "`sample` and what evaluates run without gradients"
         for name in ("mu", "log_var", "z")
@@ -102,22 +110,24 @@ EQUIVALENT = {
 }
 
 
-def mutants(module: str, source: str) -> Iterator[tuple[int, str, str]]:
-    """Every single change of ``source``: (line, what was changed, the new source)."""
+def mutants(module: str, source: str) -> Iterator[tuple[int, str, Callable[[], str]]]:
+    """Every single change of ``source``: (line, what was changed, a function that gives the new source)."""
     tree = ast.parse(source)
-    nodes = list(ast.walk(tree))
     spared = set(_spared(tree))
-    values_only = set(_values_only(tree)) if module.startswith("exercises/notebook") else set()
-    for index, node in enumerate(nodes):
-        if id(node) in spared:
+    free = set(_no_such_change(tree)) if module.startswith("exercises/notebook") else set()
+    for index, node in enumerate(ast.walk(tree)):
+        if id(node) in spared or (id(node), type(node)) in free:
             continue
-        for what, change in _changes(node):
-            if what.endswith(".detach()") and id(node) in values_only:
-                continue
-            mutant = copy.deepcopy(tree)
-            target = list(ast.walk(mutant))[index]
-            change(target)
-            yield node.lineno, what, ast.unparse(ast.fix_missing_locations(mutant))
+        for which, (what, _) in enumerate(_changes(node)):
+            yield node.lineno, what, functools.partial(_changed, source, index, which)
+
+
+def _changed(source: str, index: int, which: int) -> str:
+    tree = ast.parse(source)
+    node = list(ast.walk(tree))[index]
+    _, change = list(_changes(node))[which]
+    change(node)
+    return ast.unparse(ast.fix_missing_locations(tree))
 
 
 def _spared(tree: ast.Module) -> Iterator[int]:
@@ -141,17 +151,28 @@ def _spared(tree: ast.Module) -> Iterator[int]:
 
 
 def _makes_examples(node: ast.AST) -> bool:
-    """Whether this function draws the example inputs of an exercise."""
-    return isinstance(node, ast.FunctionDef | ast.Lambda) and any(
-        argument.arg == "rng" for argument in [*node.args.args, *node.args.kwonlyargs]
-    )
+    """Whether this draws the example inputs of an exercise, or builds the models that a reader's test is tried on."""
+    if isinstance(node, ast.FunctionDef | ast.Lambda):
+        return any(argument.arg == "rng" for argument in [*node.args.args, *node.args.kwonlyargs]) or (
+            getattr(node, "name", "") in SPECIMENS
+        )
+    if isinstance(node, ast.ClassDef):
+        return any("Small" in name or name.isupper() or name in SPECIMENS for name in map(ast.unparse, node.bases))
+    return isinstance(node, ast.Assign) and getattr(getattr(node.value, "func", None), "id", "") in SPECIMENS
 
 
-def _values_only(tree: ast.Module) -> Iterator[int]:
-    """Where an exercise compares numbers and no gradients: everywhere but in the solutions, which have public names."""
-    for node in tree.body:
-        if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
-            yield from map(id, ast.walk(node))
+def _no_such_change(tree: ast.Module) -> Iterator[tuple[int, type]]:
+    """(node, kind of node) that an exercise module has no use for.
+
+    Only numbers are compared but in the solutions, so a `detach` elsewhere is no change; and a wrong *test* of a model
+    is known by its verdicts, so its own numbers (how far is "far"?) are free.
+    """
+    for top in tree.body:
+        private = isinstance(top, ast.FunctionDef) and top.name.startswith("_")
+        if private or not isinstance(top, ast.FunctionDef):
+            yield from ((id(node), ast.Call) for node in ast.walk(top))
+        if private and ast.unparse(top.args).startswith("model, x"):
+            yield from ((id(node), ast.Constant) for node in ast.walk(top))
 
 
 def _changes(node: ast.AST):
@@ -245,54 +266,60 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="print what was noticed, too")
     options = parser.parse_args()
 
-    places = []
-    for module in options.modules:
-        source = (ROOT / "course_utils" / f"{module}.py").read_text(encoding="utf-8")
-        lines = source.splitlines()
-        places += [
-            (module, line, what, new)
-            for line, what, new in mutants(module, source)
-            if (lines[line - 1].strip(), what) not in EQUIVALENT
-        ]
+    sources = {m: (ROOT / "course_utils" / f"{m}.py").read_text(encoding="utf-8") for m in options.modules}
+    places = [
+        (module, line, what, make)
+        for module, source in sources.items()
+        for line, what, make in mutants(module, source)
+        if (source.splitlines()[line - 1].strip(), what) not in EQUIVALENT
+    ]
     total = len(places)
     if options.count:
         places = random.Random(options.seed).sample(places, min(options.count, total))
-    print(f"{len(places)} of {total} changes in {', '.join(options.modules)}")
+    print(f"{len(places)} of {total} changes in {', '.join(sources)}", flush=True)
     os.environ["OMP_NUM_THREADS"] = "1"
     multiprocessing.get_context("forkserver").set_forkserver_preload(["torch", "pytest", "matplotlib.pyplot"])
-    start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(options.jobs) as pool:
-        folders: SimpleQueue[Path] = SimpleQueue()
-        for job in range(options.jobs):
-            folders.put(_copy(Path(name) / str(job)))
-
-        def alive(place: tuple[str, int, str, str]) -> bool:
-            module, line, what, new = place
-            original = (ROOT / "course_utils" / f"{module}.py").read_text(encoding="utf-8")
-            folder = folders.get()
-            survived = survives(folder, module, new, exercise_of(original, line))
-            (folder / "course_utils" / f"{module}.py").write_text(original, encoding="utf-8")
-            folders.put(folder)
-            if survived or options.verbose:
-                text = original.splitlines()[line - 1].strip()
-                print(f"{'SURVIVED' if survived else 'noticed '}  {module}:{line}  {what:<28} {text[:80]}", flush=True)
-            return survived
-
-        for module in options.modules:
-            folder = folders.get()
-            if not survives(folder, module, (folder / "course_utils" / f"{module}.py").read_text(encoding="utf-8")):
-                raise SystemExit(f"the tests of {module} fail without any change: nothing can be said")
-            folders.put(folder)
-        survivors = sum(pool.map(alive, places))
+    start, survivors = time.perf_counter(), 0
+    for module, source in sources.items():
+        changes = [place[1:] for place in places if place[0] == module]
+        survivors += _survivors(module, source, changes, jobs=options.jobs, verbose=options.verbose)
     minutes = (time.perf_counter() - start) / 60
     print(f"{len(places) - survivors} of {len(places)} noticed, {survivors} not, {minutes:.1f} minutes")
     return 1 if survivors else 0
 
 
-def _copy(folder: Path) -> Path:
-    """What the tests need, in a folder of its own."""
+def _survivors(module: str, source: str, changes: list[tuple], *, jobs: int, verbose: bool) -> int:
+    """How many changes of this module no test notices; prints each, or with ``verbose`` all."""
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(jobs) as pool:
+        folders: SimpleQueue[Path] = SimpleQueue()
+        for job in range(jobs):
+            folders.put(_copy(module, Path(name) / str(job)))
+
+        def alive(change: tuple[int, str, Callable[[], str]]) -> bool:
+            line, what, make = change
+            folder = folders.get()
+            try:
+                survived = survives(folder, module, make(), exercise_of(source, line))
+            finally:
+                folders.put(folder)
+            if survived or verbose:
+                text = source.splitlines()[line - 1].strip()
+                print(f"{'SURVIVED' if survived else 'noticed '}  {module}:{line}  {what:<28} {text[:80]}", flush=True)
+            return survived
+
+        folder = folders.get()
+        if not survives(folder, module, source):
+            raise SystemExit(f"the tests of {module} fail without any change: nothing can be said")
+        folders.put(folder)
+        return sum(pool.map(alive, changes))
+
+
+def _copy(module: str, folder: Path) -> Path:
+    """What the module's tests need, in a folder of its own; of the exercises' tests only those of its notebook."""
+    others = [p.name for p in (ROOT / "tests").glob("test_exercises_[0-9][0-9].py") if p.stem[-2:] != module[-2:]]
+    others = others if "notebook_" in module else []
     for part in ("course_utils", "tests", "notebooks", "images"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", *others))
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder
 

@@ -130,6 +130,13 @@ def with_distortion(distortion):
     return answer
 
 
+def averages_the_distance(x, mu, log_var, W, b, sigma):
+    distance = F.mse_loss(F.linear(mu, W, b), x, reduction="none").mean(1)
+    spread = torch.einsum("dl,bl->b", W**2, log_var.exp())
+    constant = len(b) * math.log(sigma * math.sqrt(2 * math.pi))
+    return constant + (distance + spread) / (2 * sigma * sigma), nats(mu, log_var).sum(1)
+
+
 def with_rate(rate):
     return lambda *a: (terms_by_loops(*a)[0], rate(a[1], a[2]))
 
@@ -227,14 +234,38 @@ def bound_with_one_maximum(log_w, k):
     return (torch.exp(log_w - m).reshape(-1, k, log_w.shape[1]).mean(1).log() + m).mean(0)
 
 
-def half_detached(x, mu, log_var, W, b, sigma):
-    return find("2.2").solution(x, mu.detach(), log_var, W, b, sigma)
+def bound_with_one_maximum_for_each_example(log_w, k):
+    m = log_w.max(0).values
+    return sum(torch.log(torch.exp(group - m).sum(0) / k) + m for group in log_w.split(k)) * k / len(log_w)
+
+
+def shifted_by(shift):
+    """Exercise 2.1 with something else than the maximum taken out."""
+    return lambda log_w: shift(log_w) + torch.log(sum(torch.exp(row - shift(log_w)) for row in log_w) / len(log_w))
+
+
+def cut(term, name):
+    """Exercise 2.2 with no gradient from one term (0 the distortion, 1 the rate) to one argument."""
+
+    def answer(*args):
+        place = find("2.2").parameters.index(name)
+        terms = list(terms_by_loops(*args))
+        terms[term] = terms_by_loops(*args[:place], args[place].detach(), *args[place + 1 :])[term]
+        return terms
+
+    return answer
 
 
 # Written as a learner would, not as the misconceptions are.
 WRONG = [
     ("2.1", "out of range", lambda w: torch.log(torch.mean(torch.exp(w), dim=0))),
     ("2.1", "out of range", lambda w: torch.log(torch.exp(w).sum(0) / len(w))),
+    ("2.1", "sum, and out of range", lambda w: torch.log(sum(torch.exp(row) for row in w))),
+    ("2.1", "not the largest taken out", shifted_by(lambda w: w.min(0).values)),
+    ("2.1", "not the largest taken out", shifted_by(lambda w: w.mean(0))),
+    ("2.1", "not the largest taken out", shifted_by(lambda w: w.median(0).values)),
+    ("2.1", "not the largest taken out", shifted_by(lambda w: w[0])),
+    ("2.1", "not the largest taken out", shifted_by(lambda w: w[-1])),
     ("2.1", "sum instead of mean", lambda w: torch.logsumexp(w, dim=0)),
     ("2.1", "one maximum for the batch", lambda w: w.max() + torch.log(torch.exp(w - w.max()).mean(0))),
     ("2.1", "mean of the logs", lambda w: sum(w) / len(w)),
@@ -262,7 +293,7 @@ WRONG = [
     (
         "2.2",
         "columns of W not squared",
-        with_spread(lambda lv, W: torch.exp(lv) @ torch.linalg.vector_norm(W, 1, dim=0)),
+        with_spread(lambda lv, W: (lv.exp() @ W.T).sum(1)),
     ),
     ("2.2", "lengths of W ignored", with_spread(lambda lv, W: torch.stack([row.exp().sum() for row in lv]))),
     (
@@ -296,10 +327,17 @@ WRONG = [
         "mean over the pixels",
         with_distortion(lambda sq, D, s: (sq / D) / (2 * s * s) + math.log(s * math.sqrt(2 * math.pi))),
     ),
+    (
+        "2.2",
+        "squares averaged over the pixels",
+        with_distortion(lambda sq, D, s: (sq / D) / (2 * s * s) + D * math.log(s * math.sqrt(2 * math.pi))),
+    ),
+    ("2.2", "distance averaged, spread summed", averages_the_distance),
     ("2.2", "sign of the distortion", lambda *a: (-terms_by_loops(*a)[0], terms_by_loops(*a)[1])),
     ("2.2", "sign of the rate", with_rate(lambda mu, lv: -nats(mu, lv).sum(1))),
     ("2.2", "sign of the rate", with_rate(lambda mu, lv: 0.5 * (1 + lv - mu.pow(2) - lv.exp()).sum(1))),
     ("2.2", "log forgotten in the rate", with_rate(lambda mu, lv: (mu**2 + lv.exp()).sum(1) / 2 - mu.shape[1] / 2)),
+    ("2.2", "1 forgotten in the rate", with_rate(lambda mu, lv: (nats(mu, lv) + 1 / 2).sum(1))),
     ("2.2", "factor one half forgotten in the rate", with_rate(lambda mu, lv: 2 * nats(mu, lv).sum(1))),
     ("2.2", "rate averaged over the codes", with_rate(lambda mu, lv: nats(mu, lv).mean(1))),
     (
@@ -310,10 +348,8 @@ WRONG = [
     ("2.2", "one rate for the batch", with_rate(lambda mu, lv: nats(mu, lv).sum())),
     ("2.2", "in the other order", lambda *a: terms_by_loops(*a)[::-1]),
     ("2.2", "not a pair", lambda *a: torch.stack(terms_by_loops(*a))),
-    ("2.2", "a numpy array", lambda *a: [t.numpy() for t in terms_by_loops(*a)]),
-    ("2.2", "no gradient", half_detached),
-    ("2.2", "no gradient", lambda x, mu, lv, W, b, s: find("2.2").solution(x, mu, lv.detach(), W, b, s)),
-    ("2.2", "no gradient", lambda x, mu, lv, W, b, s: find("2.2").solution(x, mu, lv, W.detach(), b, s)),
+    ("2.2", "not a tensor", lambda *a: [t.numpy() for t in terms_by_loops(*a)]),
+    ("2.2", "complex numbers", lambda *a: [t + 0j for t in terms_by_loops(*a)]),
     ("2.3", "not a pair", lambda *a: find("2.3").solution(*a)[0]),
     ("2.3", "variances only", lambda *a: (posterior_by_woodbury(*a)[0], posterior_by_woodbury(*a)[1].diag().diag())),
     ("2.3", "sigma not squared", lambda x, W, b, sigma: posterior_by_woodbury(x, W, b, sigma**0.5)),
@@ -348,8 +384,31 @@ WRONG = [
             lambda group, k: log_sum(group) - math.log(k),
         ),
     ),
+    (
+        "2.4",
+        "log of a mean over the groups",
+        over_groups(lambda w, k: [w[i::k] for i in range(k)], lambda group, k: log_sum(group) - math.log(len(group))),
+    ),
+    (
+        "2.4",
+        "log of a sum over the groups, minus log k",
+        over_groups(lambda w, k: [w[i::k] for i in range(k)], lambda group, k: log_sum(group) - math.log(k)),
+    ),
     ("2.4", "only the first group", lambda w, k: log_sum(w[i] for i in range(k)) - math.log(k)),
     ("2.4", "out of range", over_groups(torch.split, lambda group, k: torch.log(torch.exp(group).sum(0) / k))),
+    (
+        "2.4",
+        "sum within the groups, and out of range",
+        over_groups(torch.split, lambda group, k: torch.log(torch.exp(group).sum(0))),
+    ),
+    (
+        "2.4",
+        "not the largest taken out",
+        over_groups(torch.split, lambda group, k: shifted_by(lambda w: w.min(0).values)(group)),
+    ),
+    ("2.4", "not the largest taken out", over_groups(torch.split, lambda g, k: shifted_by(lambda w: w.mean(0))(g))),
+    ("2.4", "not the largest taken out", over_groups(torch.split, lambda g, k: shifted_by(lambda w: w[0])(g))),
+    ("2.4", "one maximum for all groups", bound_with_one_maximum_for_each_example),
     ("2.4", "best of each group", over_groups(torch.split, lambda group, k: torch.max(group, 0).values)),
     ("2.4", "average of the groups inside the log", swaps_the_averages),
     (
@@ -382,14 +441,14 @@ WRONG = [
     (
         "2.5",
         "mean of all eigenvalues",
-        fit_with(lambda values, L: sum(values) / len(values), lambda value, v: math.sqrt(abs(value - v))),
+        fit_with(lambda values, L: sum(values) / len(values), lambda value, v: (value - v) ** 0.5),
     ),
     ("2.5", "smallest eigenvalue as the noise", fit_with(lambda values, L: values[-1])),
     ("2.5", "sigma subtracted, not its square", fit_with(length=lambda value, v: math.sqrt(value - math.sqrt(v)))),
     ("2.5", "wrong shape", eigen_rows),
     ("2.5", "wrong shape", lambda c, L: fit_with()(c, L + 1)),
     ("2.5", "right numbers, wrong shape", lambda c, L: (fit_with()(c, L)[0], fit_with()(c, L)[1][None])),
-    ("2.5", "a Python number", lambda c, L: (fit_with()(c, L)[0], fit_with()(c, L)[1].item())),
+    ("2.5", "not a tensor", lambda c, L: (fit_with()(c, L)[0], fit_with()(c, L)[1].item())),
     ("2.5", "not a pair", lambda c, n: find("2.5").solution(c, n)[0]),
 ]
 
@@ -418,6 +477,29 @@ def test_what_came_in_place_of_a_pair_is_said(number):
     ):
         message = " ".join(grade(number, answer).message.split())
         assert f"Expected two tensors, {names[number]}; {came} came back." in message
+
+
+@pytest.mark.parametrize(
+    ("number", "answer", "said"),
+    [
+        ("2.5", lambda *a: (fit_with()(*a)[0], fit_with()(*a)[1].item()), "sigma is of type float; a torch tensor"),
+        ("2.5", lambda *a: (fit_with()(*a)[0].tolist(), fit_with()(*a)[1]), "W is of type list; a torch tensor"),
+        ("2.2", lambda *a: (terms_by_loops(*a)[0], None), "rate is of type NoneType; a torch tensor"),
+    ],
+)
+def test_which_of_the_two_is_no_tensor_is_said(number, answer, said):
+    result = grade(number, answer)
+    assert result.diagnosis == "not a tensor" and said in " ".join(result.message.split())
+
+
+@pytest.mark.parametrize(
+    ("term", "name"),
+    [*((0, name) for name in ("mu", "log_var", "W", "b")), (1, "mu"), (1, "log_var")],
+)
+def test_each_term_must_carry_a_gradient_to_all_that_it_depends_on(term, name):
+    result = grade("2.2", cut(term, name))
+    said = f"no gradient gets back to {name} from the {('distortion', 'rate')[term]}, so"
+    assert result.diagnosis == "no gradient" and said in " ".join(result.message.split())
 
 
 def test_the_shape_that_W_should_have_is_said():

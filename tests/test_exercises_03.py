@@ -150,6 +150,10 @@ def gives_the_slope_twice(df, mu, log_var, eps):
     return [df(mu + log_var.exp().sqrt() * eps)] * 2
 
 
+def takes_one_slope(df, mu, log_var, eps):
+    return df(mu), torch.einsum("l,l,kl->kl", df(mu), log_var.exp().sqrt(), eps) / 2
+
+
 def backward_through_all_samples(df, mu, log_var, eps, share=1.0):
     mu, log_var = mu.clone().requires_grad_(), log_var.clone().requires_grad_()
     z = mu + torch.exp(log_var / 2) * eps
@@ -179,7 +183,13 @@ WRONG = [
     ("3.1", "the scores alone", lambda f, z, mu, v: scores_by_autograd(torch.ones_like(f), z, mu, v)),
     ("3.1", "averaged over the samples", averages_the_scores),
     ("3.1", "in the other order", lambda f, z, mu, v: scores_by_autograd(f, z, mu, v)[::-1]),
-    ("3.1", "q instead of log q", lambda f, z, mu, v: scores_in_one_go(f, z, mu, v, of=torch.exp)),
+    (
+        "3.1",
+        "exp(log_var) taken for sigma, and its derivative",
+        lambda f, z, mu, v: scores_in_one_go(f, z, mu, v, torch.exp),
+    ),
+    ("3.1", "q instead of log q", lambda f, z, mu, v: scores_in_one_go(f, z, mu, v, of=lambda each: each.sum(1).exp())),
+    ("3.1", "q of each dimension instead of log q", lambda f, z, mu, v: scores_in_one_go(f, z, mu, v, of=torch.exp)),
     ("3.1", "not a pair", lambda f, z, mu, log_var: f[:, None] * (z - mu) / log_var.exp()),
     ("3.1", "a numpy array", lambda f, z, mu, log_var: tuple(t.numpy() for t in scores_by_einsum(f, z, mu, log_var))),
     ("3.1", "returns nothing", lambda f, z, mu, log_var: scores_by_einsum(f, z, mu, log_var) and None),
@@ -198,6 +208,7 @@ WRONG = [
     ("3.3", "exp(log_var) taken for sigma", lambda mu, log_var, eps: mu + torch.exp(log_var) * eps),
     ("3.3", "log_var taken for sigma", moved_and_stretched),
     ("3.3", "half of log_var, not exponentiated", lambda mu, v, eps: moved_and_stretched(mu, v / 2, eps)),
+    ("3.3", "root of log_var", lambda mu, v, eps: moved_and_stretched(mu, v**0.5, eps)),
     ("3.3", "half in the wrong place", lambda mu, v, eps: moved_and_stretched(mu, math.e**v / 2, eps)),
     ("3.3", "exp(2 log_var)", lambda mu, v, eps: moved_and_stretched(mu, v.exp() ** 2, eps)),
     ("3.3", "noise not stretched", lambda mu, v, eps: moved_and_stretched(mu, 1.0, eps)),
@@ -213,6 +224,8 @@ WRONG = [
     ("3.3", "no gradient", lambda mu, log_var, eps: find("3.3").solution(mu.detach(), log_var, eps)),
     ("3.3", "own noise", lambda mu, log_var, eps: Normal(mu, (0.5 * log_var).exp()).rsample()),
     ("3.3", "own noise", lambda mu, log_var, eps: mu + log_var.exp() * torch.randn_like(mu)),
+    ("3.3", "own noise", lambda mu, log_var, eps: mu + log_var.sqrt() * torch.randn_like(mu)),
+    ("3.3", "not finite", lambda mu, log_var, eps: mu + log_var.log() * eps),
     ("3.3", "log_var limited", lambda mu, log_var, eps: find("3.3").solution(mu, log_var.clamp(-3, 3), eps)),
     ("3.3", "log_var limited", lambda mu, log_var, eps: find("3.3").solution(mu, log_var.clamp(max=7.99), eps)),
     ("3.3", "log_var limited", lambda mu, log_var, eps: find("3.3").solution(mu, log_var.clamp(min=-7.99), eps)),
@@ -224,6 +237,7 @@ WRONG = [
     ("3.4", "derivative in log sigma", lambda df, mu, v, e: pathwise_by_autograd(df, mu, v / 2, e, torch.exp)),
     ("3.4", "derivative in the variance", lambda df, mu, v, e: pathwise_by_autograd(df, mu, v.exp(), e, torch.sqrt)),
     ("3.4", "slope at the mean", lambda df, mu, v, e: pathwise_by_autograd(lambda z: df(0 * z + mu), mu, v, e)),
+    ("3.4", "one slope, at the mean", takes_one_slope),
     ("3.4", "slope at the noise", lambda df, mu, v, e: pathwise_by_autograd(lambda z: df(e), mu, v, e)),
     ("3.4", "exp(log_var) taken for sigma", lambda df, mu, v, e: pathwise_by_autograd(df, mu, 2 * v, e)),
     (
@@ -252,7 +266,8 @@ WRONG = [
         "averaged before the product",
         lambda f, log_q, b: (f.mean().item() - b.mean().item()) * log_q.sum() / len(f),
     ),
-    ("3.5", "the pathwise loss", lambda f, log_q, b: f.sum() / len(f) - b.sum() / len(b)),
+    ("3.5", "the pathwise loss", lambda f, log_q, b: f.sum() / len(f)),
+    ("3.5", "the mean of the weights", lambda f, log_q, b: f.sum() / len(f) - b.sum() / len(b)),
     ("3.5", "not one number", lambda f, log_q, b: (f - b).detach() * log_q),
     ("3.5", "not one number", lambda f, log_q, b: surrogate_with_no_grad(f, log_q, b).unsqueeze(0)),
     ("3.5", "a Python number", lambda f, log_q, b: ((f - b).detach() * log_q).mean().item()),
@@ -292,7 +307,9 @@ def test_the_derivatives_are_what_their_formulas_say():
     came = {}
 
     def remember(df, mu, log_var, eps):
-        came[repr(df)] = df(torch.tensor([[1.0, 2.0]]))
+        z = torch.tensor([[1.0, 2.0]])
+        torch.testing.assert_close(df(z[0]), df(z)[0])  # at one point, such as μ, as well
+        came[repr(df)] = df(z)
         return pathwise_by_autograd(df, mu, log_var, eps)
 
     assert grade("3.4", remember).status == "passed"
@@ -313,6 +330,22 @@ def test_the_derivatives_are_what_their_formulas_say():
 def test_a_limit_is_shown_where_it_shows(limits, words):
     message = grade("3.3", lambda mu, v, eps: mu + torch.exp(v.clamp(*limits) / 2) * eps).message
     assert words in " ".join(message.split())
+
+
+def test_a_loss_is_shown_with_all_that_its_gradient_is_made_of():
+    """The first case, by hand: f − b = 1, 4 and −1, so (1·1 + 4·2 + 1·1)/3; the sum is three times as much."""
+    message = grade("3.5", lambda f, log_q, b: (f - b).detach() @ log_q).message
+    shown = """
+    f_values = [2, 5, 3]
+    log_q = [-1, -2, -0.5]
+    baseline = [1, 1, 4]
+    gradient of f_values = [[0.5], [-1], [2]]
+    gradient of log_q = [[1], [2], [-1]]
+    gradient of baseline = [[0.25], [-0.5], [1]]
+    expected: gradient of the loss = [3.333]
+    came:     gradient of the loss = [10]
+"""
+    assert shown in message
 
 
 def test_a_loss_for_each_sample_is_shown_with_its_shape():

@@ -75,6 +75,12 @@ def bce_by_parts(logits, x):
     return (logits.clamp(min=0) - logits * x + torch.log1p(torch.exp(-logits.abs()))).flatten(1).sum(1)
 
 
+def bce_by_branches(logits, x):
+    """Here the gradient at 0 is off by a whole 1: max(l, 0) has slope 0 there, and |l| slope 1."""
+    size = torch.where(logits >= 0, logits, -logits)
+    return (F.relu(logits) - logits * x + torch.log1p(torch.exp(-size))).flatten(1).sum(1)
+
+
 def bce_by_softplus(logits, x):
     return (x * F.softplus(-logits) + (1 - x) * F.softplus(logits)).flatten(1).sum(1)
 
@@ -109,7 +115,7 @@ RIGHT = {
     "5.2": [sigma_by_loss, sigma_by_norm, optimal_sigma],
     "5.3": [beta_by_the_package, beta_in_one_line, beta_as_a_tensor],
     "5.4": [floor_by_loss, floor_by_entr, floor_by_masks],
-    "5.5": [bce_by_softplus, bce_by_parts, bce_by_log_sigmoid, bce_by_logaddexp, bernoulli_nll],
+    "5.5": [bce_by_softplus, bce_by_parts, bce_by_branches, bce_by_log_sigmoid, bce_by_logaddexp, bernoulli_nll],
     "5.6": [average_by_distribution, average_by_loops],
 }
 
@@ -146,8 +152,7 @@ def pixel_bce(logits, x):
     return F.binary_cross_entropy_with_logits(logits, x, reduction="none")
 
 
-def naive_bce(logits, x):
-    p = torch.sigmoid(logits)
+def cross_entropy(p, x):
     return -(x * torch.log(p) + (1 - x) * torch.log(1 - p)).flatten(1).sum(1)
 
 
@@ -156,9 +161,16 @@ def logarithms_kept_above_minus_100(logits, x):
     return total(x * torch.log(p).clamp(min=-100).neg() + (1 - x) * torch.log(1 - p).clamp(min=-100).neg())
 
 
-def eps_in_both_logarithms(logits, x):
-    p = torch.sigmoid(logits)
-    return -total(x * torch.log(p + 1e-8)) - total((1 - x) * torch.log(1 - p + 1e-8))
+def eps_in_the_log(eps):
+    def answer(logits, x):
+        p = torch.sigmoid(logits)
+        return -total(x * torch.log(p + eps)) - total((1 - x) * torch.log(1 - p + eps))
+
+    return answer
+
+
+def clamped_sigmoid(eps):
+    return lambda logits, x: cross_entropy(logits.sigmoid().clamp(eps, 1 - eps), x)
 
 
 def clamped_logits(logits, x):
@@ -170,6 +182,11 @@ def clamped_logits(logits, x):
 def overflow_behind_a_where(logits, x):
     """Right in every value, but the branch that is not taken sends inf · 0 back."""
     return total(torch.where(logits > 30, logits, torch.log1p(torch.exp(logits))) - logits * x)
+
+
+def root_of_the_square(logits, x):
+    """Right in every value, but at logit 0 the root's slope is infinite."""
+    return total(F.relu(logits) - logits * x + torch.log1p(torch.exp(-logits.square().sqrt())))
 
 
 def gradient_right_only_for_flat_images(logits, x):
@@ -265,7 +282,9 @@ WRONG = [
         lambda m, x: (without_the_mean(x - m).pow(2).sum() / (x.numel() - 1)).sqrt(),
     ),
     ("5.2", "spread of the images", lambda m, x: without_the_mean(x).pow(2).mean().sqrt()),
-    ("5.2", "never below a bound", lambda m, x: F.mse_loss(m, x).sqrt().clamp_min(0.1)),
+    ("5.2", "never below 0.1", lambda m, x: F.mse_loss(m, x).clamp_min(0.01).sqrt()),
+    ("5.2", "never below 0.01", lambda m, x: F.mse_loss(m, x).clamp_min(1e-4).sqrt()),
+    ("5.2", "1e-6 under the root", lambda m, x: (squares(m, x) + 1e-6).mean().sqrt()),
     ("5.2", "factor two", lambda m, x: (squares(m, x).sum() / (2 * x.numel())) ** 0.5),
     # d and n: dims and latent_dim; p and k: means over pixels and in the KL; h: half; w: the KL's weight.
     ("5.3", "constant factor", lambda d, n, p, h, w, k: 4 * beta_in_one_line(d, n, p, h, w, k)),
@@ -276,6 +295,7 @@ WRONG = [
     ("5.3", "sigma in place of beta", lambda d, n, p, h, w, k: math.sqrt(w * d**p / n**k / (1 if h else 2))),
     ("5.3", "pixel mean ignored", lambda d, n, p, h, w, k: w / (n if k else 1) / (1 if h else 2)),
     ("5.3", "half ignored", lambda d, n, p, h, w, k: w * d**p / n**k / 2),
+    ("5.3", "½ taken for granted", lambda d, n, p, h, w, k: w * d**p / n**k),
     ("5.3", "weight ignored", lambda d, n, p, h, w, k: d**p / n**k / (1 if h else 2)),
     ("5.3", "KL mean ignored", lambda d, n, p, h, w, k: w * d**p / (1 if h else 2)),
     ("5.3", "KL mean the wrong way", lambda d, n, p, h, w, k: w * d**p * n**k / (1 if h else 2)),
@@ -295,26 +315,24 @@ WRONG = [
     ("5.4", "cost of an even guess", lambda x: total(F.binary_cross_entropy(0.5 + 0 * x, x, reduction="none"))),
     ("5.4", "rounded pixels", lambda x: -total(torch.maximum(x, 1 - x).log())),
     ("5.4", "variance of a coin", lambda x: total(Bernoulli(x).variance)),
-    ("5.5", "from probabilities", naive_bce),
+    ("5.5", "from probabilities", lambda logits, x: cross_entropy(torch.sigmoid(logits), x)),
     ("5.5", "clamped at 100", logarithms_kept_above_minus_100),
-    ("5.5", "eps inside the logarithm", eps_in_both_logarithms),
-    (
-        "5.5",
-        "clamped probabilities",
-        lambda logits, x: naive_bce(torch.logit(logits.sigmoid().clamp(1e-7, 1 - 1e-7)), x),
-    ),
+    *[("5.5", f"{e} inside the logarithm", eps_in_the_log(float(e))) for e in ("1e-6", "1e-7", "1e-8", "1e-10")],
+    *[("5.5", f"probabilities clamped at {e}", clamped_sigmoid(float(e))) for e in ("1e-5", "1e-6", "1e-7")],
     ("5.5", "overflow", lambda logits, x: total(torch.log1p(torch.exp(logits)) - x * logits)),
     ("5.5", "target forgotten", lambda logits, x: total(-F.logsigmoid(-logits))),
     ("5.5", "target inverted", lambda logits, x: total(pixel_bce(logits, 1 - x))),
+    ("5.5", "sign of l·x", lambda logits, x: total(pixel_bce(logits, -x))),
     ("5.5", "only the corner", lambda logits, x: total(torch.where(logits > 0, (1 - x) * logits, -x * logits))),
     ("5.5", "mean over pixels", lambda logits, x: pixel_bce(logits, x).flatten(1).mean(1)),
     ("5.5", "mean of everything", F.binary_cross_entropy_with_logits),
     ("5.5", "sign", lambda logits, x: -total(pixel_bce(logits, x))),
     ("5.5", "sigmoid twice", lambda logits, x: total(pixel_bce(logits.sigmoid(), x))),
     ("5.5", "no gradient", lambda logits, x: bce_by_softplus(logits.detach(), x)),
-    ("5.5", "gradient wrong at saturation", clamped_logits),
-    ("5.5", "gradient wrong at saturation", overflow_behind_a_where),
-    ("5.5", "gradient wrong at saturation", gradient_right_only_for_flat_images),
+    ("5.5", "wrong gradient", clamped_logits),
+    ("5.5", "wrong gradient", overflow_behind_a_where),
+    ("5.5", "wrong gradient", root_of_the_square),
+    ("5.5", "wrong gradient", gradient_right_only_for_flat_images),
     ("5.6", "wrong shape", lambda z, m, v, x: ((0.5 * v).exp() * z.mean() + m).softmax(0).T @ x),
     ("5.6", "log σ² forgotten", lambda z, m, v, x: exponents(z, m, v.exp()).softmax(1) @ x),
     ("5.6", "factor ½ forgotten", lambda z, m, v, x: (2 * log_densities(z, m, v)).softmax(1) @ x),
@@ -331,6 +349,11 @@ WRONG = [
     ("5.6", "log σ² used as σ²", lambda z, m, v, x: (exponents(z, m, v) - v.sum(1) / 2).softmax(1) @ x),
     (
         "5.6",
+        "log σ² used as σ² throughout",
+        lambda z, m, v, x: Normal(m, v.sqrt(), validate_args=False).log_prob(z[:, None]).sum(-1).softmax(1) @ x,
+    ),
+    (
+        "5.6",
         "log σ² read as log σ",
         lambda z, m, v, x: Independent(Normal(m, v.exp()), 1).log_prob(z[:, None]).softmax(1) @ x,
     ),
@@ -341,10 +364,17 @@ WRONG = [
         "not normalised",
         lambda z, m, v, x: (-0.5 * ((z[:, None] - m) ** 2 / v.exp() + v)).sum(-1).exp() @ x,
     ),
+    ("5.6", "not normalised, with 2π", lambda z, m, v, x: log_densities(z, m, v).exp() @ x),
     ("5.6", "normalised after underflow", densities_divided_by_their_sum),
-    ("5.6", "nearest image only", lambda z, m, v, x: torch.stack([x[row.argmax()] for row in log_densities(z, m, v)])),
+    ("5.6", "likeliest image only", lambda z, m, v, x: torch.stack([x[r.argmax()] for r in log_densities(z, m, v)])),
+    ("5.6", "nearest image only", lambda z, m, v, x: x[torch.cdist(z, m).argmin(dim=1)]),
     ("5.6", "plain average", lambda z, m, v, x: torch.ones(len(z), len(x), dtype=x.dtype) @ x / len(x)),
     ("5.6", "weighted by the logarithm", weighted_by_the_logarithm),
+    (
+        "5.6",
+        "weighted by the logarithm, with 2π",
+        lambda z, m, v, x: torch.stack([(row / row.sum()) @ x for row in log_densities(z, m, v)]),
+    ),
 ]
 
 
@@ -370,12 +400,15 @@ def test_messages_quote_numbers_that_are_true():
     wrong, white = torch.tensor([[-1000.0]]), torch.ones(1, 1)
     assert float(F.binary_cross_entropy(wrong.sigmoid(), white)) == 100
     assert "above −100" in words("5.5", "clamped at 100")
-    cap = float(F.binary_cross_entropy(wrong.sigmoid().clamp(1e-7, 1 - 1e-7), white))
-    assert f"about {cap:.0f} nats" in words("5.5", "clamped probabilities")
+    for bound in ("1e-5", "1e-6", "1e-7"):
+        cap = float(F.binary_cross_entropy(torch.full((1, 1), float(bound)), white))
+        assert f"at {bound} caps the loss at about {cap:.0f} nats" in words("5.5", f"probabilities clamped at {bound}")
 
 
 def test_gradients_at_the_logits_are_shown_as_sigmoid_minus_x():
-    """Worked out by hand: the logits −1, 0.5, 2, 0.3 and −2 on the pixels 0, 0.5, 1, 0.9 and 0.2."""
-    message = words("5.5", "gradient wrong at saturation")
-    assert "expected: shape (2, 3): [[0.2689, 0.1225, -0.1192], [-0.3256, -0.0808, " in message
+    """Worked out by hand: the logits −1, 0.5, 2, 0.3, −2 and 0 on the pixels 0, 0.5, 1, 0.9, 0.2 and 0.4."""
+    message = words("5.5", "wrong gradient")
+    assert "expected: shape (2, 3): [[0.2689, 0.1225, -0.1192], [-0.3256, -0.0808, 0.1]]" in message
     assert "came: shape (2, 3): [[0, 0, 0], [0, 0, 0]]" in message
+    message = " ".join(grade("5.5", root_of_the_square).message.split())
+    assert "-0.0808, 0.1]] came: shape (2, 3): [[0.2689, 0.1225, -0.1192], [-0.3256, -0.0808, nan]]" in message

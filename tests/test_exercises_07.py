@@ -85,7 +85,7 @@ def says(answer):
 RIGHT = {
     "7.1": [label_by_comparison, label_by_eye],
     "7.4": [kl_by_distributions, kl_by_the_package, kl_with_variances],
-    "7.2": [says("B"), says("row b"), says(" Row B. "), says("b."), says("\nROW  B\n")],
+    "7.2": [says(b) for b in ("B", "row b", " Row B. ", "b.", "\nROW  B\n", "B)", "'B'", "B: sample")],
     "7.3": [aggregate_by_moments, aggregate_by_loops, aggregate_by_cov],
     "7.5": [style_in_one_line, style_by_roots, style_by_transforms],
 }
@@ -141,6 +141,11 @@ def sums_over_images(mu, log_var):
     return mu.mean(0), sum(o.outer(o) + v.exp().diag() for o, v in zip(offsets, log_var, strict=True))
 
 
+def sums_the_mean_as_well(mu, log_var):
+    mean = sum(mu)
+    return mean, sum((m - mean).outer(m - mean) + v.exp().diag() for m, v in zip(mu, log_var, strict=True))
+
+
 def mixture(mu, log_var):
     """The aggregated posterior as torch.distributions has it: with a mean and variances, both (L,)."""
     images = Categorical(logits=mu.new_zeros(len(mu)))
@@ -153,8 +158,10 @@ WRONG = [
     ("7.1", "label as a number", lambda v, y, c: torch.cat((v, y.type_as(v).unsqueeze(-1)), dim=-1)),
     ("7.1", "label first", lambda v, y, c: torch.cat((F.one_hot(y, c).type_as(v), v), dim=-1)),
     ("7.1", "counted from 1", lambda v, y, c: label_row_by_row(v, y, c, first=1)),
+    ("7.1", "no place for 0", lambda v, y, c: torch.cat((v, (y[..., None] == torch.arange(1, c + 1)).to(v)), dim=-1)),
     ("7.1", "only the label", lambda v, y, c: (y.unsqueeze(-1) == torch.arange(c)).to(v)),
     ("7.1", "time flattened", a_row_for_each_example),
+    ("7.1", "examples and time flattened", lambda v, y, c: label_row_by_row(v, y, c).reshape(y.numel(), -1)),
     ("7.1", "one label for all", label_of_the_first_row),
     ("7.1", "no gradient", lambda v, y, c: torch.cat((v, F.one_hot(y, c).type_as(v)), dim=-1).detach()),
     ("7.1", "a numpy array", lambda v, y, c: torch.cat((v, F.one_hot(y, c).type_as(v)), dim=-1).numpy()),
@@ -168,18 +175,13 @@ WRONG = [
     ("7.4", "mean over the batch", lambda m, v, n, w: kl_by_the_package(m, v, n, w).mean()),
     ("7.4", "no gradient", lambda m, v, n, w: kl_by_the_package(m, v, n.detach(), w)),
     ("7.2", "generate taken at its name", says("A")),
+    ("7.2", "generate taken at its name", says("A (generate)")),
     ("7.2", "the clean reconstruction", says("c")),
-    ("7.2", "no such row", says("D")),
-    ("7.2", "no such row", says("N")),
-    ("7.2", "no such row", says("")),
-    ("7.2", "no such row", says("BRA")),
-    ("7.2", "more than one row", says("A and B")),
-    ("7.2", "more than one row", says("AC")),
-    ("7.2", "more than one row", says("a, c")),
-    ("7.2", "more than one row", says("A & C + B")),
-    ("7.2", "a method, not a row", says("generate")),
-    ("7.2", "a method, not a row", says("Sample")),
-    ("7.2", "a method, not a row", says("forward_full")),
+    *(("7.2", "no such row", says(other)) for other in ("D", "N", "", "row", "BRA", "AA", "and", "B2", "A, B and D")),
+    *(("7.2", "more than one row", says(rows)) for rows in ("A and B", "AC", "a, c", "A & C + B")),
+    *(("7.2", "more than one row", says(rows)) for rows in ("A or C", "rows A and C", "A/C", "AB, sample")),
+    *(("7.2", "a method, not a row", says(name)) for name in ("generate", "Sample", "forward_full")),
+    *(("7.2", "a method, not a row", says(name)) for name in ("generate()", "model.sample", "model.forward_full(x)")),
     ("7.2", "not a letter", says(2)),
     ("7.2", "not a letter", says(["B"])),
     ("7.3", "only the means", lambda m, v: (m.mean(0), (m - m.mean(0)).T @ (m - m.mean(0)) / len(m))),
@@ -188,6 +190,7 @@ WRONG = [
     ("7.3", "log σ² averaged", lambda m, v: (m.mean(0), spread(m) + (v.exp().prod(0) ** (1 / len(v))).diag())),
     ("7.3", "log σ² used as σ²", lambda m, v: (m.mean(0), spread(m) + (sum(v) / len(v)).diag())),
     ("7.3", "σ in place of σ²", lambda m, v: (m.mean(0), spread(m) + v.exp().sqrt().mean(0).diag())),
+    ("7.3", "σ averaged, then squared", lambda m, v: (m.mean(0), spread(m) + ((v / 2).exp().mean(0).square()).diag())),
     (
         "7.3",
         "not centred",
@@ -195,6 +198,9 @@ WRONG = [
     ),
     ("7.3", "diagonal only", lambda m, v: (m.mean(0), mixture(m, v).variance.diag())),
     ("7.3", "summed over images", sums_over_images),
+    ("7.3", "mean summed as well", sums_the_mean_as_well),
+    ("7.3", "widths summed", lambda m, v: (m.mean(0), spread(m) + sum(v.exp()).diag())),
+    ("7.3", "spread of the means summed", lambda m, v: (m.mean(0), aggregate_by_cov(len(m) ** 0.5 * m, v)[1])),
     ("7.3", "not a pair", lambda m, v: aggregate_by_moments(m, v)[1]),
     ("7.3", "not a pair", lambda m, v: (*aggregate_by_moments(m, v), v)),
     ("7.3", "not a pair", lambda m, v: torch.stack([m.mean(0), m.var(0)])),
@@ -212,7 +218,13 @@ WRONG = [
     ("7.5", "not rescaled on the way out", lambda z, m, v, n, w: n + place(m, v).inv(z)),
     ("7.5", "upside down", lambda z, m, v, n, w: place(n, v)(place(m, w).inv(z))),
     ("7.5", "old centre kept", lambda z, m, v, n, w: place(m, w)(place(m, v).inv(z))),
-    ("7.5", "fresh noise", lambda z, m, v, n, w: place(n, w)(torch.ones_like(z))),
+    ("7.5", "z ignored", lambda z, m, v, n, w: place(n, w)(torch.ones_like(z))),
+    ("7.5", "z ignored", lambda z, m, v, n, w: place(n, w)(torch.randn_like(z))),
+    ("7.5", "z ignored", lambda z, m, v, n, w: Normal(n, (w / 2).exp()).sample()),
+    ("7.5", "z ignored", lambda z, m, v, n, w: n),
+    ("7.5", "wrong values", lambda z, m, v, n, w: place(n, w)(z - z.mean(0))),
+    ("7.5", "wrong values", lambda z, m, v, n, w: place(n, w)(z + torch.randn_like(z))),
+    ("7.5", "a numpy array", lambda z, m, v, n, w: style_by_roots(z, m, v, n, w).numpy()),
 ]
 
 
@@ -279,3 +291,23 @@ def test_the_solutions_carry_every_gradient(number, other):
 )
 def test_the_verdict_on_a_pair_names_the_part_that_is_off(answer, part):
     assert f"came:     {part}," in grade("7.3", answer).message
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        (lambda m, v: (*aggregate_by_moments(m, v), v), "a tuple of length 3."),
+        (lambda m, v: [aggregate_by_moments(m, v)], "a list of length 1."),
+        (lambda m, v: m.mean(0), "of type Tensor."),
+    ],
+)
+def test_the_verdict_on_what_is_no_pair_says_what_came(answer, what):
+    assert f"what came is {what}" in " ".join(grade("7.3", answer).message.split())
+
+
+@pytest.mark.parametrize("cut", range(4))
+def test_the_verdict_on_a_cut_gradient_names_the_argument(cut):
+    def kl_to_prior(*arguments):
+        return kl_by_the_package(*(a.detach() if i == cut else a for i, a in enumerate(arguments)))
+
+    assert f"gets back to {find('7.4').parameters[cut]}," in grade("7.4", kl_to_prior).message

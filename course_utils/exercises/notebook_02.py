@@ -24,9 +24,13 @@ def _two(attempt: Attempt, case: tuple, names: tuple[str, str]) -> dict[str, Ten
         raise NotYet("not a pair", f"Expected two tensors, {names[0]} and {names[1]}; {came} came back.")
     tensors = {}
     for name, value in zip(names, returned, strict=True):
-        tensors[name], complaint = as_tensor(value)
-        if complaint:
-            raise complaint
+        if not isinstance(value, Tensor):
+            raise NotYet(
+                "not a tensor",
+                f"{name} is of type {type(value).__name__}; a torch tensor was expected. Which step left torch, an "
+                "item(), a trip through numpy? Or was it never a tensor?",
+            )
+        tensors[name], _ = as_tensor(value)
     return tensors
 
 
@@ -55,7 +59,9 @@ def _far_apart() -> Tensor:
 
 def _cases_1(rng: torch.Generator) -> list[tuple]:
     small = torch.tensor([[1.0, 3.0], [4.0, 1.0], [7.0, 5.0]]).double().log()
-    return [(small,), (small - 1200,), (3 * _random(rng, 5, 3),), (2 * _random(rng, 4, 1) + 1000,), (_far_apart(),)]
+    spread = torch.tensor([[-3000.0], [-1.0], [-3001.0]]).double()
+    cases = [small, small - 1200, 3 * _random(rng, 5, 3), 2 * _random(rng, 4, 1) + 1000, _far_apart(), spread]
+    return [(log_w,) for log_w in cases]
 
 
 EXERCISE_1 = Exercise(
@@ -82,6 +88,20 @@ EXERCISE_1 = Exercise(
                 lambda log_w: log_w.exp().mean(0).log(),
                 "The formula is right and the computer is not up to it: exp(-1200) is 0 and exp(1000) is infinite "
                 "in floating point. What could be subtracted before exp, and added back after log?",
+            ),
+            Misconception(
+                "not the largest taken out",
+                lambda log_w: (log_w - log_w.amin(0)).exp().mean(0).log() + log_w.amin(0),
+                "Something was subtracted before exp and added back after log, which is the right idea. But here large "
+                "positive numbers are left, and their exp is infinite. What must be subtracted so that no number above "
+                "0 is left?",
+            ),
+            Misconception(
+                "sum, and out of range",
+                lambda log_w: log_w.exp().sum(0).log(),
+                "Two things are left to do. The samples are added up where their mean was asked for; and in floating "
+                "point exp(-1200) is 0 and exp(1000) infinite, so the logs do not come back. What could be subtracted "
+                "before exp?",
             ),
             Misconception(
                 "one maximum for the batch",
@@ -200,10 +220,13 @@ def _wrong_2(
 
 
 def _trains_2(attempt: Attempt, cases: Any) -> None:
-    args = [attempt.prepare(argument) for argument in cases[0]]
-    wanted = [args[i].requires_grad_() for i in (1, 2, 3)]  # mu, log_var, W
-    returned = attempt.run(attempt.answer, *args, doing="with a mu, a log_var and a W that require gradients")
-    require_gradient(sum(returned), wanted, "the parameters of q and of the model")
+    """Each term by itself must carry a gradient back to all that it depends on and that may be trained."""
+    for i, term, names in ((0, "distortion", ("mu", "log_var", "W", "b")), (1, "rate", ("mu", "log_var"))):
+        for name in names:
+            args = [attempt.prepare(argument) for argument in cases[0]]
+            wanted = args[attempt.parameters.index(name)].requires_grad_()
+            returned = attempt.run(attempt.answer, *args, doing=f"with a {name} that requires a gradient")
+            require_gradient(returned[i], [wanted], f"{name} from the {term}")
 
 
 EXERCISE_2 = Exercise(
@@ -248,7 +271,7 @@ EXERCISE_2 = Exercise(
             ),
             Misconception(
                 "columns of W not squared",
-                _wrong_2(squares=lambda o, v, lv, W: o.square().sum(1) + v @ W.abs().sum(0)),
+                _wrong_2(squares=lambda o, v, lv, W: o.square().sum(1) + v @ W.sum(0)),
                 "A code with variance v, multiplied by a weight w, has which variance? w is not squared here.",
             ),
             Misconception(
@@ -296,6 +319,18 @@ EXERCISE_2 = Exercise(
                 "nats per example: what is summed?",
             ),
             Misconception(
+                "squares averaged over the pixels",
+                _wrong_2(distortion=lambda sq, D, s: 0.5 * (D * math.log(2 * math.pi * s**2) + sq / (D * s**2))),
+                "The constant counts all D pixels, while the expected squares are averaged over them. What does one "
+                "more pixel add to -log p(x|z)?",
+            ),
+            Misconception(
+                "distance averaged, spread summed",
+                _wrong_2(squares=lambda o, v, lv, W: o.square().mean(1) + v @ W.square().sum(0)),
+                "The squared distance between x and W mu + b is averaged over the pixels, and what the spread of z "
+                "adds to it is a sum over them. Which of the two does the exponent of the density hold?",
+            ),
+            Misconception(
                 "sign of the distortion",
                 _wrong_2(pair=lambda d, r: (-d, r)),
                 "This is E_q[log p(x|z)]. The distortion is a cost: which sign does it have?",
@@ -309,6 +344,11 @@ EXERCISE_2 = Exercise(
                 "log forgotten in the rate",
                 _wrong_2(rate=lambda mu, v, lv: 0.5 * (mu.square() + v - 1).sum(1)),
                 "This rate would let the variance shrink to 0 for free. Which term of the KL stops it?",
+            ),
+            Misconception(
+                "1 forgotten in the rate",
+                _wrong_2(rate=lambda mu, v, lv: 0.5 * (mu.square() + v - lv).sum(1)),
+                "For mu = 0 and a variance of 1, q is the prior and the rate should be 0. What does yours give there?",
             ),
             Misconception(
                 "factor one half forgotten in the rate",
@@ -453,8 +493,8 @@ EXERCISE_3 = Exercise(
             Misconception(
                 "projection only",
                 _wrong_3(mean=lambda o, W, S, s: o @ W),
-                "The mean is the plain projection of x - b onto the columns of W. It knows neither the lengths of the "
-                "columns, nor the noise, nor the prior.",
+                "The mean is the plain projection of x - b onto the columns of W. It corrects neither for the lengths "
+                "of the columns, nor for the noise, nor for the prior. Which matrix knows of all three?",
             ),
             Misconception(
                 "covariance without the noise",
@@ -513,6 +553,7 @@ def _cases_4(rng: torch.Generator) -> list[tuple]:
         (small, 6),
         (small, 1),
         (_far_apart(), 2),
+        (torch.tensor([[-3000.0], [-1.0], [-2.0], [-3001.0], [-3000.0], [-3001.0]]).double(), 2),
     ]
 
 
@@ -571,6 +612,18 @@ EXERCISE_4 = Exercise(
                 "asked, so the numbers differ. Which of the two axes of the reshaped samples runs within a group?",
             ),
             Misconception(
+                "log of a mean over the groups",
+                lambda log_w, k: (log_w.unflatten(0, (-1, k)).logsumexp(0) - math.log(len(log_w) // k)).mean(0),
+                "In each of these logs stands one sample from every group, S / k of them. Which of the two new axes "
+                "runs within a group?",
+            ),
+            Misconception(
+                "log of a sum over the groups, minus log k",
+                lambda log_w, k: (log_w.unflatten(0, (-1, k)).logsumexp(0) - math.log(k)).mean(0),
+                "Each of these logs adds up one sample from every group, S / k of them, and divides by k. Over which "
+                "of the two new axes does the sum run, and which one is k long?",
+            ),
+            Misconception(
                 "only the first group",
                 lambda log_w, k: log_w[:k].logsumexp(0) - math.log(k),
                 "The first group alone: unbiased for L_k, but S - k samples are thrown away. What about the other "
@@ -580,6 +633,28 @@ EXERCISE_4 = Exercise(
                 "out of range",
                 lambda log_w, k: log_w.unflatten(0, (-1, k)).exp().mean(1).log().mean(0),
                 "Right on paper, but exp(-1200) is 0 in floating point. Exercise 2.1 has the remedy.",
+            ),
+            Misconception(
+                "sum within the groups, and out of range",
+                lambda log_w, k: log_w.unflatten(0, (-1, k)).exp().sum(1).log().mean(0),
+                "Two things are left to do. The k weights of a group are added up where their mean was asked for; and "
+                "exp(-1200) is 0 in floating point, as in exercise 2.1. What was the remedy there?",
+            ),
+            Misconception(
+                "not the largest taken out",
+                lambda log_w, k: torch.stack(
+                    [(g - g.amin(0)).exp().mean(0).log() + g.amin(0) for g in log_w.split(k)]
+                ).mean(0),
+                "What is subtracted before exp leaves large positive numbers in some groups, and their exp is "
+                "infinite. Which number of each group leaves none above 0?",
+            ),
+            Misconception(
+                "one maximum for all groups",
+                lambda log_w, k: (
+                    (log_w - log_w.amax(0)).unflatten(0, (-1, k)).exp().mean(1).log().mean(0) + log_w.amax(0)
+                ),
+                "One maximum was taken over all S samples of an example. In a group far below it every weight becomes "
+                "exp(-2999) = 0, and the log of their mean is -inf. Over which rows should each maximum run?",
             ),
             Misconception(
                 "one maximum for the batch",
@@ -781,7 +856,7 @@ EXERCISE_5 = Exercise(
             ),
             Misconception(
                 "sum of the discarded eigenvalues",
-                _wrong_5(lambda values, L: values[:-L].sum(), lambda top, v: (top - v).abs().sqrt()),
+                _wrong_5(lambda values, L: values[:-L].sum()),
                 "All of the discarded variance was given to every single direction. How is it shared among D - L of "
                 "them?",
             ),
@@ -792,8 +867,9 @@ EXERCISE_5 = Exercise(
             ),
             Misconception(
                 "mean of all eigenvalues",
-                _wrong_5(lambda values, L: values.mean(), lambda top, v: (top - v).abs().sqrt()),
-                "This noise is the mean of all eigenvalues. Those that W explains need no noise: which ones are left?",
+                _wrong_5(lambda values, L: values.mean()),
+                "This noise is the mean of all eigenvalues, and it can exceed one that W should explain. Which ones "
+                "are left to the noise?",
             ),
             Misconception(
                 "smallest eigenvalue as the noise",
@@ -803,7 +879,7 @@ EXERCISE_5 = Exercise(
             ),
             Misconception(
                 "sigma subtracted, not its square",
-                _wrong_5(lengths=lambda top, v: (top - v.sqrt()).abs().sqrt()),
+                _wrong_5(lengths=lambda top, v: (top - v.sqrt()).sqrt()),
                 "From a variance, a variance has to be subtracted. Was it sigma or sigma²?",
             ),
         ),

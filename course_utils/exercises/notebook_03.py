@@ -10,6 +10,7 @@ from torch import Tensor
 from ._attempt import Attempt, NotYet
 from ._compare import Compare, Misconception, as_tensor, gradient_reaches
 from ._framework import Exercise
+from ._text import numbers_text
 
 # 3.1 -----------------------------------------------------------------------------------------------
 
@@ -66,6 +67,10 @@ def _cases_1(rng: torch.Generator) -> list[tuple]:
 def _scores(z: Tensor, mu: Tensor, log_var: Tensor) -> tuple[Tensor, Tensor]:
     difference = z - mu
     return difference / log_var.exp(), 0.5 * (difference**2 / log_var.exp() - 1)
+
+
+def _log_densities(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
+    return torch.distributions.Normal(mu, (0.5 * log_var).exp()).log_prob(z)
 
 
 def _wrong_1(change: Any) -> Any:
@@ -151,6 +156,15 @@ EXERCISE_1 = Exercise(
                 "exp(log_var) is squared here, as if it were σ. Which power of σ is exp(log σ²) already?",
             ),
             Misconception(
+                "exp(log_var) taken for sigma, and its derivative",
+                lambda f, z, mu, log_var: (
+                    f[:, None] * (z - mu) / (2 * log_var).exp(),
+                    f[:, None] * ((z - mu) ** 2 / (2 * log_var).exp() - 1),
+                ),
+                "The derivatives are right for a Gaussian with the standard deviation exp(log σ²). But that is σ², not "
+                "σ. What is half of a logarithm?",
+            ),
+            Misconception(
                 "the scores alone",
                 lambda f, z, mu, log_var: _scores(z, mu, log_var),
                 "These are the scores, and they are right. What is missing is what each sample was worth: where does f "
@@ -170,11 +184,19 @@ EXERCISE_1 = Exercise(
             Misconception(
                 "q instead of log q",
                 lambda f, z, mu, log_var: tuple(
-                    f[:, None] * s * torch.distributions.Normal(mu, (0.5 * log_var).exp()).log_prob(z).exp()
+                    f[:, None] * s * _log_densities(z, mu, log_var).sum(1, keepdim=True).exp()
                     for s in _scores(z, mu, log_var)
                 ),
                 "The density itself is still a factor: this is f ∇q, not f ∇log q. Drawing z from q has already "
                 "weighted it by the density. Which step of the derivation divided by q?",
+            ),
+            Misconception(
+                "q of each dimension instead of log q",
+                lambda f, z, mu, log_var: tuple(
+                    f[:, None] * s * _log_densities(z, mu, log_var).exp() for s in _scores(z, mu, log_var)
+                ),
+                "Each score still carries the density of its own dimension as a factor: this is f times the "
+                "derivative of that density, not of its logarithm. How does the one follow from the other?",
             ),
         ),
     ),
@@ -320,7 +342,7 @@ def _observe_3(attempt: Attempt, *case: Tensor) -> dict[str, Tensor]:
     (value, complaint), (again, _) = (as_tensor(attempt(*case)) for _ in range(2))
     if complaint:
         raise complaint
-    if not torch.equal(value, again):
+    if not torch.equal(value.nan_to_num(), again.nan_to_num()):  # where both are NaN, they are the same
         raise NotYet(
             "own noise",
             "Two calls with the same eps gave two different samples: your function draws noise of its own, and eps was "
@@ -331,16 +353,17 @@ def _observe_3(attempt: Attempt, *case: Tensor) -> dict[str, Tensor]:
 
 def _large_and_small_spreads(attempt: Attempt) -> None:
     """Raises NotYet where log σ² = ±8 is not taken as it is; for answers that are right near 0."""
+    eps = torch.tensor([[1.0]], dtype=torch.float64)
+    mu = torch.zeros_like(eps)
     for value in (8.0, -8.0):
-        mu, eps = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([[1.0, -2.0]], dtype=torch.float64)
-        log_var = torch.full_like(mu, value)
+        log_var = torch.full_like(eps, value)
         seen = _observe_3(attempt, mu, log_var, eps)[""].detach().cpu().double()
         expected = reparameterize(mu, log_var, eps)
         if not torch.allclose(seen, expected, rtol=1e-3, atol=0.0):
             raise NotYet(
                 "log_var limited",
                 f"Right where log σ² is near 0, but not where it is {value:g}: with μ = 0 and ε = 1, "
-                f"expected {expected[0, 0]:.4g}, came {seen[0, 0]:.4g}. Was log_var or σ clamped, or something added "
+                f"expected {expected.item():.4g}, came {seen.item():.4g}. Was log_var or σ clamped, or something added "
                 "to it? The package clamps, too, but where log_var is made; here it is to be taken as it comes.",
             )
 
@@ -385,6 +408,12 @@ EXERCISE_3 = Exercise(
                 "half of log_var, not exponentiated",
                 lambda mu, v, eps: mu + 0.5 * v * eps,
                 "½ log σ² is log σ. One step is missing before it is σ.",
+            ),
+            Misconception(
+                "root of log_var",
+                lambda mu, v, eps: mu + v.sqrt() * eps,
+                "The square root was taken of log σ² itself. Where σ is below 1, log σ² is negative and has no root: "
+                "hence the nan. It is the root of σ² that is σ: how do you get from log σ² to σ²?",
             ),
             Misconception(
                 "half in the wrong place",
@@ -497,12 +526,6 @@ def _observe_4(attempt: Attempt, df: Any, mu: Tensor, log_var: Tensor, eps: Tens
     return _pair(attempt(df, mu, log_var, eps), "for mu", "for log_var")
 
 
-def _explain_4(seen: dict[str, Tensor], expected: dict[str, Tensor]) -> str:
-    from ._compare import _expected_and_came
-
-    return _expected_and_came(seen, expected)
-
-
 def _wrong_4(change: Any) -> Any:
     """A wrong answer, from (slope at z, sigma, eps) -> the two results."""
 
@@ -530,7 +553,6 @@ EXERCISE_4 = Exercise(
     judge=Compare(
         cases=_cases_4,
         observe=_observe_4,
-        explain=_explain_4,
         misconceptions=(
             Misconception(
                 "derivative in sigma",
@@ -556,6 +578,12 @@ EXERCISE_4 = Exercise(
                     df(mu.expand_as(e)) * 0.5 * (0.5 * v).exp() * e,
                 ),
                 "The slope was taken at μ for every sample. Each sample stands at its own z: what is f's slope there?",
+            ),
+            Misconception(
+                "one slope, at the mean",
+                lambda df, mu, v, e: (df(mu), df(mu) * 0.5 * (0.5 * v).exp() * e),
+                "The slope was taken once, at μ, so the part for mu has one row for all samples. Each sample stands at "
+                "its own z: how steep is f there?",
             ),
             Misconception(
                 "slope at the noise",
@@ -625,21 +653,21 @@ def score_function_loss(f_values, log_q, baseline):
 
 def _cases_5(rng: torch.Generator) -> list[tuple]:
     def case(batch: int, parameters: int) -> tuple:
-        f, b = (torch.randint(1, 9, (batch,), generator=rng).double() for _ in range(2))
+        f, minus_log_q, b = (torch.randint(1, 9, (batch,), generator=rng).double() for _ in range(3))
         a, c = (torch.randn(batch, parameters, generator=rng, dtype=torch.float64) for _ in range(2))
-        return f, b, a, c
+        return f, -0.5 * minus_log_q, b, a, c
 
-    small = [2.0, 5.0, 3.0], [1.0, 1.0, 4.0], [[1.0], [2.0], [-1.0]], [[0.5], [-1.0], [2.0]]
+    small = [2.0, 5.0, 3.0], [-1.0, -2.0, -0.5], [1.0, 1.0, 4.0], [[1.0], [2.0], [-1.0]], [[0.5], [-1.0], [2.0]]
     return [tuple(torch.tensor(t, dtype=torch.float64) for t in small), case(4, 2), case(2, 3)]
 
 
-def _observe_5(attempt: Attempt, f: Tensor, b: Tensor, slope_q: Tensor, slope_f: Tensor) -> dict[str, Tensor]:
+def _observe_5(attempt: Attempt, *case: Tensor) -> dict[str, Tensor]:
     """Three tensors that all depend on one parameter vector, as they do in a VAE; the gradient is what counts."""
-    f, b, slope_q, slope_f = (attempt.prepare(t) for t in (f, b, slope_q, slope_f))
+    f, log_q, b, slope_q, slope_f = (attempt.prepare(t) for t in case)
+    slopes = {"f_values": slope_f, "log_q": slope_q, "baseline": 0.5 * slope_f}
     phi = torch.zeros(slope_q.shape[1], dtype=f.dtype, device=f.device, requires_grad=True)
-    log_q = slope_q @ phi - 1.0
-    f_values, baseline = f + slope_f @ phi, b + 0.5 * (slope_f @ phi)
-    loss = attempt.run(attempt.answer, f_values, log_q, baseline, doing=f"with three tensors ({len(f)},)")
+    given = [value + slope @ phi for value, slope in zip((f, log_q, b), slopes.values(), strict=True)]
+    loss = attempt.run(attempt.answer, *given, doing=f"with three tensors ({len(f)},)")
     if loss is None:
         raise NotYet("returns nothing", "Your code ran, but nothing came back. Is a `return` missing at the end?")
     loss, complaint = as_tensor(loss)
@@ -657,7 +685,15 @@ def _observe_5(attempt: Attempt, f: Tensor, b: Tensor, slope_q: Tensor, slope_f:
             "No gradient gets back from your loss to log_q, and its gradient is all that is asked for. What cut it "
             "off: a detach, an item(), a no_grad around too much?",
         )
-    return {"gradient": gradient}
+    return {"gradient": gradient} | slopes
+
+
+def _explain_5(seen: dict[str, Tensor], expected: dict[str, Tensor]) -> str:
+    """With the gradients of the inputs, so that the gradient of the loss can be worked out on paper."""
+    lines = [f"gradient of {name} = {numbers_text(expected[name])}" for name in ("f_values", "log_q", "baseline")]
+    lines += [f"expected: gradient of the loss = {numbers_text(expected['gradient'])}"]
+    lines += [f"came:     gradient of the loss = {numbers_text(seen['gradient'])}"]
+    return "\n".join(f"    {line}" for line in lines)
 
 
 EXERCISE_5 = Exercise(
@@ -677,6 +713,7 @@ EXERCISE_5 = Exercise(
     judge=Compare(
         cases=_cases_5,
         observe=_observe_5,
+        explain=_explain_5,
         misconceptions=(
             Misconception(
                 "weight not detached",
@@ -738,8 +775,15 @@ EXERCISE_5 = Exercise(
             ),
             Misconception(
                 "the pathwise loss",
-                lambda f, log_q, b: (f - b).mean() + 0 * log_q.mean(),
-                "This is the mean of f itself, so its gradient is the slope of f: nothing of log_q is in it.",
+                lambda f, log_q, b: f.mean(),
+                "This gradient is the mean slope of f, as in the pathwise estimate: nothing of log_q is in it. Through "
+                "which of the three tensors is the gradient to pass?",
+            ),
+            Misconception(
+                "the mean of the weights",
+                lambda f, log_q, b: (f - b).mean(),
+                "This gradient is that of the mean of f − b, in which log_q takes no part. What multiplies each f − b "
+                "in the estimate?",
             ),
         ),
     ),

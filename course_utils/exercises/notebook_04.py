@@ -1,14 +1,27 @@
 """The exercises of notebook 04, the analytic KL."""
 
+import contextlib
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ._attempt import Attempt, NotYet, Raised
-from ._compare import Compare, Misconception, _agree, as_tensor, gradient_reaches
+from ._compare import Case, Compare, Misconception, _agree, as_tensor, gradient_reaches
 from ._framework import Exercise
+
+
+def _gradients_reach(*names: str) -> Callable[[Attempt, Sequence[Case]], None]:
+    """A `also` for Compare: the result must carry a gradient back to each of these arguments."""
+
+    def also(attempt: Attempt, cases: Sequence[Case]) -> None:
+        for name in names:
+            gradient_reaches(name)(attempt, cases)
+
+    return also
+
 
 # 4.1 -----------------------------------------------------------------------------------------------
 
@@ -35,7 +48,9 @@ def _parameters(*shape: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
 
 def _cases_1(rng: torch.Generator) -> list[tuple]:
     small = [[1.0, -0.5, 0.0], [0.2, 2.0, -1.0]], [[-1.0, 0.5, -2.0], [-0.3, -0.7, 1.0]]
-    return [tuple(torch.tensor(t).double() for t in small), _parameters(4, 5, rng=rng), _parameters(1, 2, rng=rng)]
+    positive = [[0.5, -1.0]], [[0.4, 1.0]]  # where log_var has a logarithm
+    small, positive = (tuple(torch.tensor(t).double() for t in pair) for pair in (small, positive))
+    return [small, _parameters(4, 5, rng=rng), _parameters(1, 2, rng=rng), positive]
 
 
 def _terms(mu: Tensor, log_var: Tensor) -> Tensor:
@@ -59,7 +74,7 @@ EXERCISE_1 = Exercise(
     passed="Summed over dimensions, one number per example, never negative.",
     judge=Compare(
         cases=_cases_1,
-        also=gradient_reaches("log_var"),
+        also=_gradients_reach("mu", "log_var"),
         misconceptions=(
             Misconception(
                 "sign flipped",
@@ -70,14 +85,25 @@ EXERCISE_1 = Exercise(
             Misconception(
                 "log_var read as sigma",
                 lambda mu, lv: (0.5 * (mu**2 + lv**2 - 1 - (lv**2).log())).sum(1),
-                "Here log_var was squared, as if it were σ. It can be negative, which no standard deviation is. "
-                "What turns log σ² into σ²?",
+                "Here log_var was taken for σ: squared where σ² belongs, and log σ² computed from that square. It can "
+                "be negative, which no standard deviation is. Which logarithm does its name promise?",
+            ),
+            Misconception(
+                "log_var squared",
+                lambda mu, lv: (0.5 * (mu**2 + lv**2 - 1 - lv)).sum(1),
+                "The log term is right. For σ², log_var was squared, as if it were σ. What turns log σ² into σ²?",
             ),
             Misconception(
                 "log_var read as the variance",
                 lambda mu, lv: (0.5 * (mu**2 + lv - 1 - lv.log())).sum(1),
                 "Here log_var itself was used as σ², and its logarithm taken once more. What does its name say that "
                 "it is?",
+            ),
+            Misconception(
+                "logarithm taken twice",
+                lambda mu, lv: (0.5 * (mu**2 + lv.exp() - 1 - lv.log())).sum(1),
+                "σ² is right. Where log σ² belongs, the logarithm of log_var was taken, which does not even exist "
+                "where log_var is negative. What does its name say that has been done already?",
             ),
             Misconception(
                 "log_var read as log sigma",
@@ -229,7 +255,7 @@ EXERCISE_2 = Exercise(
     passed="Trace, distance, dimension and log-determinants, each in its place.",
     judge=Compare(
         cases=_cases_2,
-        also=gradient_reaches("cov_q"),
+        also=_gradients_reach("mean_q", "cov_q", "mean_p", "cov_p"),
         misconceptions=(
             Misconception(
                 "the other direction",
@@ -377,7 +403,7 @@ EXERCISE_3 = Exercise(
     passed="An unbiased estimate of the KL, for any pair of densities that can be evaluated.",
     judge=_WithTheGivenNoise(
         cases=_cases_3,
-        also=gradient_reaches("mu"),
+        also=_gradients_reach("mu", "log_var"),
         misconceptions=(
             Misconception(
                 "sign flipped",
@@ -413,6 +439,18 @@ EXERCISE_3 = Exercise(
                 "in terms of log σ²?",
             ),
             Misconception(
+                "exp(log_var) as sigma, in log q too",
+                lambda mu, lv, eps: _log_ratio(mu, 2 * lv, eps).sum(-1).mean(0),
+                "Samples and log q belong together, but to another Gaussian: its standard deviation is exp(log_var). "
+                "Is that σ, or which power of it?",
+            ),
+            Misconception(
+                "exp(log_var) as sigma, eps in log q",
+                lambda mu, lv, eps: 0.5 * ((mu + lv.exp() * eps) ** 2 - lv - eps**2).sum(-1).mean(0),
+                "The samples were spread by σ², not by σ, while log q takes eps for (z − μ)/σ. By what must eps be "
+                "multiplied to make that true?",
+            ),
+            Misconception(
                 "normaliser of q missing",
                 lambda mu, lv, eps: (_log_ratio(mu, lv, eps) + 0.5 * lv).sum(-1).mean(0),
                 "Only the exponents were compared. The two densities also have different heights: which term of log q "
@@ -439,7 +477,7 @@ EXERCISE_3 = Exercise(
             ),
             Misconception(
                 "samples at the mean",
-                lambda mu, lv, eps: _log_ratio(mu, lv, 0 * eps).sum(-1).mean(0),
+                lambda mu, lv, eps: _log_ratio(mu, lv, eps, mu).sum(1),
                 "Everything was evaluated at z = μ, and the noise took no part. Where does eps come in?",
             ),
             Misconception(
@@ -485,19 +523,21 @@ def _observe_4(attempt: Attempt, mu: Tensor, log_var: Tensor) -> dict[str, Tenso
         with torch.no_grad():
             pair = attempt(mu, log_var)
     except Raised as raised:
-        if isinstance(raised.error, RuntimeError) and "require grad" in str(raised.error):
+        if "require grad" in str(raised.error):
             raise NotYet(
                 "autograd",
-                "Your function asks autograd for the derivatives; the check runs with autograd off. The formula is "
+                "Your function asks autograd for the derivatives; here they are asked for without it. The formula is "
                 "short enough to differentiate on paper: what is left of it after each of the two derivatives?",
             ) from None
         raise
-    if isinstance(pair, Tensor) or not isinstance(pair, list | tuple) or len(pair) != 2:
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
         came = f"a tensor of shape {tuple(pair.shape)}" if isinstance(pair, Tensor) else f"a {type(pair).__name__}"
+        if isinstance(pair, list | tuple):
+            came += f" of length {len(pair)}"
         raise NotYet(
             "not a pair",
             f"Two tensors were asked for, the derivative with respect to mu and the one with respect to log_var; "
-            f"your function returned {came}. What should follow the comma after `return`?",
+            f"your function returned {came}. Which two should stand after `return`, with a comma between them?",
         )
     tensors = {}
     for name, value in zip(("d_mu", "d_log_var"), pair, strict=True):
@@ -505,6 +545,13 @@ def _observe_4(attempt: Attempt, mu: Tensor, log_var: Tensor) -> dict[str, Tenso
         if complaint:
             raise complaint
     return tensors
+
+
+def _by_hand(attempt: Attempt, cases: Sequence[Case]) -> None:
+    """Whole numbers cannot require a gradient: a backward pass fails on them, also where the answer turns it on."""
+    for case in cases:
+        with contextlib.suppress(Raised):  # any other error is no fault: decimals were promised
+            _observe_4(attempt, *(argument.long() for argument in case))
 
 
 EXERCISE_4 = Exercise(
@@ -523,6 +570,7 @@ EXERCISE_4 = Exercise(
     judge=Compare(
         cases=_cases_4,
         observe=_observe_4,
+        also=_by_hand,
         misconceptions=(
             Misconception(
                 "downhill",

@@ -117,13 +117,13 @@ EXERCISE_1 = Exercise(
             Misconception(
                 "log σ² in place of log σ",
                 _weighted(1, 2, 1),
-                "The part with σ is twice what it should be. Before the exponential stands 1/σ, or the root of 1/σ²: "
-                "which logarithm is that?",
+                "The part with log σ is twice what it should be. Before the exponential stands 1/σ, or the root of "
+                "1/σ²: which logarithm is that?",
             ),
             Misconception(
                 "D/2 log σ",
                 _weighted(1, 0.5, 1),
-                "The part with σ is half of what it should be. With variances it reads D/2 log σ²: how many log σ "
+                "The part with log σ is half of what it should be. With variances it reads D/2 log σ²: how many log σ "
                 "is that?",
             ),
             Misconception(
@@ -206,6 +206,15 @@ def _cases_2(rng: torch.Generator) -> list[Case]:
     return [small, (images(3, 1, 2, 2), images(3, 1, 2, 2)), (images(2, 5), images(2, 5)), (good, good.flip(1))]
 
 
+def _never_below(bound: float) -> Misconception:
+    return Misconception(
+        f"never below {bound}",
+        lambda mean, x: ((x - mean) ** 2).mean().sqrt().clamp(min=bound),
+        f"Right for large errors, but a bound keeps σ from falling below {bound}, and at the bound no gradient passes. "
+        "What should σ be when every pixel is off by 0.001?",
+    )
+
+
 EXERCISE_2 = Exercise(
     number="5.2",
     title="The best σ",
@@ -278,16 +287,18 @@ EXERCISE_2 = Exercise(
                 lambda mean, x: x.std(correction=0),
                 "This is how much the images vary; the reconstructions took no part. Errors of what should σ describe?",
             ),
+            _never_below(0.1),
+            _never_below(0.01),
             Misconception(
-                "never below a bound",
-                lambda mean, x: ((x - mean) ** 2).mean().clamp(min=1e-2).sqrt(),
-                "Right for large errors, but a bound keeps σ from following small ones, and at the bound no gradient "
-                "passes. What should σ be when every pixel is off by 0.001?",
+                "1e-6 under the root",
+                lambda mean, x: (((x - mean) ** 2).mean() + 1e-6).sqrt(),
+                "Right for large errors, but σ² has 1e-6 too much. That doubles it when every pixel is off by 0.001. "
+                "Does the derivative ask for it?",
             ),
             Misconception(
                 "factor two",
                 lambda mean, x: (((x - mean) ** 2).mean() / 2).sqrt(),
-                "There is a factor ½ too much. Differentiate E/2σ² once more: what becomes of the 2?",
+                "σ² has a factor ½ too much. Differentiate E/2σ² once more: what becomes of the 2?",
             ),
         ),
     ),
@@ -398,6 +409,12 @@ EXERCISE_3 = Exercise(
                 _beta(half=False),
                 "With and without the ½ the answer is the same. Which of the two has the smaller error term, and so "
                 "the weightier KL?",
+            ),
+            Misconception(
+                "½ taken for granted",
+                lambda d, n, p, h, w, k: effective_beta(d, n, p, True, w, k),
+                "Right where the squared error carries the ½. Without it the error term is twice as large: what must "
+                "the whole loss then be divided by?",
             ),
             Misconception(
                 "weight ignored",
@@ -522,13 +539,13 @@ EXERCISE_4 = Exercise(
             ),
             Misconception(
                 "zero",
-                lambda x: torch.zeros_like(x).flatten(1).sum(1),
+                lambda x: x.new_zeros(len(x)),
                 "0 would be the floor if all pixels were 0 or 1. What does a pixel of 0.5 cost when it is "
                 "reconstructed perfectly?",
             ),
             Misconception(
                 "cost of an even guess",
-                lambda x: x.flatten(1).shape[1] * math.log(2) * torch.ones_like(x).flatten(1).mean(1),
+                lambda x: _sum(torch.full_like(x, math.log(2))),
                 "This is what p = ½ costs at every pixel. Is there a p that costs less?",
             ),
             Misconception(
@@ -585,20 +602,41 @@ def _exact_gradient(attempt: Attempt, cases: Sequence[Case]) -> None:
         (gradient,) = torch.autograd.grad(attempt.run(attempt.answer, logits, x, doing="again").sum(), logits)
         wanted = logits.detach().sigmoid() - x
         # At logit 0 itself max(l, 0) and |l| have kinks that cancel on paper but not in autograd: no fault.
-        wanted = torch.where(logits.detach() == 0, gradient, wanted)
-        if not close(gradient.double().cpu(), wanted.double().cpu()):
+        kink = (logits.detach() == 0) & gradient.isfinite()
+        if not close(torch.where(kink, wanted, gradient).double().cpu(), wanted.double().cpu()):
             raise NotYet(
-                "gradient wrong at saturation",
+                "wrong gradient",
                 "The values are right, but the gradient is not sigmoid(logits) − x everywhere:\n"
                 f"    logits:   {tensor_text(logits.detach())}\n    expected: {tensor_text(wanted)}\n"
-                f"    came:     {tensor_text(gradient)}\nWhich step has a flat spot, or computes inf − inf on the way "
-                "back? A clamp on a value also clamps its gradient.",
+                f"    came:     {tensor_text(gradient)}\nWhich step has a flat spot, or multiplies 0 by infinity on "
+                "the way back? A clamp on a value also clamps its gradient.",
             )
 
 
 def _from_probabilities(logits: Tensor, x: Tensor, eps: float = 0.0) -> Tensor:
     p = logits.sigmoid()
     return -_sum(x * (p + eps).log() + (1 - x) * (1 - p + eps).log())
+
+
+def _inside_the_logarithm(eps: str) -> Misconception:
+    return Misconception(
+        f"{eps} inside the logarithm",
+        lambda l, x: _from_probabilities(l, x, float(eps)),  # noqa: E741
+        f"A number as small as {eps} inside the logarithm keeps it finite, and wrong: no pixel can cost more than "
+        "−log of it. Can you do without?",
+    )
+
+
+def _clamped(bound: str) -> Misconception:
+    low, cap = float(bound), -math.log(float(bound))
+    return Misconception(
+        f"probabilities clamped at {bound}",
+        lambda l, x: (  # noqa: E741
+            F.binary_cross_entropy(l.sigmoid().clamp(low, 1 - low), x, reduction="none").flatten(1).sum(1)
+        ),
+        f"The clamp at {bound} caps the loss at about {cap:.0f} nats a pixel, and beyond it no gradient passes. Can "
+        "the cost be written without a probability?",
+    )
 
 
 EXERCISE_5 = Exercise(
@@ -635,20 +673,8 @@ EXERCISE_5 = Exercise(
                 "torch's binary_cross_entropy on probabilities keeps every logarithm above −100, so that nothing is "
                 "infinite, and wrong logits cost too little or too much. What does it cost exactly?",
             ),
-            Misconception(
-                "eps inside the logarithm",
-                lambda l, x: _from_probabilities(l, x, 1e-8),  # noqa: E741
-                "A small number inside the logarithm keeps it finite, and wrong: no pixel can cost more than "
-                "−log of it. Can you do without?",
-            ),
-            Misconception(
-                "clamped probabilities",
-                lambda l, x: (  # noqa: E741
-                    F.binary_cross_entropy(l.sigmoid().clamp(1e-7, 1 - 1e-7), x, reduction="none").flatten(1).sum(1)
-                ),
-                "The clamp caps the loss at about 16 nats a pixel, and beyond it no gradient passes. Can the cost be "
-                "written without a probability?",
-            ),
+            *map(_inside_the_logarithm, ("1e-6", "1e-7", "1e-8", "1e-10")),
+            *map(_clamped, ("1e-5", "1e-6", "1e-7")),
             Misconception(
                 "overflow",
                 lambda l, x: _sum((1 + l.exp()).log() - l * x),  # noqa: E741
@@ -663,7 +689,14 @@ EXERCISE_5 = Exercise(
             Misconception(
                 "target inverted",
                 lambda l, x: _sum(F.softplus(-l) + l * x),  # noqa: E741
-                "Black and white are swapped: a large logit should be cheap for a white pixel. Which sign has l·x?",
+                "Black and white are swapped: a large logit should be cheap for a white pixel. Which of the two terms "
+                "of the cross-entropy goes with x, and which with 1 − x?",
+            ),
+            Misconception(
+                "sign of l·x",
+                lambda l, x: _sum(F.softplus(l) + l * x),  # noqa: E741
+                "The part without x is right. The other makes a white pixel dearer, the larger its logit: which sign "
+                "has l·x?",
             ),
             Misconception(
                 "only the corner",
@@ -729,17 +762,33 @@ def _cases_6(rng: torch.Generator) -> list[Case]:
         torch.tensor([[0.0], [1.0], [-1.0]]),
         torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]),
     )
+    wide = (  # the second μ is farther from z, and likelier
+        torch.tensor([[3.0]]),
+        torch.tensor([[0.0], [7.0]]),
+        torch.tensor([[0.5], [2.5]]),
+        torch.tensor([[1.0, 0.0], [0.0, 1.0]]),
+    )
     far = (30 + draw(2, 2), draw(3, 2), 0.5 * draw(3, 2), draw(3, 4))  # every density underflows
     return [
         tuple(t.double() for t in small),
         (draw(3, 2), draw(4, 2), 0.7 * draw(4, 2), torch.rand(4, 5, generator=rng, dtype=torch.float64)),
         (draw(3, 2), draw(3, 2), 0.7 * draw(3, 2), torch.rand(3, 3, generator=rng, dtype=torch.float64)),
         far,
+        tuple(t.double() for t in wide),
     ]
 
 
 def _log_q(z: Tensor, mu: Tensor, log_var: Tensor, *, spread: float = 0.5, half: float = 0.5) -> Tensor:
     return -(half * (z[:, None] - mu) ** 2 / log_var.exp() + spread * log_var).sum(2)
+
+
+def _log_density(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
+    """log q(z|x) with its constant."""
+    return _log_q(z, mu, log_var) - mu.shape[1] / 2 * LOG_2PI
+
+
+def _shares(t: Tensor) -> Tensor:
+    return t / t.sum(1, keepdim=True)
 
 
 def _average(weights: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
@@ -793,6 +842,12 @@ EXERCISE_6 = Exercise(
                 "What turns one into the other?",
             ),
             Misconception(
+                "log σ² used as σ² throughout",
+                _average(lambda z, m, v: (-0.5 * ((z[:, None] - m) ** 2 / v + v.log())).sum(2).softmax(1)),
+                "log_var was taken for σ², and its logarithm for log σ². Wherever log_var is negative, that is NaN. "
+                "Which of σ² and log σ² does the encoder give?",
+            ),
+            Misconception(
                 "log σ² read as log σ",
                 _average(lambda z, m, v: _log_q(z, m, 2 * v).softmax(1)),
                 "log_var was taken for log σ, so that every variance is squared. Which power of σ is its exponential?",
@@ -814,15 +869,27 @@ EXERCISE_6 = Exercise(
                 "every μ.) Which function normalises logarithms safely?",
             ),
             Misconception(
+                "not normalised, with 2π",
+                _average(lambda z, m, v: _log_density(z, m, v).exp()),
+                "Each image is weighted by its density itself, with all its constants. For one code, what do these "
+                "weights add up to, and what should they?",
+            ),
+            Misconception(
                 "normalised after underflow",
-                _average(lambda z, m, v: _log_q(z, m, v).exp() / _log_q(z, m, v).exp().sum(1, keepdim=True)),
+                _average(lambda z, m, v: _shares(_log_q(z, m, v).exp())),
                 "Right where the densities are large enough. Far from every μ they all become 0, and 0 / 0 is NaN. "
                 "What can be subtracted from the logarithms first?",
             ),
             Misconception(
-                "nearest image only",
+                "likeliest image only",
                 lambda z, m, v, x: x[_log_q(z, m, v).argmax(1)],
                 "This is the likeliest image alone. An average was asked for: how much do the others count?",
+            ),
+            Misconception(
+                "nearest image only",
+                lambda z, m, v, x: x[(z[:, None] - m).norm(dim=2).argmin(1)],
+                "This is only the image whose μ is nearest to the code. What does log_var say about how far a code may "
+                "lie from its μ? And how much do the other images count?",
             ),
             Misconception(
                 "plain average",
@@ -831,9 +898,15 @@ EXERCISE_6 = Exercise(
             ),
             Misconception(
                 "weighted by the logarithm",
-                _average(lambda z, m, v: _log_q(z, m, v) / _log_q(z, m, v).sum(1, keepdim=True)),
+                _average(lambda z, m, v: _shares(_log_q(z, m, v))),
                 "The weights are proportional to log q, so that the least likely image counts most. To what should "
                 "they be proportional?",
+            ),
+            Misconception(
+                "weighted by the logarithm, with 2π",
+                _average(lambda z, m, v: _shares(_log_density(z, m, v))),
+                "Each weight is an image's share of the sum of all log q, constants included. Where q is small, log q "
+                "is a large negative number: which image gets the largest share?",
             ),
         ),
     ),

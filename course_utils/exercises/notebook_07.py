@@ -1,6 +1,7 @@
 """The exercises of notebook 07, the conditional VAE."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -93,7 +94,14 @@ EXERCISE_1 = Exercise(
             Misconception(
                 "counted from 1",
                 lambda v, y, c: torch.cat([v, torch.eye(c, dtype=v.dtype, device=v.device)[y - 1]], -1),
-                "The one stands one place too early, as if the labels began at 1. Where does a 0 go?",
+                "The one stands one place too early, as if the labels began at 1, and a 0 has gone round to the last "
+                "place. Where do the labels begin?",
+            ),
+            Misconception(
+                "no place for 0",
+                lambda v, y, c: torch.cat([v, F.one_hot(y, c + 1)[..., 1:].to(v.dtype)], -1),
+                "The places are numbered from 1 to C: a label 0 gets a row of zeros, and every other label has its one "
+                "a place too early. Which C labels are there?",
             ),
             Misconception(
                 "only the label",
@@ -102,9 +110,15 @@ EXERCISE_1 = Exercise(
             ),
             Misconception(
                 "time flattened",
-                lambda v, y, c: torch.cat([v.flatten(1), _one_hot(v, y, c).flatten(1)], -1),
-                "The axes in front were flattened into one, so that all time steps stand in one row. They should stay "
-                "as they are.",
+                lambda v, y, c: torch.cat([v.flatten(1), _one_hot(v, y, c).flatten(1)], 1),
+                "Time and features were flattened into one axis, so that all time steps stand in one row. The axes in "
+                "front should stay as they are: which axis alone grows?",
+            ),
+            Misconception(
+                "examples and time flattened",
+                lambda v, y, c: torch.cat([v, _one_hot(v, y, c)], -1).flatten(0, -2),
+                "Every row is right, but with a time axis the rows stand in one long list: the axes in front were "
+                "flattened into one. Which shape did the values have in front?",
             ),
             Misconception(
                 "one label for all",
@@ -134,26 +148,28 @@ def _judge_2(exercise: Exercise, attempt: Attempt) -> None:
         raise NotYet(
             "not a letter", f'A letter was expected, such as "A"; what came is of type {type(answer).__name__}.'
         )
-    letter = answer.strip().strip(".").upper()
-    letter = letter.removeprefix("ROW").strip()
-    if letter == "B":
+    words = set(re.findall(r"\w+", answer.upper())) - {"ROW", "ROWS", "AND", "OR"}
+    methods = words & {"GENERATE", "SAMPLE", "FORWARD_FULL"}
+    rows = words - methods
+    if rows == {"B"}:
         return
-    if letter == "A":
+    if rows == {"A"}:
         raise NotYet(
             "generate taken at its name",
             "Row A is what `generate` returns. Look along its columns: slant, width and weight of the stroke are those "
             "of the test image above. Could a picture that has not seen the image know them?",
         )
-    if letter == "C":
+    if rows == {"C"}:
         raise NotYet(
             "the clean reconstruction",
             "Row C follows the test images above it even more closely than its neighbours do. It is decoded from the "
             "encoder's mean. Which row does not follow them?",
         )
-    if letter.lower() in ("generate", "sample", "forward_full"):
-        raise NotYet("a method, not a row", "That is a method's name. Which row of the picture is it: A, B or C?")
-    if len(letter) > 1 and set(letter) <= set("ABC, AND&+"):
+    letters = set("".join(rows))
+    if len(letters) > 1 and letters <= set("ABC"):
         raise NotYet("more than one row", "Exactly one of the rows has seen no test image. Which one?")
+    if methods:
+        raise NotYet("a method, not a row", "That names a method. Which row of the picture is it: A, B or C?")
     raise NotYet("no such row", f"There is no row {answer!r}. The rows are called A, B and C.")
 
 
@@ -190,7 +206,7 @@ def aggregate(mu, log_var):
 def aggregate(mu, log_var):
     mean = mu.mean(dim=0)
     offset = mu - mean
-    between = offset.T @ offset / len(mu)  # how the means are spread
+    between = offset.T @ offset / len(offset)  # how the means are spread
     within = log_var.exp().mean(dim=0)  # how wide each posterior is
     return mean, between + torch.diag(within)
 
@@ -207,10 +223,9 @@ def _cases_3(rng: torch.Generator) -> list[Case]:
 def _observe_3(attempt: Attempt, *case: Any) -> Mapping[str, Tensor]:
     pair = attempt(*case)
     if not isinstance(pair, tuple | list) or len(pair) != 2:
-        raise NotYet(
-            "not a pair",
-            f"A pair was expected, `return mean, covariance`; what came is of type {type(pair).__name__}.",
-        )
+        kind = type(pair).__name__
+        what = f"a {kind} of length {len(pair)}" if isinstance(pair, tuple | list) else f"of type {kind}"
+        raise NotYet("not a pair", f"A pair was expected, `return mean, covariance`; what came is {what}.")
     named = {}
     for name, value in zip(("mean", "covariance"), pair, strict=True):
         named[name], complaint = as_tensor(value)
@@ -246,7 +261,7 @@ EXERCISE_3 = Exercise(
         misconceptions=(
             Misconception(
                 "only the means",
-                lambda m, v: _spread(m, v, within=torch.zeros_like(m[0])),
+                lambda m, v: _spread(m, v, within=m.new_zeros(m.shape[1])),
                 "This is the spread of the means alone. Every image sends not a point but a small cloud: where is its "
                 "width?",
             ),
@@ -270,7 +285,13 @@ EXERCISE_3 = Exercise(
             Misconception(
                 "σ in place of σ²",
                 lambda m, v: _spread(m, v, within=(0.5 * v).exp().mean(0)),
-                "Standard deviations were averaged. Which of σ and σ² adds up?",
+                "Standard deviations were averaged, and stand where variances should. Which of σ and σ² adds up?",
+            ),
+            Misconception(
+                "σ averaged, then squared",
+                lambda m, v: _spread(m, v, within=(0.5 * v).exp().mean(0) ** 2),
+                "Standard deviations were averaged, and their average was squared. Where images differ in σ, that is "
+                "less than the average variance: which comes first, the square or the average?",
             ),
             Misconception(
                 "divided by N − 1",
@@ -297,7 +318,26 @@ EXERCISE_3 = Exercise(
             Misconception(
                 "summed over images",
                 lambda m, v: (m.mean(0), len(m) * _spread(m, v)[1]),
-                "The parts were summed over the images and never divided by their number.",
+                "Both parts of the covariance were summed over the images and never divided by their number. What "
+                "would twice as many images make of it?",
+            ),
+            Misconception(
+                "mean summed as well",
+                lambda m, v: (m.sum(0), (m - m.sum(0)).T @ (m - m.sum(0)) + torch.diag(v.exp().sum(0))),
+                "Everything was summed over the images, the mean too, and nothing divided by their number. Which "
+                "weight has each of N posteriors in their average?",
+            ),
+            Misconception(
+                "widths summed",
+                lambda m, v: _spread(m, v, within=v.exp().sum(0)),
+                "The spread of the means is divided by the number of images, the widths are only summed. How wide is "
+                "one cloud on average?",
+            ),
+            Misconception(
+                "spread of the means summed",
+                lambda m, v: _spread(m, v, between=len(m)),
+                "The widths are averaged over the images, the spread of the means is only summed. Which weight "
+                "has each image in it?",
             ),
         ),
     ),
@@ -336,6 +376,11 @@ def _kl_terms(mu: Tensor, log_var: Tensor, mu_p: Tensor, log_var_p: Tensor) -> T
     return 0.5 * ((mu - mu_p) ** 2 / log_var_p.exp() + ratio.exp() - 1 - ratio)
 
 
+def _trains_4(attempt: Attempt, cases: Sequence[Case]) -> None:
+    for name in attempt.parameters:  # the encoder's two outputs and the prior network's two
+        gradient_reaches(name)(attempt, cases)
+
+
 EXERCISE_4 = Exercise(
     number="7.4",
     title="The KL to a prior that moves",
@@ -353,7 +398,7 @@ EXERCISE_4 = Exercise(
     passed="Measured in the prior's own units, it is the KL of notebook 04.",
     judge=Compare(
         cases=_cases_4,
-        also=gradient_reaches("mu_p"),
+        also=_trains_4,
         misconceptions=(
             Misconception(
                 "p and q swapped",
@@ -363,12 +408,12 @@ EXERCISE_4 = Exercise(
             ),
             Misconception(
                 "prior ignored",
-                lambda m, v, mp, vp: _kl_terms(m, v, 0 * mp, 0 * vp).sum(1),
+                lambda m, v, mp, vp: _kl_terms(m, v, torch.zeros_like(mp), torch.zeros_like(vp)).sum(1),
                 "This is the KL to N(0, I). Where do mu_p and log_var_p come in?",
             ),
             Misconception(
                 "prior's variance ignored",
-                lambda m, v, mp, vp: _kl_terms(m, v, mp, 0 * vp).sum(1),
+                lambda m, v, mp, vp: _kl_terms(m, v, mp, torch.zeros_like(vp)).sum(1),
                 "The prior's mean is in it, its width is not: this is the KL to N(μ_p, I). What does a wide prior "
                 "forgive?",
             ),
@@ -459,6 +504,24 @@ def _cases_5(rng: torch.Generator) -> list[Case]:
     return [tuple(torch.tensor(rows).double() for rows in small), tuple(_draw(rng, 3, 4) for _ in range(5))]
 
 
+def _observe_5(attempt: Attempt, z: Tensor, *priors: Tensor) -> Mapping[str, Tensor]:
+    def moved(codes: Tensor) -> Tensor:
+        torch.default_generator.manual_seed(0)
+        value, complaint = as_tensor(attempt(codes, *priors))
+        if complaint:
+            raise complaint
+        return value
+
+    came = moved(z)
+    # One code alone may be lost for another reason: an offset from the batch's own mean is 0 then.
+    if len(z) != 1 and torch.equal(came, moved(torch.rand_like(z))):
+        raise NotYet(
+            "z ignored",
+            "The result does not depend on z. Then the style of the image is lost: which number carries it?",
+        )
+    return {"": came}
+
+
 EXERCISE_5 = Exercise(
     number="7.5",
     title="Another digit in the same hand",
@@ -475,6 +538,7 @@ EXERCISE_5 = Exercise(
     passed="Style is ε: where a code stands within its class, whatever the class.",
     judge=Compare(
         cases=_cases_5,
+        observe=_observe_5,
         misconceptions=(
             Misconception(
                 "z kept",
@@ -522,11 +586,6 @@ EXERCISE_5 = Exercise(
                 "old centre kept",
                 lambda z, m, v, n, w: m + (0.5 * (w - v)).exp() * (z - m),
                 "The scale is right, but the code was put back around the old centre.",
-            ),
-            Misconception(
-                "fresh noise",
-                lambda z, m, v, n, w: n + (0.5 * w).exp() * torch.ones_like(z),
-                "The result does not depend on z. Then the style of the image is lost: which number carries it?",
             ),
         ),
     ),
