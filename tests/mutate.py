@@ -91,21 +91,22 @@ EQUIVALENT = {
         "optimizer = torch.optim.Adam(judge.parameters(), lr=2e-3, fused=True)",
         "0.002 → 0.004",
     ): "the judge is held to its accuracy, not to its learning rate",
-    (
-        "angle = ((a * b).sum(1, keepdim=True) / lengths).clamp(-1, 1).arccos()  # (B, 1), of each pair",
-        "1 → 2",
-    ): "the clamp is for rounding",
+    ("angle = cosine.clamp(-1, 1).arccos()", "1 → 2"): "the clamp is for rounding",
+    ("angle = cosine.clamp(-1, 1).arccos()", "− → +"): "the clamp is for rounding",
     **{
         (line, f"{name} → {name}.detach()"): "`sample` and what evaluates run without gradients"
-        for name in ("mu", "log_var", "z")
-        for line in (
-            "return self.likelihood.mean(self.decode(z))",
-            "return self.likelihood.mean(self.decode(self.reparameterize(mu, log_var, eps=eps), cond_inputs))",
-            "z = model.reparameterize(mu, log_var, eps=eps)",
-            "log_px = -model.likelihood.nll(model.decode(z, *cond), x).double()",
-            "prior = _prior(model, batch, mu)",
-            "parts.append(gaussian_kl_terms(mu, log_var, prior=_prior(model, batch, mu)))",
-        )
+        for line, names in {
+            "return self.likelihood.mean(self.decode(z))": ["z"],
+            "return self.likelihood.mean(self.decode(self.reparameterize(mu, log_var, eps=eps), cond_inputs))": [
+                "mu",
+                "log_var",
+            ],
+            "z = model.reparameterize(mu, log_var, eps=eps)": ["mu", "log_var"],
+            "log_px = -model.likelihood.nll(model.decode(z, *cond), x).double()": ["z"],
+            "prior = _prior(model, batch, mu)": ["mu"],
+            "parts.append(gaussian_kl_terms(mu, log_var, prior=_prior(model, batch, mu)))": ["mu", "log_var"],
+        }.items()
+        for name in names
     },
 }
 

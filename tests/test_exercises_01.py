@@ -420,8 +420,8 @@ WRONG_PAIRS = [
     ("no weights in the decoder", lambda i, h, n: (Net(i, h, n), Hidden(nn.Linear(n, h), nn.Linear(h, i)))),
     ("frozen encoder", frozen),
     ("frozen decoder", one_bias_frozen),
-    ("no gradient in the encoder", with_end("encoder", Cut())),
-    ("no gradient in the decoder", with_end("decoder", Cut())),
+    *((f"no gradient in the {which}", with_end(which, Cut())) for which in ("encoder", "decoder")),
+    *((f"no gradient in the {which}", with_hidden(which, Chain(nn.ReLU(), Cut()))) for which in ("encoder", "decoder")),
     ("hidden_dim unused in the encoder", wrong_pair(encoder=lambda i, h, n: [nn.Linear(i, n)])),
     ("hidden_dim unused in the decoder", lambda i, h, n: (Net(i, h, n), Net(n, 64, i))),
     ("no activation in the encoder", wrong_pair(encoder=lambda i, h, n: [nn.Linear(i, h), nn.Linear(h, n)])),
@@ -751,6 +751,11 @@ WRONG_SPREADS = [  # with the covariance of the samples where [[4, 2], [2, 2]] w
     ("root of each entry", root_of_each_entry, "[[6, 4.828], [4.828, 4]]"),  # 2 + 2√2
     ("eigenvectors on the wrong side", eigenvectors_first, "[[0.7639, 0], [0, 5.236]]"),  # 3 ∓ √5
     ("inverse root", from_the_precision, "[[0.5, -0.5], [-0.5, 1]]"),
+    (
+        "divided by the root",
+        lambda m, c, eps: torch.stack([m + torch.linalg.solve(torch.linalg.cholesky(c), row) for row in eps]),
+        "[[0.25, -0.25], [-0.25, 1.25]]",
+    ),
 ]
 
 # Written as a learner would, not as the misconceptions are.
@@ -822,6 +827,7 @@ WRONG = [
     ("1.5", "eps ignored", lambda m, c, eps: m.expand_as(eps)),
     ("1.5", "eps ignored", lambda m, c, eps: m + eps**2 @ torch.linalg.cholesky(c).T),
     ("1.5", "not finite", lambda m, c, eps: m + eps @ torch.linalg.cholesky(c).log().T),
+    ("1.5", "not finite", lambda m, c, eps: m + eps @ torch.linalg.inv(c).sqrt()),  # NaN throughout
     *(("1.5", diagnosis, answer) for diagnosis, answer, _ in WRONG_SPREADS),
     ("1.5", "wrong shape", lambda m, c, eps: m + torch.linalg.cholesky(c) @ eps[0]),
     ("1.5", "not linear in eps", lambda m, c, eps: m + eps**3 @ torch.linalg.cholesky(c).T),
@@ -839,6 +845,7 @@ WRONG = [
     ("1.6", "autoencoder unused", lambda f, x, n: summed_then_averaged(cut(x + n), x)),
     ("1.6", "autoencoder unused, not clamped", lambda f, x, n: n.norm() ** 2 / len(n)),
     ("1.6", "reconstruction clamped", lambda f, x, n: summed_then_averaged(cut(f(x + n)), x)),
+    ("1.6", "both clamped", lambda f, x, n: summed_then_averaged(cut(f(cut(x + n))), x)),
     ("1.6", "mean over pixels", lambda f, x, n: F.mse_loss(f((x + n).clamp(0, 1)), x)),
     ("1.6", "no gradient", lambda f, x, n: find("1.6").solution(f, x, n).item()),
     ("1.6", "no gradient", lambda f, x, n: find("1.6").solution(lambda y: f(y).detach(), x, n)),

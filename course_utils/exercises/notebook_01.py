@@ -498,17 +498,24 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _require_gradients(attempt: Attempt, encoder: nn.Module, decoder: nn.Module, input_dim: int) -> None:
+    def reached(output: Tensor, inputs: list[Tensor]) -> bool:
+        if not output.requires_grad:
+            return False
+        gradients = torch.autograd.grad(output.sum(), inputs, retain_graph=True, allow_unused=True)
+        return any(gradient is not None for gradient in gradients)
+
     x = attempt.prepare(torch.randn(16, input_dim))
-    error = attempt.run(lambda: (decoder(encoder(x)) - x).square().sum(), doing="in decoder(encoder(x))")
-    for which, module in (("decoder", decoder), ("encoder", encoder)):
-        gradients = None
-        if error.requires_grad:
-            gradients = torch.autograd.grad(error, list(module.parameters()), retain_graph=True, allow_unused=True)
-        if gradients is None or all(gradient is None for gradient in gradients):
+    codes = attempt.run(encoder, x, doing="in encoder(x)").detach()
+    for which, module, inputs in (("encoder", encoder, x), ("decoder", decoder, codes)):
+        inputs.requires_grad_()
+        # a copy, as a leaf may not be changed in place
+        output = attempt.run(module, inputs.clone(), doing=f"in {which}({'x' if inputs is x else 'encoder(x)'})")
+        through = reached(output, [inputs])
+        if not through or not reached(output, list(module.parameters())):
             raise NotYet(
                 f"no gradient in the {which}",
-                f"The reconstruction error sends no gradient to the {which}. Which step cuts the graph: a "
-                "detach, a no_grad, a trip through numpy?",
+                f"The reconstruction error sends no gradient {'through' if not through else 'to'} the {which}. Which "
+                "step cuts the graph: a detach, a no_grad, a trip through numpy?",
             )
 
 
@@ -901,7 +908,7 @@ def _observe_5(attempt: Attempt, mean: Tensor, covariance: Tensor) -> dict[str, 
             f"{_shape(samples)}\nOne sample for each row of eps, L numbers each. Which side of the matrix "
             "do the rows of eps stand on?",
         )
-    if not close(samples, again) or close(samples, opposite):
+    if samples.isfinite().all() and (not close(samples, again) or close(samples, opposite)):
         raise NotYet(
             "eps ignored",
             "The same eps, given twice, must give the same samples, and −eps others; that is not so here. "
@@ -1013,6 +1020,14 @@ EXERCISE_5 = Exercise(
                 "This spread is the inverse of the covariance: wide where it should be narrow. Was the "
                 "root divided by, or taken from the precision matrix?",
             ),
+            Misconception(
+                "divided by the root",
+                lambda mean, cov, eps: (
+                    mean + torch.linalg.solve_triangular(torch.linalg.cholesky(cov), eps.T, upper=False).T
+                ),
+                "Dividing by the root takes the correlation out of samples that have it; eps has none. Which "
+                "operation puts it in?",
+            ),
         ),
     ),
 )
@@ -1045,7 +1060,7 @@ class ToyAutoencoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mean = x.flatten(1).mean(1).reshape(-1, *[1] * (x.dim() - 1))
-        return self.weight * x + 0.3 * mean + 0.02
+        return self.weight * x + 0.3 * mean + 0.35
 
 
 def _cases_6(rng: torch.Generator) -> list[tuple]:
@@ -1163,6 +1178,12 @@ EXERCISE_6 = Exercise(
                 lambda f, x, noise: _squared_error(f(x + noise).clamp(0, 1), x),
                 "The clamp stands behind the autoencoder here, not before it. Which image is it that must "
                 "stay in [0, 1]?",
+            ),
+            Misconception(
+                "both clamped",
+                lambda f, x, noise: _squared_error(f(_noisy(x, noise)).clamp(0, 1), x),
+                "The noisy image is clamped, as it should be, and the reconstruction as well. What gradient does "
+                "a pixel get whose reconstruction lies above 1?",
             ),
         ),
     ),

@@ -544,7 +544,8 @@ def slerp(a, b, t):
 
 def slerp(a, b, t):
     lengths = a.norm(dim=1, keepdim=True) * b.norm(dim=1, keepdim=True)
-    angle = ((a * b).sum(1, keepdim=True) / lengths).clamp(-1, 1).arccos()  # (B, 1), of each pair
+    cosine = (a * b).sum(1, keepdim=True) / lengths  # (B, 1), of each pair
+    angle = cosine.clamp(-1, 1).arccos()
     return (((1 - t) * angle).sin() * a + (t * angle).sin() * b) / angle.sin()
 
 

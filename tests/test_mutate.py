@@ -1,0 +1,67 @@
+"""The tool that changes the arithmetic and asks whether a test notices."""
+
+import textwrap
+
+import pytest
+
+from tests import mutate
+
+MODULES = sorted({*mutate.TESTS, *(f"exercises/notebook_{n:02}" for n in range(1, 9))})
+
+
+def changes(source, module="losses"):
+    source = textwrap.dedent(source)
+    return [(what, make().strip()) for _, what, make in mutate.mutants(module, source)]
+
+
+def test_one_place_is_changed_at_a_time():
+    found = changes(
+        """
+        def f(mu, x):
+            return g(mu) + 2 * x.sum()
+        """
+    )
+    assert {what: made.splitlines()[1].strip() for what, made in found} == {
+        "Add → Sub": "return g(mu) - 2 * x.sum()",
+        "Mult → Div": "return g(mu) + 2 / x.sum()",
+        "2 → 3": "return g(mu) + 3 * x.sum()",
+        ".sum → .mean": "return g(mu) + 2 * x.mean()",
+        "mu → mu.detach()": "return g(mu.detach()) + 2 * x.sum()",
+    }
+
+
+@pytest.mark.parametrize(
+    "spared",
+    [
+        "import torch",
+        "def f(x: T[1] = 2): ...",
+        "raise ValueError(1 - x)",
+        "check_shape(x, 3 - 1)",
+        "def cases(rng):\n    return 2 * rng",
+        "cases = lambda rng: [(3, -1)]",
+        "E = Exercise(minutes=2 + 3)",
+    ],
+)
+def test_what_is_no_arithmetic_is_spared(spared):
+    assert changes(spared) == []
+
+
+def test_in_exercises_a_detach_counts_in_solutions_only():
+    source = "def solution(mu): return f(mu)\ndef _wrong(mu): return f(mu)\nE = [lambda mu: f(mu)]"
+    assert [what for what, _ in changes(source, "exercises/notebook_04")] == ["mu → mu.detach()"]
+    assert len(changes(source)) == 3
+
+
+def test_the_exercise_of_a_line_is_found_by_its_ruler():
+    source = "LOG = 1\n# 2.1 ----\na = 1\n# 2.2 ----\nb = 1\n# Shared ----\nc = 1"
+    assert [mutate.exercise_of(source, line) for line in (1, 3, 5, 7)] == ["", "2.1", "2.2", ""]
+
+
+def test_every_exception_names_a_change_that_exists():
+    known = set()
+    for module in MODULES:
+        source = (mutate.ROOT / "course_utils" / f"{module}.py").read_text(encoding="utf-8")
+        lines = source.splitlines()
+        known |= {(lines[line - 1].strip(), what) for line, what, _ in mutate.mutants(module, source)}
+    assert set(mutate.EQUIVALENT) <= known, set(mutate.EQUIVALENT) - known
+    assert all(mutate.EQUIVALENT.values())
