@@ -92,7 +92,6 @@ EQUIVALENT = {
         "0.002 → 0.004",
     ): "the judge is held to its accuracy, not to its learning rate",
     ("angle = cosine.clamp(-1, 1).arccos()", "1 → 2"): "the clamp is for rounding",
-    ("angle = cosine.clamp(-1, 1).arccos()", "− → +"): "the clamp is for rounding",
     **{
         (line, f"{name} → {name}.detach()"): "`sample` and what evaluates run without gradients"
         for line, names in {

@@ -52,15 +52,11 @@ def log_mean_exp(log_w):
     return highest + shifted.mean(dim=0).log()
 
 
-def _far_apart() -> Tensor:
-    """(4, 2): two examples whose weights have nothing in common."""
-    return torch.tensor([[-2000.0, 1000.0], [-2001.0, 1001.0], [-2003.0, 1000.5], [-2000.5, 999.0]]).double()
-
-
 def _cases_1(rng: torch.Generator) -> list[tuple]:
     small = torch.tensor([[1.0, 3.0], [4.0, 1.0], [7.0, 5.0]]).double().log()
-    spread = torch.tensor([[-3000.0], [-1.0], [-3001.0]]).double()
-    cases = [small, small - 1200, 3 * _random(rng, 5, 3), 2 * _random(rng, 4, 1) + 1000, _far_apart(), spread]
+    far_apart = torch.tensor([[-2000.0, 1000.0], [-2001.0, 999.0]]).double()  # the examples
+    spread = torch.tensor([[-3000.0], [-1.0], [-3001.0]]).double()  # within an example
+    cases = [small, small - 1200, 3 * _random(rng, 5, 3), 2 * _random(rng, 4, 1) + 1000, far_apart, spread]
     return [(log_w,) for log_w in cases]
 
 
@@ -546,14 +542,16 @@ def multi_sample_bound(log_w, k):
 
 def _cases_4(rng: torch.Generator) -> list[tuple]:
     small = torch.tensor([[1.0, 2.0], [3.0, 2.0], [8.0, 1.0], [2.0, 9.0], [5.0, 1.0], [1.0, 3.0]]).double().log()
+    far_apart = torch.tensor([[-2000.0, 1000.0], [-2001.0, 999.0]]).double()  # the examples
+    spread = torch.tensor([[-3000.0], [-1.0], [-2.0], [-3001.0], [-3000.0], [-3001.0]]).double()  # within one
     return [
         (small, 2),
         (2 * _random(rng, 12, 3) - 1200, 3),
         (2 * _random(rng, 20, 2), 4),
         (small, 6),
         (small, 1),
-        (_far_apart(), 2),
-        (torch.tensor([[-3000.0], [-1.0], [-2.0], [-3001.0], [-3000.0], [-3001.0]]).double(), 2),
+        (far_apart, 2),
+        (spread, 2),
     ]
 
 
@@ -755,9 +753,9 @@ def _first_ones_5(covariance: Tensor, latent_dim: int) -> tuple[Tensor, Tensor]:
 
 
 def _wrong_end_5(covariance: Tensor, latent_dim: int) -> tuple[Tensor, Tensor]:
-    values, vectors = torch.linalg.eigh(covariance)
-    variance = values[latent_dim:].mean()
-    return vectors[:, :latent_dim] * (values[:latent_dim] - variance).sqrt(), variance.sqrt()
+    """Every length is the root of a negative number, and no direction survives it."""
+    sigma = torch.linalg.eigvalsh(covariance)[latent_dim:].mean().sqrt()
+    return covariance.new_full((len(covariance), latent_dim), torch.nan), sigma
 
 
 def _flipped_5(covariance: Tensor, latent_dim: int) -> tuple[Tensor, Tensor]:
