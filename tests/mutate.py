@@ -58,6 +58,10 @@ EQUIVALENT = {
         )
     },
     (
+        "REPEATS = 3  # other weights, other images, another state of the random generator",
+        "3 → 4",
+    ): "one state more can only see more",
+    (
         "args = [attempt.prepare(argument) for argument in cases[0]]",
         "0 → 1",
     ): "one case is as good as another",
@@ -91,6 +95,10 @@ EQUIVALENT = {
         "optimizer = torch.optim.Adam(judge.parameters(), lr=2e-3, fused=True)",
         "0.002 → 0.004",
     ): "the judge is held to its accuracy, not to its learning rate",
+    (
+        "lambda f, log_q, b: ((f - b).detach() * log_q.exp()).mean(),",
+        ".exp → .expm1",
+    ): "3.5 is judged by the gradient of the loss, and the two have the same",
     ("angle = cosine.clamp(-1, 1).arccos()", "1 → 2"): "the clamp is for rounding",
     **{
         (line, f"{name} → {name}.detach()"): "`sample` and what evaluates run without gradients"

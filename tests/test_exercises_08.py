@@ -196,6 +196,12 @@ def moved_upwards(model, x):
     assert far_away > at_home
 
 
+def moved_downwards(model, x):
+    logits, _, log_var = model(x)
+    z = torch.zeros(len(x), log_var.shape[1], dtype=x.dtype, device=x.device)
+    assert model.loss((logits, z - 2, log_var), x) - model.loss((logits, z, log_var), x) > 0
+
+
 def moved_and_different(model, x):
     logits, mu, log_var = model(x)
     assert not torch.isclose(model.loss((logits, mu * 0 - 5, log_var), x), model.loss((logits, mu * 0, log_var), x))
@@ -440,7 +446,8 @@ WRONG = [
     ("8.1", "leaves traces", zeroes_the_weights),
     ("8.1", "shapes only", loss_is_one_number),
     ("8.1", "a loss that was copied", loss_is_sensible),
-    ("8.1", "one direction", moved_upwards),
+    ("8.1", "upwards only", moved_upwards),
+    ("8.1", "downwards only", moved_downwards),
     ("8.1", "different, not greater", moved_and_different),
     ("8.1", "the wrong way round", far_codes_are_cheap),
     ("8.1", "moves the spread", wider_is_dearer),

@@ -267,6 +267,7 @@ def _kl(mu: Tensor, log_var: Tensor) -> Tensor:
 
 NO_KL = _with_terms(lambda mu, log_var: 0 * mu.sum(1))
 MEAN_AS_KL = _with_terms(lambda mu, log_var: mu.mean(1))
+MINUS_MEAN_AS_KL = _with_terms(lambda mu, log_var: -mu.mean(1))
 SPREAD_ONLY = _with_terms(lambda mu, log_var: 0.5 * (log_var.exp() - 1 - log_var).sum(1))
 MEANS_ONLY = _with_terms(lambda mu, log_var: 0.5 * mu.square().sum(1))
 
@@ -276,12 +277,12 @@ def _moved(model, x, *, by: float) -> tuple[Tensor, Tensor]:
     return model.loss((logits, 0 * mu, log_var), x), model.loss((logits, 0 * mu + by, log_var), x)
 
 
-def _one_direction(model, x):
+def _upwards_only(model, x):
     home, away = _moved(model, x, by=3.0)
     assert away > home
 
 
-def _other_direction_only(model, x):
+def _downwards_only(model, x):
     home, away = _moved(model, x, by=-3.0)
     assert away > home
 
@@ -336,6 +337,13 @@ EXERCISE_1 = Exercise(
                 "This loss has the mean of the encoder's output where the KL should be: upwards costs, downwards pays.",
             ),
             Specimen(
+                "−mu.mean() in place of the KL",
+                small(MINUS_MEAN_AS_KL),
+                FAILS,
+                "This loss has minus the mean of the encoder's output where the KL should be: downwards costs, upwards "
+                "pays.",
+            ),
+            Specimen(
                 "a KL with its sign turned (Patient 8)",
                 small(clinic.Patient8),
                 FAILS,
@@ -368,10 +376,16 @@ EXERCISE_1 = Exercise(
             Misconception("shapes only", _loss_is_a_scalar, SHAPES),
             Misconception("a loss that was copied", _loss_is_below_700, VALUE),
             Misconception(
-                "one direction",
-                _one_direction,
+                "upwards only",
+                _upwards_only,
                 "Upwards only: a loss with the *mean of mu* in place of the KL passes. What does it do for means below "
                 "0?",
+            ),
+            Misconception(
+                "downwards only",
+                _downwards_only,
+                "Downwards only: a loss with *minus* the mean of mu in place of the KL passes. What does it do for "
+                "means above 0?",
             ),
             Misconception(
                 "different, not greater",
