@@ -99,6 +99,8 @@ EQUIVALENT = {
         "lambda f, log_q, b: ((f - b).detach() * log_q.exp()).mean(),",
         ".exp → .expm1",
     ): "3.5 is judged by the gradient of the loss, and the two have the same",
+    ("for far in (-3.0, 3.0):", "3.0 → 6.0"): "twice as far is far, too",
+    ("for value in (-4.0, -1.0, 2.0):", "− → +"): "any values but 0 will do",
     ("angle = cosine.clamp(-1, 1).arccos()", "1 → 2"): "the clamp is for rounding",
     **{
         (line, f"{name} → {name}.detach()"): "`sample` and what evaluates run without gradients"

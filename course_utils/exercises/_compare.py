@@ -141,14 +141,15 @@ def as_tensor(value: Any) -> tuple[Tensor, NotYet | None]:
     raise NotYet("not a tensor", words)
 
 
-def gradient_reaches(name: str) -> Callable[[Attempt, Sequence[Case]], None]:
-    """A `also` for Compare: the result must carry a gradient back to the argument called `name`."""
+def gradient_reaches(*names: str) -> Callable[[Attempt, Sequence[Case]], None]:
+    """A `also` for Compare: the result must carry a gradient back to each of these arguments, asked one by one."""
 
     def also(attempt: Attempt, cases: Sequence[Case]) -> None:
-        args = [attempt.prepare(argument) for argument in cases[0]]
-        wanted = args[attempt.parameters.index(name)].requires_grad_()
-        result = attempt.run(attempt.answer, *args, doing=f"with a {name} that requires a gradient")
-        require_gradient(result, [wanted], name)
+        for name in names:
+            args = [attempt.prepare(argument) for argument in cases[0]]
+            wanted = args[attempt.parameters.index(name)].requires_grad_()
+            result = attempt.run(attempt.answer, *args, doing=f"with a {name} that requires a gradient")
+            require_gradient(result, [wanted], name)
 
     return also
 

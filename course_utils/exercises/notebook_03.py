@@ -370,8 +370,7 @@ def _large_and_small_spreads(attempt: Attempt) -> None:
 
 def _check_3(attempt: Attempt, cases: Sequence[tuple]) -> None:
     _large_and_small_spreads(attempt)
-    for name in ("mu", "log_var"):
-        gradient_reaches(name)(attempt, cases)
+    gradient_reaches("mu", "log_var")(attempt, cases)
 
 
 EXERCISE_3 = Exercise(

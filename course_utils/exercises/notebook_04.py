@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,17 +11,6 @@ from torch import Tensor
 from ._attempt import Attempt, NotYet, Raised
 from ._compare import Case, Compare, Misconception, _agree, as_tensor, gradient_reaches
 from ._framework import Exercise
-
-
-def _gradients_reach(*names: str) -> Callable[[Attempt, Sequence[Case]], None]:
-    """A `also` for Compare: the result must carry a gradient back to each of these arguments."""
-
-    def also(attempt: Attempt, cases: Sequence[Case]) -> None:
-        for name in names:
-            gradient_reaches(name)(attempt, cases)
-
-    return also
-
 
 # 4.1 -----------------------------------------------------------------------------------------------
 
@@ -74,7 +63,7 @@ EXERCISE_1 = Exercise(
     passed="Summed over dimensions, one number per example, never negative.",
     judge=Compare(
         cases=_cases_1,
-        also=_gradients_reach("mu", "log_var"),
+        also=gradient_reaches("mu", "log_var"),
         misconceptions=(
             Misconception(
                 "sign flipped",
@@ -255,7 +244,7 @@ EXERCISE_2 = Exercise(
     passed="Trace, distance, dimension and log-determinants, each in its place.",
     judge=Compare(
         cases=_cases_2,
-        also=_gradients_reach("mean_q", "cov_q", "mean_p", "cov_p"),
+        also=gradient_reaches("mean_q", "cov_q", "mean_p", "cov_p"),
         misconceptions=(
             Misconception(
                 "the other direction",
@@ -403,7 +392,7 @@ EXERCISE_3 = Exercise(
     passed="An unbiased estimate of the KL, for any pair of densities that can be evaluated.",
     judge=_WithTheGivenNoise(
         cases=_cases_3,
-        also=_gradients_reach("mu", "log_var"),
+        also=gradient_reaches("mu", "log_var"),
         misconceptions=(
             Misconception(
                 "sign flipped",

@@ -1,14 +1,13 @@
 """The exercises of notebook 06, the whole VAE."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ._attempt import Attempt
-from ._compare import Case, Compare, Misconception, require_gradient
+from ._compare import Case, Compare, Misconception, gradient_reaches
 from ._framework import Exercise
 
 LOG_2PI = math.log(2 * math.pi)
@@ -61,15 +60,6 @@ def _cases_1(rng: torch.Generator) -> list[Case]:
     ]
 
 
-def _trains_1(attempt: Attempt, cases: Sequence[Case]) -> None:
-    args = [attempt.prepare(argument) for argument in cases[0]]
-    for name, position in (("logits", 0), ("mu", 2), ("log_var", 3)):
-        fresh = [a.detach().clone() for a in args]
-        wanted = fresh[position].requires_grad_()
-        result = attempt.run(attempt.answer, *fresh, doing=f"with {name} that requires a gradient")
-        require_gradient(result, [wanted], name)
-
-
 EXERCISE_1 = Exercise(
     number="6.1",
     title="The loss, whole",
@@ -87,7 +77,7 @@ EXERCISE_1 = Exercise(
     passed="Nats per image: sums over pixels and dimensions, nothing over the batch, no hidden weight.",
     judge=Compare(
         cases=_cases_1,
-        also=_trains_1,
+        also=gradient_reaches("logits", "mu", "log_var"),
         misconceptions=(
             Misconception(
                 "no KL",

@@ -1,7 +1,7 @@
 """The exercises of notebook 07, the conditional VAE."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -376,11 +376,6 @@ def _kl_terms(mu: Tensor, log_var: Tensor, mu_p: Tensor, log_var_p: Tensor) -> T
     return 0.5 * ((mu - mu_p) ** 2 / log_var_p.exp() + ratio.exp() - 1 - ratio)
 
 
-def _trains_4(attempt: Attempt, cases: Sequence[Case]) -> None:
-    for name in attempt.parameters:  # the encoder's two outputs and the prior network's two
-        gradient_reaches(name)(attempt, cases)
-
-
 EXERCISE_4 = Exercise(
     number="7.4",
     title="The KL to a prior that moves",
@@ -398,7 +393,7 @@ EXERCISE_4 = Exercise(
     passed="Measured in the prior's own units, it is the KL of notebook 04.",
     judge=Compare(
         cases=_cases_4,
-        also=_trains_4,
+        also=gradient_reaches("mu", "log_var", "mu_p", "log_var_p"),
         misconceptions=(
             Misconception(
                 "p and q swapped",

@@ -1061,7 +1061,7 @@ EXERCISE_6 = Exercise(
     passed="Nats per image, in both terms: no batch size, no number of pixels, no latent size hides in it as a weight.",
     judge=Compare(
         cases=_cases_6,
-        also=gradient_reaches("log_var"),
+        also=gradient_reaches("logits", "mu", "log_var"),
         misconceptions=(
             Misconception(
                 "averaged over pixels",
