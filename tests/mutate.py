@@ -101,6 +101,11 @@ EQUIVALENT = {
     ): "3.5 is judged by the gradient of the loss, and the two have the same",
     ("for far in (-3.0, 3.0):", "3.0 → 6.0"): "twice as far is far, too",
     ("for value in (-4.0, -1.0, 2.0):", "− → +"): "any values but 0 will do",
+    ("return mean + eps @ root.T", "Add → Sub"): "−eps is as good as eps",
+    ("z = sizes() * torch.randn(1024, latent_dim).sign()", "Mult → Div"): "a sign divides as it multiplies",
+    ("for value in (-4.0, -1.0, 2.0):", "1.0 → 2.0"): "any values but 0 will do",
+    ("for value in (-4.0, -1.0, 2.0):", "2.0 → 4.0"): "any values but 0 will do",
+    ("for value in (-4.0, -1.0, 2.0):", "4.0 → 8.0"): "any values but 0 will do",
     ("angle = cosine.clamp(-1, 1).arccos()", "1 → 2"): "the clamp is for rounding",
     **{
         (line, f"{name} → {name}.detach()"): "`sample` and what evaluates run without gradients"
@@ -174,12 +179,12 @@ def _makes_examples(node: ast.AST) -> bool:
 def _no_such_change(tree: ast.Module) -> Iterator[tuple[int, type]]:
     """(node, kind of node) that an exercise module has no use for.
 
-    Only numbers are compared but in the solutions, so a `detach` elsewhere is no change; and a wrong *test* of a model
-    is known by its verdicts, so its own numbers (how far is "far"?) are free.
+    Only numbers are compared but in the solutions, so a `detach` elsewhere, or in a solution that is a test, is no
+    change; and a wrong test of a model is known by its verdicts, so its own numbers (how far is "far"?) are free.
     """
     for top in tree.body:
         private = isinstance(top, ast.FunctionDef) and top.name.startswith("_")
-        if private or not isinstance(top, ast.FunctionDef):
+        if private or not isinstance(top, ast.FunctionDef) or top.name.startswith("test_"):
             yield from ((id(node), ast.Call) for node in ast.walk(top))
         if private and ast.unparse(top.args).startswith("model, x"):
             yield from ((id(node), ast.Constant) for node in ast.walk(top))

@@ -763,9 +763,9 @@ def _cases_6(rng: torch.Generator) -> list[Case]:
         torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]),
     )
     wide = (  # the second μ is farther from z, and likelier
-        torch.tensor([[3.0]]),
-        torch.tensor([[0.0], [7.0]]),
-        torch.tensor([[0.5], [2.5]]),
+        torch.tensor([[3.0, 1.0]]),
+        torch.tensor([[0.0, 1.0], [7.0, 0.0]]),
+        torch.tensor([[0.5, 0.5], [2.5, 0.8]]),
         torch.tensor([[1.0, 0.0], [0.0, 1.0]]),
     )
     far = (30 + draw(2, 2), draw(3, 2), 0.5 * draw(3, 2), draw(3, 4))  # every density underflows
