@@ -2,7 +2,7 @@
 
     python -m tests.mutate                        # a sample of 60 changes in losses, models and evaluation
     python -m tests.mutate --count 0 losses       # every change that it knows, in one module
-    python -m tests.mutate --count 0 exercises/notebook_02
+    python -m tests.mutate --count 0 exercises/notebook_02 exercises/_compare
 
 A change swaps a sign, a constant, a reduction, an axis or a comparison, or cuts a gradient with `detach`. It is made in
 a copy of the package; the course's own files stay as they are. A change that no test notices is printed with its line:
@@ -272,9 +272,8 @@ def exercise_of(source: str, line: int) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "modules", nargs="*", default=list(TESTS), help="modules of course_utils (default: %(default)s)"
-    )
+    usual = ["losses", "models", "evaluation"]
+    parser.add_argument("modules", nargs="*", default=usual, help="modules of course_utils (default: %(default)s)")
     parser.add_argument("--count", type=int, default=60, help="how many changes, drawn at random; 0: all (default 60)")
     parser.add_argument("--seed", type=int, default=0, help="which changes are drawn (default 0)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at once (default %(default)s)")
