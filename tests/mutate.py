@@ -55,6 +55,7 @@ EQUIVALENT = {
             "random.seed(0)",
             "np.random.seed(0)  # noqa: NPY002",
             "return self.cases(torch.Generator().manual_seed(0))",
+            "torch.manual_seed(0)",
         )
     },
     (
@@ -106,6 +107,18 @@ EQUIVALENT = {
     ("for value in (-4.0, -1.0, 2.0):", "1.0 → 2.0"): "any values but 0 will do",
     ("for value in (-4.0, -1.0, 2.0):", "2.0 → 4.0"): "any values but 0 will do",
     ("for value in (-4.0, -1.0, 2.0):", "4.0 → 8.0"): "any values but 0 will do",
+    ("start, end = (attempt.prepare(3 * torch.randn(1024, width)) for _ in range(2))", "Mult → Div"): "other places",
+    (
+        "return _output_without_gradient(attempt, f, inputs, which)[:, k] > 0",
+        "Gt → LtE",
+    ): "either sign may be the first",
+    ("for halving in range(1, 21):", "21 → 22"): "closer than close",
+    ("if len(a) >= 16:", "16 → 17"): "no fewer than about sixteen",
+    ("if mu.shape[1] > 1:", "1 → 2"): "the models on the bench have five latent dimensions",
+    (
+        'assert change > 1e-5, f"another class, the same picture: largest change {change:.2g}"',
+        "1e-05 → 2e-05",
+    ): "the change is 0 or large",
     ("angle = cosine.clamp(-1, 1).arccos()", "1 → 2"): "the clamp is for rounding",
     **{
         (line, f"{name} → {name}.detach()"): "`sample` and what evaluates run without gradients"

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from course_utils.exercises import find, grade, reference
+from course_utils.exercises import Attempt, find, grade, reference
+from course_utils.exercises.notebook_01 import _break
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -528,6 +529,15 @@ def test_the_slopes_on_both_sides_of_a_bend_are_said(slope):
         ratios.append(before / after)
     assert ratios[0] == pytest.approx(slope, rel=0.02)  # a number of the code rises through 0
     assert min(ratios[1], 1 / ratios[1]) == pytest.approx(slope, rel=0.02)  # an output goes either way
+
+
+def test_the_slopes_that_are_said_are_those_of_one_input():
+    network = Chain(nn.LeakyReLU(0.25), lambda z: 4 * z)
+    at, step = torch.zeros(50, 1), torch.ones(50, 1)
+    attempt = Attempt(network, ("z",))
+    assert _break(attempt, network, at, step, 0, "decoder") == "at once, for example from 1 to 4"
+    assert _break(attempt, network, at, -step, 0, "decoder") == "at once, for example from -4 to -1"
+    assert _break(attempt, network, at + 1, step, 0, "decoder") is None
 
 
 @pytest.mark.parametrize(

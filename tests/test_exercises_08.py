@@ -548,6 +548,15 @@ def test_an_error_on_the_healthy_model_is_the_learners_own():
     assert result.status == "raised" and "no_such_method" in result.message
 
 
+def test_a_single_wrong_verdict_that_no_known_mistake_explains_is_told_by_its_model():
+    def narrow_is_fine(model, x):
+        assert all(0.2 < std_for(model, x, value) / math.exp(value / 2) < 1.05 for value in (-4.0, 2.0))
+
+    result = grade("8.2", narrow_is_fine)
+    assert result.diagnosis == "passes on noise from rand instead of randn"
+    assert "Uniform noise is 3.5 times too narrow." in result.message
+
+
 def test_verdicts_are_the_same_every_time():
     judge = find("8.2").judge
     from course_utils.exercises import Attempt
