@@ -107,18 +107,68 @@ EQUIVALENT = {
     ("for value in (-4.0, -1.0, 2.0):", "1.0 → 2.0"): "any values but 0 will do",
     ("for value in (-4.0, -1.0, 2.0):", "2.0 → 4.0"): "any values but 0 will do",
     ("for value in (-4.0, -1.0, 2.0):", "4.0 → 8.0"): "any values but 0 will do",
-    ("start, end = (attempt.prepare(3 * torch.randn(1024, width)) for _ in range(2))", "Mult → Div"): "other places",
     (
         "return _output_without_gradient(attempt, f, inputs, which)[:, k] > 0",
         "Gt → LtE",
     ): "either sign may be the first",
-    ("for halving in range(1, 21):", "21 → 22"): "closer than close",
-    ("if len(a) >= 16:", "16 → 17"): "no fewer than about sixteen",
     ("if mu.shape[1] > 1:", "1 → 2"): "the models on the bench have five latent dimensions",
     (
         'assert change > 1e-5, f"another class, the same picture: largest change {change:.2g}"',
         "1e-05 → 2e-05",
     ): "the change is 0 or large",
+    **dict.fromkeys(
+        [
+            ("a, b = (attempt.prepare(3 * torch.randn(64, width)) for _ in range(2))", "3 → 4"),
+            ("x = attempt.prepare(10 * torch.randn(512, width))", "10 → 11"),
+            ("x = attempt.prepare(10 * torch.randn(512, width))", "512 → 513"),
+            ("start, end = (attempt.prepare(3 * torch.randn(1024, width)) for _ in range(2))", "3 → 4"),
+            ("start, end = (attempt.prepare(3 * torch.randn(1024, width)) for _ in range(2))", "Mult → Div"),
+            (
+                'before, after = (attempt.run(slopes, shift, doing=f"in the {which}") for shift in (-1e-3, 1e-3))',
+                "0.001 → 0.002",
+            ),
+            ("z = torch.randn(1024, latent_dim)", "1024 → 1025"),
+            ("for halving in range(1, 21):", "21 → 22"),
+            ("if len(a) >= 16:", "16 → 17"),
+            (
+                'found.append(_break(attempt, f, at, along, 0, "decoder"))',
+                "0 → 1",
+            ),
+            ("assert _sampled_std(model, x, -1.0) > 0", "− → +"),
+            ("home = model.loss((logits, torch.zeros_like(mu), log_var), x)", ".zeros_like → .ones_like"),
+            ("mu, log_var = (torch.zeros_like(t) for t in model.encode(x))", ".zeros_like → .ones_like"),
+            ("return [torch.zeros_like(t) for t in model.encode(x)]", ".zeros_like → .ones_like"),
+        ],
+        "as many, as far or as large as one likes: any place to look at will do",
+    ),
+    **dict.fromkeys(
+        [
+            (
+                "gradients = torch.autograd.grad(output.sum(), inputs, retain_graph=True, allow_unused=True)",
+                ".sum → .mean",
+            ),
+            ("assert _reaches(logits.sum(), mu)", ".sum → .mean"),
+            ("assert _reaches(logits.sum(), log_var)", ".sum → .mean"),
+            ("assert _reaches(logits.sum(), model.encoder[1].weight)", ".sum → .mean"),
+            ("assert not _reaches(logits.sum(), mu)", ".sum → .mean"),
+            (
+                "(gradient,) = torch.autograd.grad(logits.sum(), parameter, retain_graph=True, allow_unused=True)",
+                ".sum → .mean",
+            ),
+        ],
+        "only asked whether there is a gradient",
+    ),
+    (
+        "parameter.mul_(attempt.prepare(100 * torch.randn(parameter.shape).sign()))",
+        "Mult → Div",
+    ): "a sign divides as it multiplies",
+    **dict.fromkeys(
+        [
+            ('assert gradient.abs().max() > 0, f"the gradient at {name} is zero"', "0 → 1"),
+            ("return gradient is not None and bool(gradient.abs().max() > 0)", "0 → 1"),
+        ],
+        "the gradients on the bench are 0 or large",
+    ),
     ("angle = cosine.clamp(-1, 1).arccos()", "1 → 2"): "the clamp is for rounding",
     **{
         (line, f"{name} → {name}.detach()"): "`sample` and what evaluates run without gradients"

@@ -524,7 +524,7 @@ def _require_bend(attempt: Attempt, which: str, module: nn.Module, width: int) -
     f = copy.deepcopy(module).to(attempt.device, attempt.dtype).eval()
     a, b = (attempt.prepare(3 * torch.randn(64, width)) for _ in range(2))
     with torch.no_grad():
-        f_a, f_b, f_0, f_ab = (attempt.run(f, t, doing=f"in the {which}") for t in (a, b, 0 * a, a + b))
+        f_a, f_b, f_0, f_ab = (attempt.run(f, t, doing=f"in the {which}") for t in (a, b, torch.zeros_like(a), a + b))
     if (f_a + f_b - f_0 - f_ab).abs().max() < 1e-4 * f_ab.abs().max():
         raise NotYet(
             f"no activation in the {which}",
@@ -605,7 +605,8 @@ def _require_free_input(attempt: Attempt, decoder: nn.Module, latent_dim: int) -
         for j, step in enumerate(torch.eye(latent_dim)):
             z = torch.randn(1024, latent_dim)
             z[:, j] = 0
-            found.append(_break(attempt, f, attempt.prepare(z), attempt.prepare(step.expand_as(z)), 0, "decoder"))
+            at, along = attempt.prepare(z), attempt.prepare(step.expand_as(z))
+            found.append(_break(attempt, f, at, along, 0, "decoder"))
         if all(found):
             facts = f"Measured: where a number of the code goes through 0, the image's slope changes {found[0]}."
     if facts:

@@ -274,7 +274,8 @@ MEANS_ONLY = _with_terms(lambda mu, log_var: 0.5 * mu.square().sum(1))
 
 def _moved(model, x, *, by: float) -> tuple[Tensor, Tensor]:
     logits, mu, log_var = model(x)
-    return model.loss((logits, 0 * mu, log_var), x), model.loss((logits, 0 * mu + by, log_var), x)
+    home = model.loss((logits, torch.zeros_like(mu), log_var), x)
+    return home, model.loss((logits, torch.full_like(mu, by), log_var), x)
 
 
 def _upwards_only(model, x):
