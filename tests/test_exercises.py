@@ -89,6 +89,14 @@ def test_plausible_wrong_answers_are_diagnosed(number, diagnosis, answer, dtype)
     assert (result.status, result.diagnosis) == ("not yet", diagnosis), result.message
 
 
+@each_exercise
+def test_every_known_mistake_is_made_by_an_answer_of_the_tests_own(exercise):
+    """The judge recognises its own wrong functions in any case, with a slip in them too."""
+    known = {mistake.name for mistake in getattr(exercise.judge, "misconceptions", ())}
+    made = {diagnosis for number, diagnosis, _ in WRONG if number == exercise.number}
+    assert known <= made, known - made
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("exercise", COMPARED, ids=lambda e: e.number)
 def test_cases_separate_every_misconception_from_the_truth_and_from_the_others(exercise, dtype):
