@@ -135,6 +135,22 @@ EQUIVALENT = {
                 "0 → 1",
             ),
             ("assert _sampled_std(model, x, -1.0) > 0", "− → +"),
+            ("torch.manual_seed(1000 * seed + index)", "Add → Sub"),
+            ("torch.manual_seed(1000 * seed + index)", "1000 → 1001"),
+            ("change = (asked - otherwise).abs().max()", ".abs → .square"),
+            ("z = model.reparameterize(torch.zeros_like(log_var), log_var)", ".zeros_like → .ones_like"),
+            ('assert not torch.equal(first[0], first[1]), "two images share their noise"', "1 → 2"),
+            ("asked, otherwise = model.decode(z, cond), model.decode(z, cond.roll(1, dims=1))", "1 → 2"),
+            (
+                "assert _sampled_std(model, x, -4.0) < _sampled_std(model, x, -1.0) < _sampled_std(model, x, 2.0)",
+                "− → +",
+            ),
+            (
+                'assert torch.isclose(once, twice, rtol=1e-4), f"{once:.2f} for {len(x)} images, {twice:.2f} for the same ones twice"',  # noqa: E501
+                "0.0001 → 0.0002",
+            ),
+            ("assert model.loss((logits, mu, log_var + 3), x) > model.loss((logits, mu, log_var), x)", "Add → Sub"),
+            ("log_var = x.new_full((20_000, 1), value)", "20000 → 20001"),
             ("home = model.loss((logits, torch.zeros_like(mu), log_var), x)", ".zeros_like → .ones_like"),
             ("mu, log_var = (torch.zeros_like(t) for t in model.encode(x))", ".zeros_like → .ones_like"),
             ("return [torch.zeros_like(t) for t in model.encode(x)]", ".zeros_like → .ones_like"),

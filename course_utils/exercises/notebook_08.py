@@ -444,6 +444,7 @@ def _with_sampler(sampler: Callable[[Tensor, Tensor], Tensor]) -> type:
 ALWAYS_ONE = _with_sampler(lambda mu, log_var: mu + torch.randn_like(mu))
 NO_NOISE = _with_sampler(lambda mu, log_var: mu + 0 * log_var)
 LOG_VAR_AS_STD = _with_sampler(lambda mu, log_var: mu + log_var * torch.randn_like(mu))
+TOO_WIDE = _with_sampler(lambda mu, log_var: mu + 1.5 * (0.5 * log_var).exp() * torch.randn_like(mu))
 UNIFORM = _with_sampler(lambda mu, log_var: mu + (0.5 * log_var).exp() * torch.rand_like(mu))
 
 
@@ -463,6 +464,11 @@ def _same_mistake(model, x):
 
 def _too_loose(model, x):
     assert 0.5 < _sampled_std(model, x, -1.0) / x.new_tensor(-0.5).exp() < 2
+
+
+def _at_least(model, x):
+    for value in (-4.0, -1.0, 2.0):
+        assert _sampled_std(model, x, value) / x.new_tensor(0.5 * value).exp() > 0.95
 
 
 def _grows(model, x):
@@ -500,6 +506,9 @@ EXERCISE_2 = Exercise(
             ),
             Specimen("a sampler without noise", small(NO_NOISE), FAILS, "It returns mu: its spread is 0."),
             Specimen("log_var taken for σ", small(LOG_VAR_AS_STD), FAILS, "Its spread is log_var itself."),
+            Specimen(
+                "noise with a standard deviation of 1.5", small(TOO_WIDE), FAILS, "Its spread is 1.5 times too wide."
+            ),
             Specimen(
                 "noise from rand instead of randn", small(UNIFORM), FAILS, "Uniform noise is 3.5 times too narrow."
             ),
@@ -541,6 +550,11 @@ EXERCISE_2 = Exercise(
                 _too_loose,
                 "The tolerance lets the patient through: near log_var = −1, σ and σ² are less than a factor of two "
                 "apart. Take a log_var further from 0, or a tolerance that 20,000 samples deserve.",
+            ),
+            Misconception(
+                "a lower bound only",
+                _at_least,
+                "You ask that the samples be wide enough. A sampler whose noise is too wide passes: what keeps it in?",
             ),
             Misconception(
                 "grows, no more",
