@@ -135,6 +135,7 @@ EQUIVALENT = {
                 "0 → 1",
             ),
             ("assert _sampled_std(model, x, -1.0) > 0", "− → +"),
+            ('Specimen("a healthy model with a bad loss", _conditional(scale=20), PASSES, WILD.why),', "20 → 21"),
             ("return model.reparameterize(torch.zeros_like(log_var), log_var).std()", ".zeros_like → .ones_like"),
             ('assert not torch.equal(first[:, 0], first[:, 1]), "two dimensions share their noise"', "1 → 2"),
             ("args = [attempt.prepare(argument) for argument in self.specimens[0].make()]", "0 → 1"),
