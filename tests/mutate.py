@@ -192,6 +192,10 @@ EQUIVALENT = {
         ],
         "the gradients on the bench are 0 or large",
     ),
+    (
+        "lambda a, b, t: _arc(a, b, t, (a * b).sum(1, keepdim=True).clamp(-1, 1).arccos()),",
+        "1 → 2",
+    ): "an angle of 0 gives 0 / 0, and a number above 1 has no angle: NaN both times",
     ("angle = cosine.clamp(-1, 1).arccos()", "1 → 2"): "the clamp is for rounding",
     **{
         (line, f"{name} → {name}.detach()"): "`sample` and what evaluates run without gradients"
