@@ -8,7 +8,7 @@ A change swaps a sign, a constant, a reduction, an axis or a comparison, or cuts
 a copy of the package; the course's own files stay as they are. A change that no test notices is printed with its line:
 write the test, or add the change to `EQUIVALENT` with the reason why nothing can notice it. The example inputs of the
 exercises are spared: others are as good as long as they tell every wrong answer from the right one, and for that there
-is a test.
+is a test. It forks a process for each change, so it needs Linux or macOS.
 """
 
 from __future__ import annotations
@@ -369,6 +369,14 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at once (default %(default)s)")
     parser.add_argument("--verbose", action="store_true", help="print what was noticed, too")
     options = parser.parse_args()
+    known = [
+        *TESTS,
+        *(f"exercises/{path.stem}" for path in sorted((ROOT / "course_utils/exercises").glob("notebook_*.py"))),
+    ]
+    if unknown := set(options.modules) - set(known):
+        parser.error(f"no tests are known for {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    if options.count < 0 or options.jobs < 1:
+        parser.error(f"--count must be 0 or more and --jobs 1 or more, got {options.count} and {options.jobs}")
 
     sources = {m: (ROOT / "course_utils" / f"{m}.py").read_text(encoding="utf-8") for m in options.modules}
     places = [

@@ -602,7 +602,7 @@ def _exact_gradient(attempt: Attempt, cases: Sequence[Case]) -> None:
         (gradient,) = torch.autograd.grad(attempt.run(attempt.answer, logits, x, doing="again").sum(), logits)
         wanted = logits.detach().sigmoid() - x
         # At logit 0 itself max(l, 0) and |l| have kinks that cancel on paper but not in autograd: no fault.
-        kink = (logits.detach() == 0) & gradient.isfinite()
+        kink = (logits.detach() == 0) & ((gradient - wanted).abs() < 2.002)
         if not close(torch.where(kink, wanted, gradient).double().cpu(), wanted.double().cpu()):
             raise NotYet(
                 "wrong gradient",
