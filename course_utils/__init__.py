@@ -1,6 +1,50 @@
-"""The package behind the course: what the notebooks build by hand, in the form that one would use at work.
+"""Variational autoencoders in PyTorch: the models of the course, and what trains, measures and examines them.
 
-Nothing is imported here: ``from course_utils.models import Autoencoder`` loads what it names and no more.
+The names below are loaded when they are first used: ``from course_utils import VAE`` imports the models and no more.
+The rooms hold the rest: ``models``, ``losses``, ``training``, ``evaluation``, ``data`` and ``doctor`` are the package,
+``teaching`` serves the notebooks.
 """
 
-__version__ = "0.1.0"
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from course_utils.data import load_images
+    from course_utils.doctor import examine
+    from course_utils.evaluation import LinearGaussian, evaluate, log_likelihood
+    from course_utils.models import CVAE, VAE, Autoencoder, register
+    from course_utils.training import fit, load, save
+
+__version__ = "0.2.0"
+
+_ROOM_OF = {
+    "Autoencoder": "models",
+    "VAE": "models",
+    "CVAE": "models",
+    "register": "models",
+    "fit": "training",
+    "save": "training",
+    "load": "training",
+    "evaluate": "evaluation",
+    "log_likelihood": "evaluation",
+    "LinearGaussian": "evaluation",
+    "load_images": "data",
+    "examine": "doctor",
+}
+
+__all__ = [  # noqa: RUF022 - in the order in which one meets them
+    "Autoencoder", "VAE", "CVAE", "register", "fit", "save", "load",
+    "evaluate", "log_likelihood", "LinearGaussian", "load_images", "examine",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from urllib.parse import urlencode
 
-ROOT = Path(__file__).resolve().parent.parent
+from course_utils._files import ROOT
+
 FIRST_NOTEBOOK = "notebooks/01_autoencoder.ipynb"
 
 _MISSING = """\
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> int:
 
 def fetch() -> None:
     """Load the data once, so that notebooks find it on disk; exit with 1 and the reason if that fails."""
-    from course_utils.data import load_images
+    from course_utils.data.load import load_images
 
     try:
         load_images()

@@ -4,6 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]  # the course's own folder
+
 
 def replace_text(path: Path, text: str) -> None:
     """Replace the file at `path` by `text`, in UTF-8 and with its line ends as they are, in one step."""

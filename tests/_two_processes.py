@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from course_utils.models import VAE, Autoencoder
-from course_utils.train import join_group
-from course_utils.training import fit
+from course_utils.models.autoencoder import Autoencoder
+from course_utils.models.vae import VAE
+from course_utils.training.command import join_group
+from course_utils.training.fit import fit
 
 EPOCHS, EXAMPLES, BATCH = 6, 203, 20
 

@@ -33,10 +33,11 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from course_utils.data import Split, load_images
-from course_utils.evaluation import evaluate
-from course_utils.models import VAE
-from course_utils.training import fit
+from course_utils.data.images import Split
+from course_utils.data.load import load_images
+from course_utils.evaluation.bounds import evaluate
+from course_utils.models.vae import VAE
+from course_utils.training.fit import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH, WIDTH, LATENT, PIXELS = 128, 400, 20, 784
@@ -156,7 +157,7 @@ def epoch(split: Split, test: torch.Tensor, repeats: int) -> None:
             losses[name].append(evaluate(model, test).loss.mean().item())
     middle = {name: statistics.median(values) for name, values in times.items()}
     spread = {name: f"{min(values):.2f} to {max(values):.2f} s" for name, values in times.items()}
-    line("epoch: course_utils.training.fit", f"{middle['fit']:.2f} s", spread["fit"])
+    line("epoch: course_utils.training.fit.fit", f"{middle['fit']:.2f} s", spread["fit"])
     line("epoch: DataLoader + ToTensor + item()", f"{middle['usual']:.2f} s", spread["usual"])
     line("epoch: floor, the matrix products alone", f"{middle['floor']:.2f} s", spread["floor"])
     line("the usual loop over fit", f"{middle['usual'] / middle['fit']:.1f}", "goal: at least 5")

@@ -87,7 +87,7 @@ def python(*arguments: str) -> list[str]:
 @functools.cache
 def why_mnist_is_missing() -> str:
     """The reason why MNIST cannot be loaded here, empty when it can; downloads it where that is possible."""
-    from course_utils.data import load_images
+    from course_utils.data.load import load_images
 
     try:
         load_images("mnist")
@@ -101,6 +101,6 @@ def mnist():
     """MNIST, or a skip that says why it is missing; where COURSE_DATA promises it, missing is a failure."""
     if (missing := why_mnist_is_missing()) and not os.environ.get("COURSE_DATA"):
         pytest.skip(f"MNIST is not here: {missing}")
-    from course_utils.data import load_images
+    from course_utils.data.load import load_images
 
     return load_images("mnist")

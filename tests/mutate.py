@@ -371,7 +371,10 @@ def main() -> int:
     options = parser.parse_args()
     known = [
         *TESTS,
-        *(f"exercises/{path.stem}" for path in sorted((ROOT / "course_utils/exercises").glob("notebook_*.py"))),
+        *(
+            f"exercises/{path.stem}"
+            for path in sorted((ROOT / "course_utils/teaching/exercises").glob("notebook_*.py"))
+        ),
     ]
     if unknown := set(options.modules) - set(known):
         parser.error(f"no tests are known for {', '.join(sorted(unknown))}; there are: {', '.join(known)}")

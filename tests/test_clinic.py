@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from course_utils import clinic
-from course_utils.clinic import SmallCVAE, SmallVAE, failure, prove, second_opinion, show_source, train
 from course_utils.doctor import examine
-from course_utils.exercises import reference
-from course_utils.losses import bernoulli_nll, gaussian_kl
+from course_utils.losses.terms import bernoulli_nll, gaussian_kl
+from course_utils.teaching import clinic
+from course_utils.teaching.clinic import SmallCVAE, SmallVAE, failure, prove, second_opinion, show_source, train
+from course_utils.teaching.exercises import reference
 
 PATIENTS = [getattr(clinic, f"Patient{n}") for n in range(1, 12)]
 # Of the exercises' tests, those that must fail on the patient; all others must pass. One noise for the whole batch

@@ -20,8 +20,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from course_utils import runtime
-from course_utils.set_repository import set_repository
+from course_utils.teaching import session as runtime
+from course_utils.teaching.set_repository import set_repository
 
 from .conftest import ROOT, python
 from .execute import unwanted_outputs
@@ -233,15 +233,15 @@ def test_a_fork_changes_every_place_and_back_restores_every_byte(copy):
     old = re.compile(rf"github(?:\.com)?/{re.escape(runtime.REPOSITORY)}(?![\w-])|/content/{re.escape(NAME)}(?![\w-])")
     left = {name for name, text in texts(copy).items() if old.search(text) and not name.startswith("tests")}
     assert not left, (
-        f"the old repository is still named in {sorted(left)}: course_utils.set_repository should change it"
+        f"the old repository is still named in {sorted(left)}: course_utils.teaching.set_repository should change it"
     )
     changed = {name for name, text in texts(copy).items() if text != before[name]}
     assert changed == {
         "README.md",
-        "course_utils/runtime.py",
+        "course_utils/teaching/session.py",
         *(f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")),
     }
-    for name in changed - {"README.md", "course_utils/runtime.py"}:
+    for name in changed - {"README.md", "course_utils/teaching/session.py"}:
         address = f"https://colab.research.google.com/github/Ada-L/my.vae_course/blob/main/{name}"
         assert f"({address})" in texts(copy)[name]
     assert set_repository("Ada-L/my.vae_course", root=copy) == []

@@ -30,7 +30,8 @@ import torchvision
 from torchvision.datasets import MNIST
 
 from course_utils import data
-from course_utils.data import ImageData, Split, current_dataset, default_root, load_images
+from course_utils.data.images import ImageData, Split
+from course_utils.data.load import current_dataset, default_root, load_images
 from tests._servers import altered, cut_short, dripping, serve, silent, whole
 
 ROOT = Path(__file__).resolve().parent.parent

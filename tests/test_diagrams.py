@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from course_utils import diagrams
+from course_utils.teaching import diagrams
 
 from .conftest import NOTEBOOKS
 
 NAMES = list(diagrams.DIAGRAMS)
-AGAIN = "run: python -m course_utils.diagrams"
+AGAIN = "run: python -m course_utils.teaching.diagrams"
 
 
 def differs(one, other):
@@ -149,7 +149,8 @@ def test_the_vae_has_two_heads_and_both_terms_of_the_loss():
 
 
 def test_the_three_operations_are_those_of_the_cvae():
-    from course_utils.models import CVAE, VAEOutput
+    from course_utils.models.cvae import CVAE
+    from course_utils.models.vae import VAEOutput
 
     calls = [word for word in words_of("cvae") if " → " in word]
     assert [call.partition("(")[0] for call in calls] == ["forward_full", "generate", "sample"]

@@ -15,14 +15,16 @@ from torch.nn import functional as F
 
 from course_utils.doctor import CODES, Diagnosis, Finding, examine
 from course_utils.doctor.__main__ import main
-from course_utils.models import CVAE, VAE, Autoencoder
+from course_utils.models.autoencoder import Autoencoder
+from course_utils.models.cvae import CVAE
+from course_utils.models.vae import VAE
 from tests import doctor_patients as patients
 from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
 def digits():
-    from course_utils.data import load_images
+    from course_utils.data.load import load_images
 
     return load_images("digits").train
 

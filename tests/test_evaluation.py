@@ -6,10 +6,14 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from course_utils.data import load_images
-from course_utils.evaluation import active_units, evaluate, kl_per_dimension, log_likelihood, train_judge
-from course_utils.losses import gaussian_kl
-from course_utils.models import CVAE, VAE, Autoencoder
+from course_utils.data.load import load_images
+from course_utils.evaluation.bounds import evaluate, log_likelihood
+from course_utils.evaluation.judge import train_judge
+from course_utils.evaluation.latents import active_units, kl_per_dimension
+from course_utils.losses.terms import gaussian_kl
+from course_utils.models.autoencoder import Autoencoder
+from course_utils.models.cvae import CVAE
+from course_utils.models.vae import VAE
 
 SIGMA = 0.5
 
@@ -119,7 +123,7 @@ def conditional():
     z ~ N(Ac + a, diag s²) and x ~ N(Wz + Uc + b, σ²I), so x ~ N(W(Ac + a) + Uc + b, W diag(s²) Wᵀ + σ²I); the
     encoder is set to the exact posterior, which is linear in [x, c].
     """
-    from course_utils.models import GaussianHeads
+    from course_utils.models.layers import GaussianHeads
 
     torch.manual_seed(0)
     f64 = {"dtype": torch.float64}

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from course_utils.exercises import Attempt, exercises_of, grade
-from course_utils.exercises._compare import Compare, _agree
+from course_utils.teaching.exercises import Attempt, exercises_of, grade
+from course_utils.teaching.exercises._compare import Compare, _agree
 
 NOTEBOOKS = sorted(int(path.stem[-2:]) for path in Path(__file__).parent.glob("test_exercises_[0-9][0-9].py"))
 ANSWERS = {number: importlib.import_module(f"tests.test_exercises_{number:02}") for number in NOTEBOOKS}

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from course_utils.exercises import Attempt, find, grade, reference
-from course_utils.exercises.notebook_01 import _break
+from course_utils.teaching.exercises import Attempt, find, grade, reference
+from course_utils.teaching.exercises.notebook_01 import _break
 
 DTYPES = [torch.float32, torch.float64]
 

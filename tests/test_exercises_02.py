@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Normal, kl_divergence
 
-from course_utils.exercises import find, grade
+from course_utils.teaching.exercises import find, grade
 
 # Right answers, written differently --------------------------------------------------------------------
 
@@ -511,7 +511,7 @@ def test_the_shape_that_W_should_have_is_said():
 
 
 def test_the_package_computes_the_same():
-    from course_utils.linear_gaussian import LinearGaussian
+    from course_utils.evaluation.linear_gaussian import LinearGaussian
 
     x, mu, log_var, W, b, sigma = find("2.2").judge.all_cases()[0]
     model = LinearGaussian(W, b, sigma)

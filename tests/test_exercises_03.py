@@ -7,7 +7,7 @@ import torch
 from torch.distributions import AffineTransform, Normal
 
 from course_utils import models
-from course_utils.exercises import find, grade
+from course_utils.teaching.exercises import find, grade
 
 # Right answers, written differently --------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from course_utils.exercises import find, grade
-from course_utils.losses import gaussian_kl, gaussian_kl_full
+from course_utils.losses.terms import gaussian_kl, gaussian_kl_full
+from course_utils.teaching.exercises import find, grade
 
 # Right answers, written differently --------------------------------------------------------------------
 

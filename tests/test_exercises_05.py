@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Bernoulli, Independent, Normal
 
-from course_utils.exercises import find, grade
-from course_utils.losses import bernoulli_nll, gaussian_nll
-from course_utils.scales import implied_gaussian, optimal_sigma
+from course_utils.losses.scales import implied_gaussian, optimal_sigma
+from course_utils.losses.terms import bernoulli_nll, gaussian_nll
+from course_utils.teaching.exercises import find, grade
 
 # Right answers, written differently --------------------------------------------------------------------
 

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from scipy.stats import norm
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
-from course_utils.evaluation import active_units
-from course_utils.exercises import find, grade
-from course_utils.generation import spherical
-from course_utils.losses import bernoulli_nll, gaussian_kl
-from course_utils.models import VAE
+from course_utils.evaluation.latents import active_units
+from course_utils.evaluation.samples import spherical
+from course_utils.losses.terms import bernoulli_nll, gaussian_kl
+from course_utils.models.vae import VAE
+from course_utils.teaching.exercises import find, grade
 
 # Right answers, written differently --------------------------------------------------------------------
 

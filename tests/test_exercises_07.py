@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import AffineTransform, Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
-from course_utils.exercises import find, grade
-from course_utils.losses import gaussian_kl
-from course_utils.models import CVAE
+from course_utils.losses.terms import gaussian_kl
+from course_utils.models.cvae import CVAE
+from course_utils.teaching.exercises import find, grade
 
 # Right answers, written differently --------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from course_utils.exercises import exercises_of, find, grade
-from course_utils.exercises.notebook_08 import BOTH, FAILS, PASSES, Bench
+from course_utils.teaching.exercises import exercises_of, find, grade
+from course_utils.teaching.exercises.notebook_08 import BOTH, FAILS, PASSES, Bench
 
 BENCHES = [exercise for exercise in exercises_of(8) if isinstance(exercise.judge, Bench)]
 MISCONCEPTIONS = [(exercise, wrong) for exercise in BENCHES for wrong in exercise.judge.misconceptions]
@@ -572,7 +572,7 @@ def test_a_single_wrong_verdict_that_no_known_mistake_explains_is_told_by_its_mo
 
 def test_verdicts_are_the_same_every_time():
     judge = find("8.2").judge
-    from course_utils.exercises import Attempt
+    from course_utils.teaching.exercises import Attempt
 
     runs = [judge.verdicts(Attempt(few_samples, ("model", "x"))) for _ in range(2)]
     assert runs[0] == runs[1] and BOTH in runs[0]

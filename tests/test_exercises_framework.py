@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from course_utils import exercises
-from course_utils.exercises import (
+from course_utils.teaching import exercises
+from course_utils.teaching.exercises import (
     ATOL,
     RTOL,
     Attempt,
@@ -27,8 +27,8 @@ from course_utils.exercises import (
     reference,
     solution,
 )
-from course_utils.exercises import _framework as framework
-from course_utils.exercises._text import inputs_text, numbers_text, tensor_text, wrapped
+from course_utils.teaching.exercises import _framework as framework
+from course_utils.teaching.exercises._text import inputs_text, numbers_text, tensor_text, wrapped
 
 
 @pytest.fixture(autouse=True, scope="module")

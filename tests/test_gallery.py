@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from course_utils import gallery
-from course_utils.data import load_images
-from course_utils.plotting import to_png
+from course_utils.data.load import load_images
+from course_utils.teaching import gallery
+from course_utils.teaching.plotting import to_png
 
 
 @pytest.fixture(scope="module")

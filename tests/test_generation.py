@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from course_utils.evaluation import Judge
-from course_utils.generation import (
+from course_utils.evaluation.judge import Judge
+from course_utils.evaluation.samples import (
     different_pairs,
     effective_classes,
     fit_gaussian,

@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from course_utils import diagrams
+from course_utils.teaching import diagrams
 
 from .conftest import ROOT
 from .test_notebook_files import (

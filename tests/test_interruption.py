@@ -11,15 +11,15 @@ import pytest
 import torch
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from course_utils.checkpoints import load, save
-from course_utils.models import VAE
+from course_utils.models.vae import VAE
+from course_utils.training.checkpoints import load, save
 
 ROOT = Path(__file__).parents[1]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX limits and signals")
 FULL_DISK = """
 import resource, signal, sys
-from course_utils.checkpoints import save
-from course_utils.models import VAE
+from course_utils.training.checkpoints import save
+from course_utils.models.vae import VAE
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit is then an OSError, as on a full disk
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 save(VAE(latent_dim=3), sys.argv[1])
@@ -37,8 +37,8 @@ write(notebook, path)
 """
 SAVING = """
 import sys
-from course_utils.checkpoints import save
-from course_utils.models import VAE
+from course_utils.training.checkpoints import save
+from course_utils.models.vae import VAE
 model = VAE(latent_dim=2, hidden_dims=(2000,))
 while True:
     save(model, sys.argv[1])

@@ -13,8 +13,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from course_utils import lectures, runtime
-from course_utils.lectures import Role, assign, figure_cell, main, roles
+from course_utils.teaching import lectures
+from course_utils.teaching import session as runtime
+from course_utils.teaching.lectures import Role, assign, figure_cell, main, roles
 
 from .conftest import NOTEBOOKS, ROOT, python
 
@@ -86,7 +87,7 @@ def test_the_command_sets_checks_and_is_silent_when_there_is_nothing_to_do(noteb
 
 DRAW = """\
 from matplotlib.figure import Figure
-from course_utils import plotting
+from course_utils.teaching import plotting
 for size in ((2, 1), (4, 3), (1, 1)):
     plotting.show(Figure(figsize=size, dpi=50), alt="a figure with nothing in it")"""
 
@@ -107,7 +108,7 @@ def test_the_command_draws_the_largest_figure_again(tmp_path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_notebooks_are_up_to_date(path):
-    assert main(["--check", str(path)]) == 0, "run python -m course_utils.lectures"
+    assert main(["--check", str(path)]) == 0, "run python -m course_utils.teaching.lectures"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -165,7 +166,9 @@ def test_nbconvert_leaves_out_what_the_tags_say(notebook, tmp_path):
     path = tmp_path / "99_example.ipynb"
     notebook.cells[6].source = 'plotting.show(figure, alt=\'x\', size=1)\nplotting.show(fig, alt="long " "words")'
     nbformat.write(assign(notebook), path)
-    command = python("-m", "nbconvert", "--to", "slides", "--config", "course_utils/slides/config.py", str(path))
+    command = python(
+        "-m", "nbconvert", "--to", "slides", "--config", "course_utils/teaching/slides/config.py", str(path)
+    )
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
     assert ran.returncode == 0 and "WARNING" not in ran.stderr, ran.stderr
     deck = (tmp_path / "99_example.slides.html").read_text(encoding="utf-8")

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.distributions import LowRankMultivariateNormal, MultivariateNormal, kl_divergence
 
-from course_utils.linear_gaussian import LinearGaussian
-from course_utils.models import VAE
-from course_utils.training import fit
+from course_utils.evaluation.linear_gaussian import LinearGaussian
+from course_utils.models.vae import VAE
+from course_utils.training.fit import fit
 
 
 def random(*shape, seed=0):

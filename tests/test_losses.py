@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch import distributions as D
 
-from course_utils.losses import (
+from course_utils.losses.elbo import elbo
+from course_utils.losses.terms import (
     bernoulli_nll,
     continuous_bernoulli_nll,
-    elbo,
     gaussian_kl,
     gaussian_kl_full,
     gaussian_kl_terms,
     gaussian_nll,
     squared_error,
 )
-from course_utils.models import VAEOutput
+from course_utils.models.vae import VAEOutput
 
 SHAPES = [(5, 7), (3, 1, 4, 4)]
 

@@ -10,27 +10,33 @@ import numpy as np
 import pytest
 import torch
 
-from course_utils import plotting
-from course_utils.checkpoints import load, save
-from course_utils.data import Split, load_images
-from course_utils.evaluation import Judge, active_units, evaluate, log_likelihood, train_judge
-from course_utils.exercises import check, hint, solution
-from course_utils.likelihoods import Gaussian, make_likelihood
-from course_utils.linear_gaussian import LinearGaussian
-from course_utils.losses import (
+from course_utils.data.images import Split
+from course_utils.data.load import load_images
+from course_utils.evaluation.bounds import evaluate, log_likelihood
+from course_utils.evaluation.judge import Judge, train_judge
+from course_utils.evaluation.latents import active_units
+from course_utils.evaluation.linear_gaussian import LinearGaussian
+from course_utils.losses.elbo import elbo
+from course_utils.losses.likelihoods import Gaussian, make_likelihood
+from course_utils.losses.scales import implied_gaussian, optimal_sigma
+from course_utils.losses.terms import (
     bernoulli_nll,
     continuous_bernoulli_nll,
-    elbo,
     gaussian_kl,
     gaussian_kl_full,
     gaussian_nll,
     squared_error,
 )
-from course_utils.models import CVAE, VAE, Autoencoder, VAEOutput, reparameterize
-from course_utils.runtime import claim
-from course_utils.scales import implied_gaussian, optimal_sigma
-from course_utils.set_repository import set_repository
-from course_utils.training import fit, one_hot_labels
+from course_utils.models.autoencoder import Autoencoder
+from course_utils.models.cvae import CVAE
+from course_utils.models.layers import reparameterize
+from course_utils.models.vae import VAE, VAEOutput
+from course_utils.teaching import plotting
+from course_utils.teaching.claims import claim
+from course_utils.teaching.exercises import check, hint, solution
+from course_utils.teaching.set_repository import set_repository
+from course_utils.training.checkpoints import load, save
+from course_utils.training.fit import fit, one_hot_labels
 
 X = torch.full((3, 1, 28, 28), 0.5)
 FLAT = X.flatten(1)

@@ -4,8 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from course_utils.checkpoints import load, save
-from course_utils.models import CVAE, LOG_VAR_RANGE, VAE, Autoencoder, reparameterize
+from course_utils.models.autoencoder import Autoencoder
+from course_utils.models.cvae import CVAE
+from course_utils.models.layers import LOG_VAR_RANGE, reparameterize
+from course_utils.models.vae import VAE
+from course_utils.training.checkpoints import load, save
 
 SMALL = dict(latent_dim=3, hidden_dims=(16,))
 MODELS = {
@@ -117,7 +120,7 @@ def test_reconstruct_is_the_likelihood_mean_at_mu(likelihood):
 def test_continuous_bernoulli_mean_in_closed_form(logit):
     import math
 
-    from course_utils.likelihoods import ContinuousBernoulli
+    from course_utils.losses.likelihoods import ContinuousBernoulli
 
     exact = 0.5 if logit == 0 else -1 / math.expm1(-logit) - 1 / logit
     assert ContinuousBernoulli().mean(torch.tensor(logit)).item() == pytest.approx(exact, abs=2e-6)

@@ -20,7 +20,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from course_utils import runtime
+from course_utils.teaching import session as runtime
 
 from .conftest import NOTEBOOKS, ROOT, python
 from .execute import KERNELSPEC, WIDGET_VIEW, clean, execute, unwanted_outputs
@@ -293,7 +293,7 @@ def begins_with_the_set_up_cell(path: Path, notebook: NotebookNode) -> list[str]
     sources = [cell.source for _, cell in cells(notebook, "code")]
     if sources and sources[0] == runtime.SETUP_CELL and sources.count(runtime.SETUP_CELL) == 1:
         return []
-    return ["the first code cell must be course_utils.runtime.SETUP_CELL, letter by letter, once"]
+    return ["the first code cell must be course_utils.teaching.session.SETUP_CELL, letter by letter, once"]
 
 
 @rule
@@ -701,7 +701,7 @@ def test_execute_refuses_errors_and_warnings(path, source):
 
 
 def test_execute_only_reports_unless_told_to_store_and_gathers_claims(path):
-    claim = "from course_utils.runtime import claim, start; start(); claim('small', 1, '<', 2)"
+    claim = "from course_utils.teaching.session import claim, start; start(); claim('small', 1, '<', 2)"
     nbformat.write(new_notebook(cells=[new_code_cell(claim)]), path)
     before = path.read_bytes()
     gathered = path.parent / "claims.jsonl"

@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from course_utils import plotting
+from course_utils.teaching import plotting
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,9 @@ def picture(fig):
 
 
 def test_importing_the_package_imports_no_plotting():
-    code = "import sys, course_utils; print('course_utils.plotting' in sys.modules, 'matplotlib' in sys.modules)"
+    code = (
+        "import sys, course_utils; print('course_utils.teaching.plotting' in sys.modules, 'matplotlib' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 

@@ -61,10 +61,13 @@ def test_every_model_trains_there_as_on_the_cpu(tmp_path):
     """The numbers are the CPU's, so that training must end with the very same weights."""
     code = """
         import torch
-        from course_utils.checkpoints import load
-        from course_utils.evaluation import active_units, evaluate, log_likelihood
-        from course_utils.models import CVAE, VAE, Autoencoder
-        from course_utils.training import fit
+        from course_utils.training.checkpoints import load
+        from course_utils.evaluation.latents import active_units
+        from course_utils.evaluation.bounds import evaluate, log_likelihood
+        from course_utils.models.cvae import CVAE
+        from course_utils.models.vae import VAE
+        from course_utils.models.autoencoder import Autoencoder
+        from course_utils.training.fit import fit
 
         x, c = torch.rand(96, 1, 28, 28), torch.eye(10)[torch.arange(96) % 10]
         kinds = {

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 import torch
 
-from course_utils import data, runtime, set_repository
+from course_utils import data
+from course_utils.teaching import session as runtime
+from course_utils.teaching import set_repository
 
 from .conftest import ROOT
 
@@ -53,7 +55,7 @@ def test_start_seeds_everything_and_says_so_in_one_line(capsys):
 def test_start_leaves_the_threads_alone_and_sets_the_style():
     import matplotlib as mpl
 
-    from course_utils.plotting import STYLE
+    from course_utils.teaching.plotting import STYLE
 
     before = torch.get_num_threads()
     with mpl.rc_context():

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from course_utils.losses import gaussian_kl, gaussian_nll
-from course_utils.scales import implied_gaussian, optimal_sigma
+from course_utils.losses.scales import implied_gaussian, optimal_sigma
+from course_utils.losses.terms import gaussian_kl, gaussian_nll
 
 
 @pytest.mark.parametrize(

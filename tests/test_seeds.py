@@ -47,7 +47,7 @@ def test_seeds_that_change_nothing_have_no_margin():
 
 
 def test_a_failed_claim_does_not_end_the_run_and_another_error_is_told(tmp_path):
-    claim = "from course_utils.runtime import claim\nclaim('one', 2, '<', 1)"
+    claim = "from course_utils.teaching.session import claim\nclaim('one', 2, '<', 1)"
     cells = [claim, "claim('two', 0, '<', 1)", "1 / 0"]
     path = tmp_path / "99_small.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell(text) for text in cells]), path)

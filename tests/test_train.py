@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from course_utils.checkpoints import load
-from course_utils.data import ImageData, load_images
-from course_utils.evaluation import evaluate, log_likelihood
-from course_utils.models import VAE
-from course_utils.train import SETTINGS, burda_rate, main, nll, train
-from course_utils.training import fit
+from course_utils.data.images import ImageData
+from course_utils.data.load import load_images
+from course_utils.evaluation.bounds import evaluate, log_likelihood
+from course_utils.models.vae import VAE
+from course_utils.training.checkpoints import load
+from course_utils.training.command import main, nll, train
+from course_utils.training.fit import fit
+from course_utils.training.recipes import SETTINGS, burda_rate
 from tests import _two_processes as script
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,7 +99,7 @@ def test_a_checkpoint_of_another_training_is_refused_and_kept(few, tmp_path, mod
 
 
 def test_a_model_saved_without_its_training_cannot_go_on(few, tmp_path):
-    from course_utils.checkpoints import save
+    from course_utils.training.checkpoints import save
 
     path = save(small(), tmp_path / "model.pt")
     with pytest.raises(ValueError, match="without its training state"):

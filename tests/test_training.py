@@ -6,10 +6,12 @@ import math
 import pytest
 import torch
 
-from course_utils.data import load_images
-from course_utils.evaluation import evaluate
-from course_utils.models import CVAE, VAE, Autoencoder
-from course_utils.training import fit, model_inputs
+from course_utils.data.load import load_images
+from course_utils.evaluation.bounds import evaluate
+from course_utils.models.autoencoder import Autoencoder
+from course_utils.models.cvae import CVAE
+from course_utils.models.vae import VAE
+from course_utils.training.fit import fit, model_inputs
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from course_utils.clinic import SmallVAE, second_opinion, train
-from course_utils.widgets.clinic import RANGE, SigmaKnob, explore_sigma_knob, still_sigma_knob
+from course_utils.teaching.clinic import SmallVAE, second_opinion, train
+from course_utils.teaching.widgets.clinic import RANGE, SigmaKnob, explore_sigma_knob, still_sigma_knob
 
 
 @pytest.fixture(scope="module")

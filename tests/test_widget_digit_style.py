@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from course_utils.widgets import DigitStyle, explore_style, still_style
-from course_utils.widgets.digit_style import REACH
+from course_utils.teaching.widgets import DigitStyle, explore_style, still_style
+from course_utils.teaching.widgets.digit_style import REACH
 
 PLACES = [(d, a, b) for d in (0, 9, 4) for a in (-REACH, REACH, 0.0) for b in (-REACH, REACH, 1.3)]
 
@@ -110,7 +110,9 @@ def test_something_that_gives_no_images_is_refused_at_once(bad):
 
 def test_the_still_picture_has_a_row_for_each_style_and_a_column_for_each_digit(monkeypatch):
     seen = {}
-    monkeypatch.setattr("course_utils.plotting.image_rows", lambda rows, **kwargs: seen.update(rows=rows, **kwargs))
+    monkeypatch.setattr(
+        "course_utils.teaching.plotting.image_rows", lambda rows, **kwargs: seen.update(rows=rows, **kwargs)
+    )
     still_style(write, [(0.0, 0.0), (-2.0, 1.5)])
     assert list(seen["rows"]) == ["(0.0, 0.0)", "(−2.0, 1.5)"] and seen["titles"] == list("0123456789")
     for (a, b), row in zip([(0.0, 0.0), (-2.0, 1.5)], seen["rows"].values(), strict=True):

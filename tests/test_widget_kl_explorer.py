@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch.distributions import Normal, kl_divergence
 
-from course_utils.losses import gaussian_kl
-from course_utils.widgets import kl_explorer
-from course_utils.widgets.kl_explorer import (
+from course_utils.losses.terms import gaussian_kl
+from course_utils.teaching.widgets import kl_explorer
+from course_utils.teaching.widgets.kl_explorer import (
     LOG_VAR_RANGE,
     MU_RANGE,
     KLPicture,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from course_utils.widgets import LatentExplorer, explore_latents, still_latents
+from course_utils.teaching.widgets import LatentExplorer, explore_latents, still_latents
 
 DIMS = [4, 1, 3]
 ENDS_AND_MIDDLE = [(-3.0, -3.0, -3.0), (3.0, 3.0, 3.0), (-3.0, 3.0, 0.0), (3.0, -3.0, 0.5), (0.0, 0.0, 0.0)]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from course_utils.losses import gaussian_nll
-from course_utils.widgets.loss_scale import PARTS, RANGE, LossScale, explore_loss_scale, still_loss_scale
+from course_utils.losses.terms import gaussian_nll
+from course_utils.teaching.widgets.loss_scale import PARTS, RANGE, LossScale, explore_loss_scale, still_loss_scale
 
 ENDS_AND_MIDDLE = [RANGE[0], -0.745, 0.0, RANGE[1]]
 

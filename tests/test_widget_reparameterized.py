@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from course_utils.widgets.reparameterized import (
+from course_utils.teaching.widgets.reparameterized import (
     LOG_VAR_RANGE,
     MU_RANGE,
     ReparameterizedSamples,

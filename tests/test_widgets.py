@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from course_utils.widgets import CodePlane, explore_codes, still_code_plane
+from course_utils.teaching.widgets import CodePlane, explore_codes, still_code_plane
 
 EXTENT = (-4.0, 4.0, -2.0, 2.0)
 CORNERS_AND_MIDDLE = [(-4.0, -2.0), (-4.0, 2.0), (4.0, -2.0), (4.0, 2.0), (0.0, 0.0), (1.3, -0.7)]

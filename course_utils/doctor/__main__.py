@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course_utils.data import load_images
+from course_utils.data.load import load_images
 from course_utils.doctor.examination import examine
 from course_utils.doctor.outputs import get, read, role_of
 from course_utils.doctor.patient import short_traceback

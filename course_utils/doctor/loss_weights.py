@@ -7,7 +7,7 @@ from torch import Tensor
 
 from course_utils.doctor.loss_probe import LossProbe, NoLoss, Numbers, gradients
 from course_utils.doctor.patient import Patient
-from course_utils.likelihoods import ContinuousBernoulli
+from course_utils.losses.likelihoods import ContinuousBernoulli
 
 TOLERANCE = 0.01  # share of a derivative that may stay unexplained by a closed form
 

@@ -10,7 +10,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from course_utils import widgets
+from course_utils.teaching import widgets
 
 from ..conftest import NOTEBOOKS as FILES
 from .cells import called, widget_cells

@@ -31,7 +31,7 @@ import course_utils as _course
 
 _modules = [
     _importlib.import_module(module.name)
-    for package in (_course, _importlib.import_module("course_utils.widgets"))
+    for package in (_course, _importlib.import_module("course_utils.teaching.widgets"))
     for module in _pkgutil.iter_modules(package.__path__, package.__name__ + ".")
     if not module.name.endswith("__main__")
 ]

@@ -1,0 +1,6 @@
+"""Images for the course, always there: MNIST where it can be had, the digits that come with scikit-learn elsewhere."""
+
+from course_utils.data.images import ImageData, Split
+from course_utils.data.load import DATASETS, current_dataset, default_root, load_images
+
+__all__ = ["DATASETS", "ImageData", "Split", "current_dataset", "default_root", "load_images"]

@@ -1,0 +1,124 @@
+"""Images for the course, always there: MNIST when it can be had, the offline digits of scikit-learn when not.
+
+    data = load_images()                           # prints one line: which data, and why
+    for x, y in data.train.batches(128, seed=0):   # x: (128, 1, 28, 28) float32 in [0, 1], y: (128,)
+        ...
+
+Both data sets live in memory as bytes (47 MB for MNIST's training part) and are turned into floats one batch
+at a time, on the device.  Two environment variables change the defaults: `COURSE_DATASET` ("auto", "mnist" or
+"digits") and `COURSE_DATA` (the folder that holds `MNIST/raw`).
+"""
+
+from __future__ import annotations
+import contextlib
+import difflib
+import errno
+import hashlib
+import io
+import operator
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlparse
+import torch
+from torch import Tensor
+from course_utils._checks import check_positive_int
+from course_utils._files import ROOT
+from course_utils.data.images import ImageData
+from course_utils.data.digits import load_digits_28
+from course_utils.data.mnist import Unavailable
+from course_utils.data.mnist import load_mnist
+from course_utils.data.mnist import cures
+
+DATASETS = ("auto", "mnist", "digits")
+
+last_loaded: str | None = None  # "mnist" or "digits": what the last load_images call returned
+
+def load_images(
+    dataset: str = "auto", *, root: str | os.PathLike | None = None, device: torch.device | str | None = None
+) -> ImageData:
+    """Load the course's images into memory and print one line that says which data these are, and why.
+
+    `dataset` is one of
+      * "auto": what `$COURSE_DATASET` says if it is set.  Otherwise MNIST, from `root` or downloaded to it,
+        and when neither works, the offline digits;
+      * "mnist": MNIST, from `root` or downloaded to it; never anything else;
+      * "digits": the 1,797 handwritten digits that come with scikit-learn (1,437 for training, 360 for
+        testing), redrawn at 28×28.  Needs no network and no folder.  They resemble MNIST drawn with a felt
+        pen, but they are other digits by other writers: never present their numbers as MNIST's.
+
+    `root` (default: `default_root()`) is the folder in which torchvision keeps `MNIST/raw/…-ubyte`.  The
+    files are verified against the published MD5 sums at every call (about 0.1 s).  A file that is missing
+    or damaged is downloaded with time limits, verified in a folder of its own and only then moved into
+    place; sound files are left alone.  The pixels are uint8 on `device` (default: the CPU); images come out
+    as float32 in [0, 1], see `Split`.
+
+    Raises ValueError for an unknown data set or a device that cannot be used, and RuntimeError, with causes
+    and cures, when "mnist" is not to be had.  MNIST: LeCun, Bottou, Bengio & Haffner 1998.  The digits:
+    Alpaydin & Kaynak 1998, the test part of the UCI set "Optical Recognition of Handwritten Digits".
+    """
+    global last_loaded
+    name, asked = _choose(dataset)
+    device = _device(device)
+    if name == "digits":
+        data = load_digits_28(asked)
+    else:
+        folder, where = _root(root)
+        try:
+            data = load_mnist(folder, where)
+        except Unavailable as problem:
+            if name == "mnist":
+                raise RuntimeError(cures(folder, problem, asked)) from problem.__cause__
+            data = load_digits_28(f"because {problem}; set COURSE_DATASET=digits to ask for them at once")
+    data = data.to(device)
+    last_loaded = data.name
+    print(f"Data: {data.source}")
+    return data
+
+def default_root() -> Path:
+    """Return the data folder: `$COURSE_DATA` if it is set, else `data/` in the repository (git-ignored)."""
+    return _root(None)[0]
+
+def current_dataset() -> str | None:
+    """Return the name of the data that this process loaded last, "mnist" or "digits"; None before that."""
+    return last_loaded
+
+def _choose(dataset) -> tuple[str, str]:
+    """The data set that is meant, and how it came to be asked for."""
+    if not isinstance(dataset, str):
+        raise TypeError(f"dataset must be one of {', '.join(DATASETS)}, got {dataset!r} ({type(dataset).__name__})")
+    asked = f'as asked for by dataset="{dataset}"'
+    if dataset == "auto" and (default := os.environ.get("COURSE_DATASET")):
+        dataset, asked = default, f"as asked for by $COURSE_DATASET={default}"
+    if dataset not in DATASETS:
+        close = difflib.get_close_matches(dataset.strip().lower(), DATASETS, n=1)
+        meant = f' Did you mean "{close[0]}"?' if close else ""
+        source = " (from $COURSE_DATASET)" if asked.endswith(f"$COURSE_DATASET={dataset}") else ""
+        raise ValueError(f'unknown data set "{dataset}"{source}; the choices are {", ".join(DATASETS)}.{meant}')
+    return dataset, asked
+
+def _device(device) -> torch.device:
+    """`device` checked by using it, before anything slow happens."""
+    try:
+        return torch.empty(0, device="cpu" if device is None else device).device
+    except (RuntimeError, AssertionError, TypeError) as error:  # AssertionError: a torch built without CUDA
+        reason = str(error).splitlines()[0]
+        raise ValueError(f'device={device!r} cannot be used ({reason}); "cpu" always works') from error
+
+def _root(root) -> tuple[Path, str]:
+    """The data folder, and what to call it in a line that a notebook may keep (so no path of one machine)."""
+    if root is not None:
+        return Path(os.fspath(root)).expanduser(), "the folder given as root"
+    if folder := os.environ.get("COURSE_DATA"):
+        return Path(folder).expanduser(), "$COURSE_DATA"
+    return ROOT / "data", "data/"

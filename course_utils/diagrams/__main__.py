@@ -1,7 +1,0 @@
-"""`python -m course_utils.diagrams`: draw the files in images/ again."""
-
-from course_utils.diagrams import write
-
-if __name__ == "__main__":
-    for path in write():
-        print(path)

@@ -1,0 +1,167 @@
+"""Measurements of generation: where codes lie, what is drawn, what lies between, and what is merely copied.
+
+They were written out in notebook 01 for the autoencoder. Here they take codes, images and functions instead of a
+model, so that every model of the course is put to the same ones.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from scipy.stats import chi2
+from torch import Tensor
+
+from course_utils._checks import check_float, check_positive_int, check_same_shape
+from course_utils.evaluation.judge import Judge
+
+Decode = Callable[[Tensor], Tensor]  # codes (n, L) -> expected pixels (n, 1, 28, 28) in [0, 1]
+
+
+class CodeGaussian(NamedTuple):
+    """A Gaussian over codes: ``mean`` (L,) and full ``covariance`` (L, L), in float64."""
+
+    mean: Tensor
+    covariance: Tensor
+
+    def sample(self, n: int, *, seed: int = 0) -> Tensor:
+        """``n`` codes (n, L) in float32, on the device of the mean; the same seed draws the same noise."""
+        generator = torch.Generator().manual_seed(seed)
+        eps = torch.randn(check_positive_int("n", n), len(self.mean), generator=generator).to(self.mean)
+        return (self.mean + eps @ torch.linalg.cholesky(self.covariance).T).float()
+
+    def squared_distance(self, z: Tensor) -> Tensor:
+        """The squared Mahalanobis distance of codes (n, L) from the mean, (n,)."""
+        return torch.linalg.solve_triangular(
+            torch.linalg.cholesky(self.covariance), (z.to(self.mean) - self.mean).T, upper=False
+        ).square().sum(0)  # fmt: skip
+
+    def nll(self, z: Tensor) -> Tensor:
+        """−log density of codes (n, L), (n,), in nats."""
+        constant = len(self.mean) * math.log(2 * math.pi) + torch.logdet(self.covariance)
+        return 0.5 * (self.squared_distance(z) + constant)
+
+    def kl_to_prior(self) -> float:
+        """KL of this Gaussian from N(0, I), in nats."""
+        trace, log_det = self.covariance.trace(), torch.logdet(self.covariance)
+        return (0.5 * (trace + self.mean.square().sum() - len(self.mean) - log_det)).item()
+
+
+def standard_normal(latent_dim: int, *, device: torch.device | str | None = None) -> CodeGaussian:
+    """The prior N(0, I) over codes of ``latent_dim`` numbers."""
+    options = dict(dtype=torch.float64, device=device)
+    return CodeGaussian(torch.zeros(latent_dim, **options), torch.eye(latent_dim, **options))
+
+
+def fit_gaussian(codes: Tensor) -> CodeGaussian:
+    """The Gaussian with the mean and full covariance of codes (N, L); for N > L.
+
+    Raises ``ValueError`` for other shapes. Source: Ghosh et al. 2020, section 4, ex-post density estimation.
+    """
+    _check_codes("codes", codes)
+    if len(codes) <= codes.shape[1]:
+        raise ValueError(f"a covariance of {codes.shape[1]} dimensions needs more codes than that, got {len(codes)}")
+    codes = codes.double()
+    return CodeGaussian(codes.mean(0), torch.cov(codes.T).reshape(codes.shape[1], -1))
+
+
+# --------------------------------------------------------------------------------------------------- coverage
+
+
+def lost_share(samples: Tensor, train_codes: Tensor, test_codes: Tensor, *, quantile: float = 0.95) -> float:
+    """The share of sampled codes that are farther from every training code than 95 % of the test codes are.
+
+    Shapes: (n, L), (N, L), (M, L). Test codes themselves score 1 − ``quantile``. Raises ``ValueError`` for codes of
+    different lengths.
+    """
+    for name, codes in {"samples": samples, "train_codes": train_codes, "test_codes": test_codes}.items():
+        _check_codes(name, codes, like=train_codes)
+    usual = _nearest(test_codes, train_codes)[0].quantile(quantile)
+    return (_nearest(samples, train_codes)[0] > usual).float().mean().item()
+
+
+def reached_share(test_codes: Tensor, drawn_from: CodeGaussian, *, share: float = 0.95) -> float:
+    """The share of test codes (M, L) inside the ellipsoid that holds 95 % of what ``drawn_from`` draws.
+
+    For N(0, I) it is the ball around 0 with the radius that 95 % of the samples stay in.
+    """
+    _check_codes("test_codes", test_codes)
+    bound = chi2.ppf(share, df=len(drawn_from.mean))
+    return (drawn_from.squared_distance(test_codes) < bound).float().mean().item()
+
+
+# ----------------------------------------------------------------------------------------------------- kinds
+
+
+def effective_classes(judge: Judge, images: Tensor) -> float:
+    """exp(entropy) of the judge's classes among the recognised images: from 1 to 10, and 0 where none is recognised."""
+    classes = judge.probabilities(images).argmax(1)[judge.recognised(images)]
+    if len(classes) == 0:
+        return 0.0
+    shares = torch.bincount(classes, minlength=10) / len(classes)
+    return torch.special.entr(shares).sum().exp().item()
+
+
+# ----------------------------------------------------------------------------------------------------- paths
+
+
+def different_pairs(labels: Tensor, n: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Indices of random pairs of images with different labels, two tensors of at most ``n`` (about nine in ten)."""
+    generator = torch.Generator().manual_seed(seed)
+    first, second = torch.randint(len(labels), (2, check_positive_int("n", n)), generator=generator).to(labels.device)
+    different = labels[first] != labels[second]
+    return first[different], second[different]
+
+
+def linear(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """The straight line from codes a (t = 0) to codes b (t = 1), (B, L) each."""
+    return (1 - t) * a + t * b
+
+
+def spherical(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """Along the arc from codes a (t = 0) to codes b (t = 1), (B, L) each; for equal lengths it stays on the sphere.
+
+    Where a and b are parallel it is the straight line. Source: Shoemake 1985; for latent spaces White 2016.
+    """
+    check_same_shape("a", a, "b", b)
+    cosine = torch.nn.functional.cosine_similarity(a, b, dim=-1).clamp(-1, 1)
+    angle = cosine.arccos()[:, None]
+    sine = angle.sin()
+    safe = torch.where(sine < 1e-4, torch.ones_like(sine), sine)
+    arc = ((1 - t) * angle).sin() / safe * a + (t * angle).sin() / safe * b
+    return torch.where(sine < 1e-4, linear(a, b, t), arc)
+
+
+@torch.no_grad()
+def largest_step(decode: Decode, a: Tensor, b: Tensor, *, steps: int = 20, path: Callable = linear) -> Tensor:
+    """How abrupt decoded paths are: the largest of their steps as a multiple of the mean step, (B,); 1 is even.
+
+    The path from codes a to codes b (B, L) is cut into ``steps`` equal parts, and a step is the distance ‖x − x'‖ of
+    two neighbouring decoded images. A cross-fade of two pictures scores 1; a cut from one to the other, ``steps``.
+    """
+    check_positive_int("steps", steps)
+    frames = torch.stack([decode(path(a, b, k / steps)).flatten(1) for k in range(steps + 1)])  # (steps + 1, B, D)
+    lengths = (frames[1:] - frames[:-1]).norm(dim=-1)
+    return lengths.amax(0) / lengths.mean(0).clamp_min(1e-12)
+
+
+# --------------------------------------------------------------------------------------------------- copying
+
+
+def nearest_images(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """For each image the distance ‖x − x'‖ to the nearest of ``others``, and its index, (n,) each; pixels as (n, …)."""
+    check_float("images", images)
+    return _nearest(images.flatten(1), others.flatten(1))
+
+
+def _nearest(points: Tensor, others: Tensor, *, chunk: int = 2_000) -> tuple[Tensor, Tensor]:
+    parts = [torch.cdist(part, others).min(1) for part in points.split(chunk)]
+    return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
+
+
+def _check_codes(name: str, codes: Tensor, *, like: Tensor | None = None) -> None:
+    check_float(name, codes)
+    if codes.dim() != 2 or 0 in codes.shape:
+        raise ValueError(f"{name} must be codes (N, L), got shape {tuple(codes.shape)}")
+    if like is not None and codes.shape[1] != like.shape[1]:
+        raise ValueError(f"{name} have {codes.shape[1]} numbers each, the training codes {like.shape[1]}")

@@ -1,0 +1,21 @@
+"""The terms that models are trained with: likelihoods, KL divergences, and the ELBO made of both."""
+
+from course_utils.losses.elbo import elbo
+from course_utils.losses.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, SquaredError, make_likelihood
+from course_utils.losses.scales import implied_gaussian, optimal_sigma
+from course_utils.losses.terms import (
+    ELBO,
+    bernoulli_nll,
+    continuous_bernoulli_nll,
+    gaussian_kl,
+    gaussian_kl_full,
+    gaussian_kl_terms,
+    gaussian_nll,
+    squared_error,
+)
+
+__all__ = [
+    "ELBO", "Bernoulli", "ContinuousBernoulli", "Gaussian", "SquaredError", "bernoulli_nll",
+    "continuous_bernoulli_nll", "elbo", "gaussian_kl", "gaussian_kl_full", "gaussian_kl_terms", "gaussian_nll",
+    "implied_gaussian", "make_likelihood", "optimal_sigma", "squared_error",
+]  # fmt: skip

@@ -1,0 +1,119 @@
+"""What a decoder's output means: each likelihood owns its output activation, its loss and its samples.
+
+``nll`` is per example in nats, ``mean`` gives pixels to look at, ``sample`` draws pixels with their noise.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from course_utils._checks import check_choice, check_float
+from course_utils.losses.terms import bernoulli_nll, continuous_bernoulli_nll, gaussian_nll, squared_error
+
+
+class Bernoulli(nn.Module):
+    """Pixels in {0, 1}; the decoder gives logits. On grey pixels its ``nll`` is a cross-entropy, not a density."""
+
+    def nll(self, logits: Tensor, x: Tensor) -> Tensor:
+        """−log p(x|z) per example (B,), in nats; ``x`` in [0, 1]."""
+        return bernoulli_nll(logits, x)
+
+    def mean(self, logits: Tensor) -> Tensor:
+        """The expected pixels, in [0, 1], of the shape of ``logits``."""
+        return logits.sigmoid()
+
+    def sample(self, logits: Tensor) -> Tensor:
+        """Pixels of 0 and 1, drawn one by one."""
+        return logits.sigmoid().bernoulli()
+
+
+class ContinuousBernoulli(nn.Module):
+    """A density on [0, 1] for grey pixels; the decoder gives logits (Loaiza-Ganem & Cunningham 2019)."""
+
+    def nll(self, logits: Tensor, x: Tensor) -> Tensor:
+        """−log p(x|z) per example (B,), in nats; ``x`` in [0, 1]."""
+        return continuous_bernoulli_nll(logits, x)
+
+    def mean(self, logits: Tensor) -> Tensor:
+        """The expected pixels, 1 / (1 − e^−η) − 1/η at logit η: closer to grey than the sigmoid of η."""
+        size = logits.abs()
+        small = size < 0.3
+        away = torch.where(small, torch.ones_like(size), size)
+        exact = -1 / torch.expm1(-away) - 1 / away
+        series = 0.5 + size / 12 - size**3 / 720 + size**5 / 30240
+        mean = torch.where(small, series, exact)
+        return torch.where(logits < 0, 1 - mean, mean)
+
+    def sample(self, logits: Tensor) -> Tensor:
+        """Grey pixels in [0, 1], drawn one by one."""
+        return torch.distributions.ContinuousBernoulli(logits=logits).sample()
+
+
+class Gaussian(nn.Module):
+    """Pixels with Gaussian noise of one standard deviation σ; the decoder gives means, without an activation.
+
+    ``sigma`` is a positive number, or "learned": then σ is a parameter that starts at 1, and Adam moves log σ by about
+    its learning rate per step, so a small σ takes many steps. Raises ``ValueError`` otherwise.
+    """
+
+    def __init__(self, sigma: float | str = 1.0) -> None:
+        super().__init__()
+        start = 1.0 if sigma == "learned" else _positive(sigma)
+        log_sigma = torch.tensor(math.log(start))
+        if sigma == "learned":
+            self.log_sigma = nn.Parameter(log_sigma)
+        else:
+            self.register_buffer("log_sigma", log_sigma)
+
+    @property
+    def sigma(self) -> Tensor:
+        """The standard deviation of a pixel, a tensor of shape ()."""
+        return self.log_sigma.exp()
+
+    def nll(self, mean: Tensor, x: Tensor) -> Tensor:
+        """−log p(x|z) per example (B,), in nats, all constants included."""
+        return gaussian_nll(mean, x, sigma=self.sigma)
+
+    def mean(self, mean: Tensor) -> Tensor:
+        """The expected pixels: the decoder's output itself, which may leave [0, 1]."""
+        return mean
+
+    def sample(self, mean: Tensor) -> Tensor:
+        """Pixels with their noise."""
+        return mean + self.sigma * torch.randn_like(mean)
+
+
+class SquaredError(nn.Module):
+    """The plain autoencoder's loss: squared error summed over pixels. It is no density, so nothing can be drawn."""
+
+    def nll(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """Squared error per example (B,); a loss, not a log-likelihood."""
+        return squared_error(x_hat, x)
+
+    def mean(self, x_hat: Tensor) -> Tensor:
+        """The reconstruction itself."""
+        return check_float("x_hat", x_hat)
+
+
+Likelihood = Bernoulli | ContinuousBernoulli | Gaussian | SquaredError
+NAMES = ("bernoulli", "continuous_bernoulli", "gaussian")
+
+
+def make_likelihood(name: str, *, sigma: float | str = 1.0) -> Likelihood:
+    """The likelihood of that name: "bernoulli", "continuous_bernoulli" or "gaussian"; ``sigma`` is the Gaussian's.
+
+    Raises ``ValueError`` for another name, and for a ``sigma`` that nothing would use.
+    """
+    check_choice("likelihood", name, NAMES)
+    if name == "gaussian":
+        return Gaussian(sigma)
+    if sigma != 1.0:
+        raise ValueError(f"sigma={sigma!r} has no meaning for likelihood={name!r}; only 'gaussian' has a sigma")
+    return Bernoulli() if name == "bernoulli" else ContinuousBernoulli()
+
+
+def _positive(sigma: object) -> float:
+    if isinstance(sigma, bool) or not isinstance(sigma, int | float) or not 0 < sigma < math.inf:
+        raise ValueError(f'sigma must be a positive number or "learned", got {sigma!r}')
+    return float(sigma)

@@ -1,0 +1,8 @@
+"""The models of the course, one short file a family."""
+
+from course_utils.models.autoencoder import Autoencoder, AutoencoderOutput
+from course_utils.models.cvae import CVAE
+from course_utils.models.layers import GaussianHeads, reparameterize
+from course_utils.models.vae import VAE, VAEOutput
+
+__all__ = ["CVAE", "VAE", "Autoencoder", "AutoencoderOutput", "GaussianHeads", "VAEOutput", "reparameterize"]

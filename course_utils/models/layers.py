@@ -1,0 +1,156 @@
+"""What the models are put together from: trunks, Gaussian heads, the sampler, and checks of their inputs."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from course_utils._checks import check_batch, check_choice, check_float, check_positive_int, check_same_shape
+
+LOG_VAR_RANGE = (
+    -30.0,
+    20.0,
+)  # σ from 3e-7 to 2e4: far outside what training visits, far inside what exp can take
+
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
+TRUNKS = ("mlp", "conv")
+
+PRIOR_WIDTH = 128  # of the one hidden layer between a condition and its prior
+
+DEFAULT_DIMS = {"mlp": (400,), "conv": (32, 64)}
+
+
+def reparameterize(mu: Tensor, log_var: Tensor, *, eps: Tensor | None = None) -> Tensor:
+    """z = μ + σ·ε with σ = exp(½ log σ²), so that gradients reach μ and log σ² through the sample.
+
+    Shapes: all (…, L). ``eps`` is standard normal noise, drawn here unless given. Raises ``ValueError`` when shapes
+    differ. Source: Kingma & Welling 2014, section 2.4.
+    """
+    check_same_shape("mu", mu, "log_var", log_var)
+    if eps is None:
+        eps = torch.randn_like(mu)
+    check_same_shape("eps", eps, "mu", mu)
+    return mu + (0.5 * log_var).exp() * eps
+
+
+class GaussianHeads(nn.Module):
+    """Two linear layers from features to the parameters of q(z|x): ``mu`` and ``log_var``, one head for each."""
+
+    def __init__(self, features: int, latent_dim: int) -> None:
+        super().__init__()
+        self.mu = nn.Linear(features, latent_dim)
+        self.log_var = nn.Linear(features, latent_dim)
+        nn.init.normal_(self.log_var.weight, std=1e-2)  # σ starts near 1, the prior's own
+        nn.init.zeros_(self.log_var.bias)
+
+    def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """(…, features) → ``mu`` and ``log_var``, each (…, L); ``log_var`` bounded so that exp cannot overflow."""
+        return self.mu(h), self.log_var(h).clamp(*LOG_VAR_RANGE)
+
+
+def mlp_layers(features: int, dims: tuple[int, ...], activation: str) -> tuple[list[nn.Module], int]:
+    """Linear layers of the given widths, each followed by the activation; and the number of features at the end."""
+    act = ACTIVATIONS[check_choice("activation", activation, tuple(ACTIVATIONS))]
+    layers: list[nn.Module] = []
+    for width in dims:
+        layers += [nn.Linear(features, width), act()]
+        features = width
+    return layers, features
+
+
+def prior_net(cond_dim: int, latent_dim: int, activation: str) -> nn.Sequential:
+    """The condition's own network, (…, C) → ``mu`` and ``log_var`` of p(z|c); heads of zeros make it N(0, I) at first.
+
+    ``log_var`` is bounded as in the encoder.
+    """
+    layers, features = mlp_layers(cond_dim, (PRIOR_WIDTH,), activation)
+    heads = GaussianHeads(features, latent_dim)
+    for parameter in heads.parameters():
+        nn.init.zeros_(parameter)
+    return nn.Sequential(*layers, heads)
+
+
+def encoder_layers(
+    shape: tuple[int, ...], dims: tuple[int, ...], trunk: str, activation: str
+) -> tuple[list[nn.Module], int]:
+    if trunk == "mlp":
+        layers, features = mlp_layers(math.prod(shape), dims, activation)
+        return [nn.Flatten(), *layers], features
+    act = ACTIVATIONS[check_choice("activation", activation, tuple(ACTIVATIONS))]
+    layers, channels = [], shape[0]
+    for width in dims:
+        layers += [nn.Conv2d(channels, width, kernel_size=4, stride=2, padding=1), act()]
+        channels = width
+    return [*layers, nn.Flatten()], channels * math.prod(_conv_sizes(shape, len(dims))[-1])
+
+
+def decoder_layers(
+    shape: tuple[int, ...], latent_dim: int, dims: tuple[int, ...], trunk: str, activation: str
+) -> list[nn.Module]:
+    if trunk == "mlp":
+        layers, features = mlp_layers(latent_dim, dims[::-1], activation)
+        return [*layers, nn.Linear(features, math.prod(shape)), nn.Unflatten(1, shape)]
+    act = ACTIVATIONS[activation]
+    sizes = _conv_sizes(shape, len(dims))
+    layers = [
+        nn.Linear(latent_dim, dims[-1] * math.prod(sizes[-1])),
+        act(),
+        nn.Unflatten(1, (dims[-1], *sizes[-1])),
+    ]
+    for stage in reversed(range(len(dims))):
+        # Odd sizes lose a row on the way down; output padding gives it back on the way up.
+        padding = tuple(want - 2 * have for want, have in zip(sizes[stage], sizes[stage + 1], strict=True))
+        out = dims[stage - 1] if stage else shape[0]
+        layers.append(nn.ConvTranspose2d(dims[stage], out, 4, stride=2, padding=1, output_padding=padding))
+        layers += [act()] if stage else []
+    return layers
+
+
+def _conv_sizes(shape: tuple[int, ...], stages: int) -> list[tuple[int, int]]:
+    """(height, width) before each stage and after the last; every stage halves, rounding down."""
+    sizes = [(shape[1] // 2**stage, shape[2] // 2**stage) for stage in range(stages + 1)]
+    if min(sizes[-1]) < 1:
+        raise ValueError(f"{stages} stages halve {shape[1]}×{shape[2]} to nothing; give fewer hidden_dims")
+    return sizes
+
+
+def check_shape(name: str, value: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(value, int) or not isinstance(value, Sequence) or not value:
+        raise TypeError(f"{name} must be the shape of one example, as in (1, 28, 28) or (784,), got {value!r}")
+    return tuple(check_positive_int(f"{name}[{i}]", size) for i, size in enumerate(value))
+
+
+def check_hidden_dims(value: Sequence[int] | None, trunk: str) -> tuple[int, ...]:
+    check_choice("trunk", trunk, TRUNKS)
+    if value is None:
+        return DEFAULT_DIMS[trunk]
+    if isinstance(value, int) or not isinstance(value, Sequence):
+        raise TypeError(f"hidden_dims must be a tuple of widths, as in (400,) or (), got {value!r}")
+    if trunk == "conv" and not value:
+        raise ValueError("a convolutional trunk needs at least one stage in hidden_dims, as in (32, 64)")
+    return tuple(check_positive_int(f"hidden_dims[{i}]", width) for i, width in enumerate(value))
+
+
+def check_input(x: Tensor, input_shape: tuple[int, ...]) -> Tensor:
+    check_batch("x", x)
+    if x.shape[1:] != input_shape:
+        raise ValueError(
+            f"x must be (B, {', '.join(map(str, input_shape))}) for this model, got {tuple(x.shape)}; "
+            "reshape x, or build the model with another input_shape"
+        )
+    return x
+
+
+def check_code(z: Tensor, latent_dim: int) -> Tensor:
+    check_float("z", z)
+    if z.dim() != 2 or z.shape[1] != latent_dim:
+        raise ValueError(f"z must be (B, {latent_dim}) for this model, got {tuple(z.shape)}")
+    return z
+
+
+def standard_noise(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard normal noise of the weights' dtype and device, drawn where the generator lives."""
+    device = like.device if generator is None else generator.device
+    return torch.randn(shape, generator=generator, device=device, dtype=like.dtype).to(like.device)

@@ -1,0 +1,96 @@
+"""A notebook's first cell: seed, device and one look, and the address of this copy of the course."""
+
+from __future__ import annotations
+
+import operator
+import os
+import platform
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from course_utils.data.images import ImageData
+
+
+# Where this copy of the course lives on GitHub. `python -m course_utils.teaching.set_repository you/your-fork`
+# rewrites this line together with the notebooks' set-up cells and badges.
+REPOSITORY = "OWNER/NAME"
+
+# The first code cell of every notebook; a test compares them with this text. On Colab the import works
+# because the lines above it did; anywhere else because requirements.txt installs the package.
+SETUP_CELL = f"""\
+# Set-up, the same in every notebook. Run it first.
+import sys
+
+if "google.colab" in sys.modules:  # on Colab: fetch the course, once. Elsewhere nothing happens here.
+    course = "/content/{REPOSITORY.partition("/")[2]}"
+    !test -d $course || git clone -q --depth=1 https://github.com/{REPOSITORY} $course
+    sys.path.insert(0, course)
+
+from course_utils.teaching import start_session
+
+session = start_session()"""
+
+
+@dataclass
+class Session:
+    """What `start_session` decided: the device to compute on and the seed that everything random began with."""
+
+    device: torch.device
+    seed: int
+    data: ImageData | None = None  # a notebook may keep its data set here
+
+
+_session: Session | None = None
+
+
+def start_session(*, seed: int | None = None) -> Session:
+    """Seed Python, NumPy and PyTorch, choose the device, set the plotting style and print one line about it.
+
+    `seed`: by default the environment variable COURSE_SEED, and 0 where that is not set. The device is the
+    GPU where PyTorch sees one, else the CPU; the number of threads is left as it is. Calling it again
+    starts afresh from the same seed.
+
+    Raises ValueError when the seed is not a whole number from 0 to 2**32 - 1.
+    """
+    from course_utils.teaching.plotting import use_style  # here, so that `claim` does not load matplotlib
+
+    global _session
+    seed = _chosen_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  (scikit-learn draws from the global generator)
+    torch.manual_seed(seed)  # seeds the GPU's generator as well
+    torch.backends.cudnn.deterministic = True  # the same seed, the same numbers, on a GPU too
+    use_style()
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    _session = Session(device=device, seed=seed)
+    print(
+        f"Python {platform.python_version()} · PyTorch {torch.__version__.partition('+')[0]} · "
+        f"{_device_name(device)} · seed {seed}"
+    )
+    return _session
+
+
+def _chosen_seed(seed: int | None) -> int:
+    origin = "seed"
+    if seed is None:
+        seed, origin = os.environ.get("COURSE_SEED") or 0, "The environment variable COURSE_SEED"
+    try:
+        number = int(seed) if isinstance(seed, str) else operator.index(seed)
+    except (TypeError, ValueError):
+        number = -1
+    if not 0 <= number < 2**32:
+        raise ValueError(f"{origin} must be a whole number from 0 to {2**32 - 1}; got {seed!r}.")
+    return number
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"GPU {torch.cuda.get_device_name(device)}"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' if threads != 1 else ''}"

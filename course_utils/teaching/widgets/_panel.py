@@ -1,0 +1,121 @@
+"""What every explorer shares: labelled sliders, one picture, and a sentence that says what it shows."""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from course_utils.teaching.plotting import INK
+
+if TYPE_CHECKING:
+    import ipywidgets
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+ALARM = "#9c0006"
+
+
+class Slider(NamedTuple):
+    """The range of one slider and where it begins; by default about a hundred round steps."""
+
+    low: float
+    high: float
+    start: float
+    step: float | None = None
+
+
+def panel(
+    sliders: Mapping[str, Slider],
+    *,
+    render: Callable[..., bytes],
+    describe: Callable[..., str],
+    failure: Callable[..., bytes] | None = None,
+) -> ipywidgets.VBox:
+    """Return a widget: the sliders, the picture that `render` draws for their values, and `describe`'s words.
+
+    sliders: label -> Slider. render, describe, failure: called with the sliders' values in that order; the
+    first and the last return PNG bytes. An error at the start raises; a later one is told under the picture,
+    which is then `failure`'s, or stays. Keyboard: focus a slider, then the arrow keys.
+    """
+    import ipywidgets as widgets
+
+    controls = [
+        widgets.FloatSlider(
+            value=_on_grid(slider),
+            min=slider.low,
+            max=slider.high,
+            step=_step(slider),
+            description=label,
+            readout_format=".0f" if _step(slider) % 1 == 0 else ".2f",
+            continuous_update=True,
+            layout=widgets.Layout(width="400px", max_width="98%"),
+            **_on_hover(
+                widgets.FloatSlider,
+                f"{label}, from {number_text(slider.low)} to {number_text(slider.high)}; keys: arrows, Home, End",
+            ),
+        )
+        for label, slider in sliders.items()
+    ]
+
+    def values() -> list[float]:
+        return [control.value for control in controls]
+
+    picture = widgets.Image(value=render(*values()), format="png", layout=widgets.Layout(max_width="100%"))
+    message = widgets.HTML(value=_tell(describe(*values()), INK))
+
+    def update(change: object = None) -> None:
+        try:
+            picture.value = render(*values())
+            message.value = _tell(describe(*values()), INK)
+        except Exception as error:  # an exception in a callback would vanish in the log
+            if failure is not None:
+                picture.value = failure(*values())
+            where = ", ".join(f"{name} = {number_text(v)}" for name, v in zip(sliders, values(), strict=True))
+            message.value = _tell(f"✘ no picture at {where}: {type(error).__name__}: {error}", ALARM)
+
+    for control in controls:
+        control.observe(update, names="value")
+    return widgets.VBox([widgets.HBox(controls, layout=widgets.Layout(flex_flow="row wrap")), picture, message])
+
+
+def number_text(value: float, digits: int = 2) -> str:
+    """A number with a real minus sign, and no minus before zero."""
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def _on_hover(kind: type, text: str) -> dict[str, str]:
+    """What a pointer is told about a control of this class: `tooltip` in ipywidgets 8, another name in 7."""
+    return {"tooltip" if "tooltip" in kind.class_trait_names() else "description_tooltip": text}
+
+
+def canvas_png(canvas: FigureCanvasAgg) -> bytes:
+    """What is drawn on the canvas, as an opaque PNG; made for speed, since it is sent and forgotten."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(out, format="png", compress_level=1)
+    return out.getvalue()
+
+
+def _tell(words: str, colour: str) -> str:
+    return (
+        f'<div role="status" style="color: {colour}; background: white; padding: 0 6px; line-height: 1.5">'
+        f"{html.escape(words)}</div>"
+    )
+
+
+def _step(slider: Slider) -> float:
+    """A slider's step: its own, or a round number, about a hundredth of its range."""
+    rounds = (m * 10.0**e for e in range(-6, 10) for m in (1, 2, 5))
+    return slider.step or min(rounds, key=lambda s: abs(math.log(s * 100 / (slider.high - slider.low))))
+
+
+def _on_grid(slider: Slider) -> float:
+    """Where the slider begins: the step nearest to `start`, or its page would move it there once it is shown."""
+    steps = round((slider.start - slider.low) / _step(slider))
+    return min(round(slider.low + steps * _step(slider), 10), slider.high)

@@ -1,0 +1,182 @@
+"""The explorer of the sampling slip: σ = exp(k · log σ²) with k on a slider, and what the reported loss hides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn import functional as F
+
+from course_utils._checks import check_batch, check_positive_int
+from course_utils._random import seeded
+from course_utils.teaching.clinic import SmallVAE
+from course_utils.teaching.plotting import INK, LINE_COLOURS
+from course_utils.teaching.widgets._panel import Slider, canvas_png, number_text, panel
+
+if TYPE_CHECKING:
+    import ipywidgets
+
+RANGE = (0.0, 1.5)  # of k
+START = 0.5  # the only right value
+COUNT = 61  # values of k at which the losses are worked out
+PICTURES = (3, 6)  # rows and columns of samples
+
+
+class Losses(NamedTuple):
+    """Mean losses in nats per image at each k, (COUNT,): as the owner reports it, and as it is."""
+
+    reported: np.ndarray
+    true: np.ndarray
+
+
+class SigmaKnob:
+    """The picture of the explorer: both losses over k with a cursor, and decoded samples of a few test images.
+
+    model: a trained `SmallVAE`. x: test images (N, 1, 28, 28) in [0, 1]; the losses are means over all of them, the
+    samples show the first six. draws: samples of z for each image, the same noise at every k.
+    """
+
+    def __init__(self, model: SmallVAE, x: Tensor, *, draws: int = 4, seed: int = 0) -> None:
+        check_batch("x", x)
+        if len(x) < PICTURES[1]:
+            raise ValueError(f"x must hold at least {PICTURES[1]} images, got {len(x)}.")
+        self.ks = np.linspace(*RANGE, COUNT)
+        device = next(model.parameters()).device
+        self.x, self._model = x.to(device), model
+        with torch.no_grad(), seeded(seed, device):
+            self.mu, self.log_var = model.encode(self.x)
+            self.noise = torch.randn(check_positive_int("draws", draws), *self.mu.shape, device=device)
+            self.losses = self._losses()
+            rows, columns = PICTURES
+            self._shown = torch.randn(rows, columns, self.mu.shape[1], device=device)
+
+        # Fixed places instead of a layout engine: the kept pixels must not move.
+        self.figure = Figure(figsize=(9.0, 4.2), dpi=90, layout="none", facecolor="white")
+        self._canvas = FigureCanvasAgg(self.figure)
+        self.curve_axes = self.figure.add_axes((0.085, 0.15, 0.46, 0.74))
+        self.image_axes = self.figure.add_axes((0.60, 0.08, 0.385, 0.74))
+        draw_losses(self.curve_axes, self.ks, self.losses)
+        pen = {"color": "black", "animated": True, "zorder": 6}
+        self.cursor = self.curve_axes.axvline(START, linewidth=1.4, **pen)
+        self.dots = self.curve_axes.plot([START] * 2, [0, 0], marker="o", markersize=8, linestyle="", **pen)[0]
+        self.picture = self.image_axes.imshow(self.pictures(START), cmap="gray", vmin=0, vmax=1, animated=True)
+        self.image_axes.set_axis_off()
+        self.caption = self.image_axes.set_title("", fontsize=12, animated=True)
+        self._canvas.draw()
+        self._background = self._canvas.copy_from_bbox(self.figure.bbox)
+
+    def _losses(self) -> Losses:
+        reported, true = [], []
+        kl = _kl(self.mu, self.log_var)
+        for k in self.ks.tolist():
+            z = self.mu + (k * self.log_var).exp() * self.noise  # (draws, N, L)
+            logits = self._model.decode(z.flatten(0, 1))
+            target = self.x.flatten(1).repeat(len(self.noise), 1)
+            recon = F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1).mean()
+            reported.append((recon + kl.mean()).item())
+            true.append((recon + _kl(self.mu, 2 * k * self.log_var).mean()).item())
+        return Losses(np.array(reported), np.array(true))
+
+    def at(self, k: float) -> tuple[float, float]:
+        """The reported and the true loss at k, between the computed points by straight lines."""
+        reported, true = (float(np.interp(k, self.ks, loss)) for loss in self.losses)
+        return reported, true
+
+    @torch.no_grad()
+    def pictures(self, k: float) -> np.ndarray:
+        """One image with rows of decoded samples under the test images they belong to, pixels in [0, 1]."""
+        rows, columns = PICTURES
+        mu, log_var = self.mu[:columns], self.log_var[:columns]
+        z = mu + (k * log_var).exp() * self._shown
+        decoded = self._model.decode(z.flatten(0, 1)).sigmoid().view(rows, columns, 28, 28)
+        tiles = torch.cat([self.x[:columns].view(1, columns, 28, 28), decoded]).cpu()
+        tiles = F.pad(tiles, (1, 1, 1, 1), value=1.0)
+        return tiles.permute(0, 2, 1, 3).reshape((rows + 1) * 30, columns * 30).numpy()
+
+    def render(self, k: float) -> bytes:
+        """Return the picture at k, as an opaque PNG."""
+        self.cursor.set_xdata([k, k])
+        self.dots.set_data([k, k], np.clip(self.at(k), *self.curve_axes.get_ylim()))
+        self.picture.set_data(self.pictures(k))
+        self.caption.set_text(f"test images; below, samples at k = {k:.2f}")
+        self._canvas.restore_region(self._background)
+        for artist in (self.cursor, self.dots):
+            self.curve_axes.draw_artist(artist)
+        for artist in (self.picture, self.caption):
+            self.image_axes.draw_artist(artist)
+        return canvas_png(self._canvas)
+
+    def describe(self, k: float) -> str:
+        """Return the picture in words: also what a screen reader says."""
+        reported, true = self.at(k)
+        gap = true - reported
+        words = "they agree, as they must at k = ½" if abs(k - 0.5) < 1e-6 else f"it hides {number_text(gap, 1)} nats"
+        if gap < 0 and abs(k - 0.5) >= 1e-6:
+            words = f"it is {number_text(-gap, 1)} nats too high"
+        return (
+            f"σ = exp({number_text(k)} · log_var): the reported loss is {number_text(reported, 1)}, "
+            f"the true one {number_text(true, 1)} nats; {words}."
+        )
+
+
+def explore_sigma_knob(model: SmallVAE, x: Tensor, *, start: float = START) -> ipywidgets.VBox:
+    """Return a widget with one slider, k in σ = exp(k · log_var).
+
+    Arguments as for `SigmaKnob`. start: where k begins, from 0 to 1.5.
+    """
+    if not RANGE[0] <= start <= RANGE[1]:
+        raise ValueError(f"start is a value of k from {RANGE[0]:g} to {RANGE[1]:g}, got {start!r}.")
+    knob = SigmaKnob(model, x)
+    return panel({"k": Slider(*RANGE, start, 0.025)}, render=knob.render, describe=knob.describe)
+
+
+def still_sigma_knob(model: SmallVAE, x: Tensor, *, ks: Sequence[float] = (0.25, 0.5, 1.0)) -> Figure:
+    """Show one to three positions of the explorer in a still figure: lettered on the curves, samples beside them.
+
+    Arguments as for `SigmaKnob`. ks: values of k from 0 to 1.5. Raises ValueError for others.
+    """
+    chosen = [float(k) for k in ks]
+    if not 1 <= len(chosen) <= 3 or not all(RANGE[0] <= k <= RANGE[1] for k in chosen):
+        raise ValueError(f"ks are 1 to 3 values from {RANGE[0]:g} to {RANGE[1]:g}, got {chosen}.")
+    knob = SigmaKnob(model, x)
+    fig = Figure(figsize=(8.8, 6.0), layout="constrained", facecolor="white")
+    left, right = fig.subfigures(1, 2, width_ratios=(1.9, 1))
+    right.suptitle("test images, and samples below", fontsize=11)
+    ax = left.add_subplot()
+    draw_losses(ax, knob.ks, knob.losses)
+    cells = right.subplots(len(chosen), 1, squeeze=False)[:, 0]
+    for letter, k, cell in zip("ABC", chosen, cells, strict=False):
+        for loss in knob.at(k):
+            ax.annotate(
+                letter, (k, float(np.clip(loss, *ax.get_ylim()))), ha="center", va="center", fontsize=11,
+                fontweight="bold", color="white", zorder=7,
+                bbox={"boxstyle": "square,pad=0.2", "fc": "black", "ec": "white", "lw": 1},
+            )  # fmt: skip
+        cell.imshow(knob.pictures(k), cmap="gray", vmin=0, vmax=1)
+        cell.set_axis_off()
+        cell.set_title(f"{letter}: k = {k:g}", fontsize=12)
+    return fig
+
+
+def draw_losses(ax: Axes, ks: np.ndarray, losses: Losses) -> None:
+    """Draw the reported and the true loss over k, and mark the right k."""
+    best = losses.true.min()
+    for name, values, colour in zip(("true", "reported"), (losses.true, losses.reported), LINE_COLOURS, strict=False):
+        ax.plot(ks, values, color=colour, label=name, linewidth=2.6)
+    ax.axvline(0.5, color=INK, linewidth=0.9, linestyle=":")
+    low = min(losses.reported.min(), best)
+    span = max(best - low, 1.0)
+    top = best + 3.5 * span
+    ax.set(xlim=RANGE, ylim=(low - 0.4 * span, top), xlabel="k in σ = exp(k · log_var)", ylabel="nats per image")
+    ax.annotate("k = ½", (0.5, top), xytext=(4, -12), textcoords="offset points", fontsize=11, color=INK)
+    ax.legend(loc="upper center", fontsize=11, title="loss", bbox_to_anchor=(0.6, 0.97))
+
+
+def _kl(mu: Tensor, log_var: Tensor) -> Tensor:
+    return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(-1)

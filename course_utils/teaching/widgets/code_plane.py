@@ -1,0 +1,232 @@
+"""The explorer of a two-dimensional code plane, and the still picture that stands before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from torch import Tensor
+
+from course_utils.teaching.plotting import (
+    INK,
+    Array,
+    Decode,
+    Extent,
+    check_codes,
+    check_extent,
+    decode_codes,
+    draw_code_map,
+    extent_of,
+)
+from course_utils.teaching.widgets._panel import Slider, canvas_png, number_text, panel
+
+if TYPE_CHECKING:
+    import ipywidgets
+    from matplotlib.axes import Axes
+
+CROSS = "#000000"
+LETTER = 22  # points from a place to its letter, when a numeral is as near
+
+
+class CodePlane:
+    """The picture of the explorer: the code map with a cross-hair, and the decoding of the code under it.
+
+    decode: (n, 2) codes -> (n, 1, H, W) pixels in [0, 1]. codes: (N, 2). labels: (N,) whole numbers from 0 to
+    9.
+    extent: (z₁ from, z₁ to, z₂ from, z₂ to), by default all codes.
+    The map is drawn once and kept as pixels; `render` only moves the cross-hair and changes the image on top
+    of it.
+    """
+
+    def __init__(self, decode: Decode, codes: Array, labels: Array, *, extent: Extent | None = None) -> None:
+        self.points, self.classes = check_codes(codes, labels)
+        self.extent = extent_of(self.points) if extent is None else check_extent(extent)
+        self._decode = decode
+        self._device = codes.device if isinstance(codes, Tensor) else torch.device("cpu")
+
+        # Fixed places instead of a layout engine: the kept pixels must not move.
+        self.figure = Figure(figsize=(9.0, 4.6), dpi=90, layout="none", facecolor="white")
+        self._canvas = FigureCanvasAgg(self.figure)
+        self.map_axes = self.figure.add_axes((0.085, 0.14, 0.49, 0.76))
+        self.image_axes = self.figure.add_axes((0.64, 0.14, 0.34, 0.665))
+        draw_code_map(self.map_axes, self.points, self.classes, self.extent)
+        self.map_axes.set_anchor("E")
+        self.image_axes.set(xticks=[], yticks=[])
+        for spine in self.image_axes.spines.values():
+            spine.set_visible(True)
+
+        z1, z2 = self.extent[0], self.extent[2]
+        pen = {"color": CROSS, "linewidth": 1.4, "animated": True, "zorder": 6}
+        self.vertical = self.map_axes.axvline(z1, **pen)
+        self.horizontal = self.map_axes.axhline(z2, **pen)
+        (self.ring,) = self.map_axes.plot(
+            [z1],
+            [z2],
+            marker="o",
+            markersize=13,
+            markerfacecolor="none",
+            markeredgewidth=2.4,
+            clip_on=False,
+            **pen,
+        )
+        self.image = self.image_axes.imshow(
+            np.zeros((1, 1)),
+            cmap="gray",
+            vmin=0,
+            vmax=1,
+            interpolation="nearest",
+            animated=True,
+            extent=(0, 1, 0, 1),
+        )
+        self.caption = self.image_axes.set_title("", fontsize=13, animated=True)
+        self.image.set_visible(False)  # matplotlib before 3.11 draws images even when they are animated
+        self._canvas.draw()
+        self.image.set_visible(True)
+        self._background = self._canvas.copy_from_bbox(self.figure.bbox)
+
+    def decode(self, z1: float, z2: float) -> np.ndarray:
+        """Return the decoding of exactly this code, (H, W) pixels in [0, 1]."""
+        code = torch.tensor([[z1, z2]], dtype=torch.float32, device=self._device)
+        return decode_codes(self._decode, code)[0, 0].numpy()
+
+    def nearest(self, z1: float, z2: float) -> tuple[int, float]:
+        """Return the class of the nearest code on the map and its distance."""
+        distances = np.hypot(self.points[:, 0] - z1, self.points[:, 1] - z2)
+        i = int(distances.argmin())
+        return int(self.classes[i]), float(distances[i])
+
+    def render(self, z1: float, z2: float) -> bytes:
+        """Return the picture for the code (z1, z2) as an opaque PNG; errors in `decode` are passed on."""
+        return self._draw(z1, z2, self.decode(z1, z2))
+
+    def render_failure(self, z1: float, z2: float) -> bytes:
+        """Return the picture for a code that could not be decoded: no old image stays behind."""
+        return self._draw(z1, z2, None)
+
+    def _draw(self, z1: float, z2: float, pixels: np.ndarray | None) -> bytes:
+        self.vertical.set_xdata([z1, z1])
+        self.horizontal.set_ydata([z2, z2])
+        self.ring.set_data([z1], [z2])
+        self._canvas.restore_region(self._background)
+        for artist in (self.vertical, self.horizontal, self.ring):
+            self.map_axes.draw_artist(artist)
+        if pixels is None:
+            self.caption.set_text("no image")
+        else:
+            self.image.set_data(pixels)
+            self.image_axes.draw_artist(self.image)
+            self.caption.set_text(f"decoding of ({number_text(z1)}, {number_text(z2)})")
+        self.image_axes.draw_artist(self.caption)
+        return canvas_png(self._canvas)
+
+
+def explore_codes(
+    decode: Decode,
+    codes: Array,
+    labels: Array,
+    *,
+    extent: Extent | None = None,
+    start: tuple[float, float] | None = None,
+) -> ipywidgets.VBox:
+    """Return a widget with two sliders, z₁ and z₂, that shows where the code lies and what it decodes to.
+
+    Arguments as for `CodePlane`. start: the first code; by default the middle of the picture.
+    A first picture that fails raises; a later failure of `decode` is told under the picture.
+    """
+    plane = CodePlane(decode, codes, labels, extent=extent)
+    left, right, bottom, top = plane.extent
+    start = ((left + right) / 2, (bottom + top) / 2) if start is None else start
+    if not (left <= start[0] <= right and bottom <= start[1] <= top):
+        raise ValueError(f"start = {start} lies outside the picture, {plane.extent}.")
+
+    return panel(
+        {"z₁": Slider(left, right, start[0]), "z₂": Slider(bottom, top, start[1])},
+        render=plane.render,
+        describe=lambda z1, z2: _describe(plane, z1, z2),
+        failure=plane.render_failure,
+    )
+
+
+def still_code_plane(
+    decode: Decode,
+    codes: Array,
+    labels: Array,
+    points: Sequence[tuple[float, float]] | Tensor,
+    *,
+    extent: Extent | None = None,
+) -> Figure:
+    """Show several positions of the explorer in one still figure: lettered on the code map, decoded beside
+    it.
+
+    Arguments as for `CodePlane`. points: 1 to 9 codes (z₁, z₂), inside the picture.
+    Raises ValueError for other points.
+    """
+    plane_points, classes = check_codes(codes, labels)
+    extent = extent_of(plane_points) if extent is None else check_extent(extent)
+    chosen = torch.as_tensor(points, dtype=torch.float32).detach()
+    if chosen.ndim != 2 or chosen.shape[1] != 2 or not 1 <= len(chosen) <= 9:
+        raise ValueError(f"points has shape {tuple(chosen.shape)}, expected 1 to 9 codes, (n, 2).")
+    left, right, bottom, top = extent
+    for z1, z2 in chosen.tolist():
+        if not (left <= z1 <= right and bottom <= z2 <= top):
+            raise ValueError(f"The point ({z1:g}, {z2:g}) lies outside the picture, {extent}.")
+    images = decode_codes(decode, chosen.to(codes.device) if isinstance(codes, Tensor) else chosen)
+
+    columns = min(len(chosen), 2 if len(chosen) <= 4 else 3)
+    rows = math.ceil(len(chosen) / columns)
+    fig = Figure(figsize=(8.4, 4.3), layout="constrained", facecolor="white")
+    map_part, image_part = fig.subfigures(1, 2, width_ratios=(1.25, 1))
+    ax = map_part.add_subplot()
+    draw_code_map(ax, plane_points, classes, extent)
+    numerals = [text.xyann for text in ax.texts if isinstance(text, Annotation)]
+    for i, ((z1, z2), image) in enumerate(zip(chosen.tolist(), images, strict=True)):
+        letter = "ABCDEFGHI"[i]
+        ax.plot(z1, z2, "s", color="black", markersize=6, markeredgecolor="white", clip_on=False, zorder=7)
+        ax.annotate(
+            letter,
+            (z1, z2),
+            xytext=_free_side(ax, (z1, z2), numerals),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=13,
+            fontweight="bold",
+            color="white",
+            annotation_clip=False,
+            bbox={"boxstyle": "square,pad=0.25", "fc": "black", "ec": "white", "lw": 1.2},
+            zorder=8,
+        )
+        cell = image_part.add_subplot(rows, columns, i + 1)
+        cell.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        cell.set(xticks=[], yticks=[])
+        cell.set_title(f"{letter}\n({number_text(z1, 1)}, {number_text(z2, 1)})", fontsize=11, color=INK)
+    return fig
+
+
+def _free_side(ax: Axes, point: tuple[float, float], numerals: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Where a letter hides no numeral: on its point, or on that side of it, in points, which is farthest from all."""
+    width, height = ax.bbox.size / ax.figure.dpi * 72  # the layout engine may still change it a little: near enough
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    scale = np.array([width / (right - left), height / (top - bottom)])
+    others = (np.reshape(numerals, (-1, 2)) - point) * scale
+    angles = np.arange(8) * np.pi / 4
+    sides = np.vstack([np.zeros(2), LETTER * np.stack([np.cos(angles), np.sin(angles)], axis=1)])
+    places = np.array(point) + sides / scale
+    inside = (places >= (left, bottom)).all(1) & (places <= (right, top)).all(1)
+    inside[0] = True
+    free = np.array([np.hypot(*(others - side).T).min(initial=np.inf) for side in sides])
+    best = 0 if free[0] > LETTER else int(np.where(inside, free, -1.0).argmax())
+    return float(sides[best][0]), float(sides[best][1])
+
+
+def _describe(plane: CodePlane, z1: float, z2: float) -> str:
+    """The picture in words: also what a screen reader says."""
+    digit, distance = plane.nearest(z1, z2)
+    where = f"z = ({number_text(z1)}, {number_text(z2)})"
+    return f"{where}. The nearest code is that of a {digit}, {distance:.2f} away."

@@ -1,0 +1,171 @@
+"""The explorer of a conditional model: choose the digit, move the style; and the still picture before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+from torch import Tensor
+
+from course_utils.teaching.plotting import INK, LINE_COLOURS, decode_codes
+from course_utils.teaching.widgets._panel import Slider, canvas_png, number_text, panel
+
+if TYPE_CHECKING:
+    import ipywidgets
+
+Write = Callable[[Tensor, Tensor], Tensor]  # labels (n,) int64, style (n, 2) -> (n, 1, H, W) pixels in [0, 1]
+
+CLASSES = 10
+REACH = 3.0  # of the style sliders, in standard deviations of the prior
+MARK = LINE_COLOURS[1]
+
+
+class DigitStyle:
+    """The picture of the explorer: one large digit, its style on a map, and the same style in all ten classes.
+
+    write: (labels (n,) int64, style (n, 2) float32, both on the CPU) -> (n, 1, H, W) pixels in [0, 1]. style is in
+    standard deviations of the prior, 0 its middle. Raises ValueError when `write` gives no such images.
+    Everything that stays is drawn once and kept as pixels; `render` changes the images and moves the mark.
+    """
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        # Fixed places instead of a layout engine: the kept pixels must not move.
+        self.figure = Figure(figsize=(9.0, 4.9), dpi=90, layout="none", facecolor="white")
+        self._canvas = FigureCanvasAgg(self.figure)
+        self.image_axes = self.figure.add_axes((0.10, 0.30, 0.34, 0.62))
+        self.map_axes = self.figure.add_axes((0.60, 0.38, 0.29, 0.53))
+        self.row_axes = [self.figure.add_axes((0.02 + 0.097 * i, 0.03, 0.088, 0.162)) for i in range(CLASSES)]
+        self.images = [self._blank(ax) for ax in (self.image_axes, *self.row_axes)]
+        for digit, ax in enumerate(self.row_axes):
+            ax.set_title(str(digit), fontsize=12, pad=3)
+        self._draw_map()
+        self.caption = self.image_axes.set_title("", fontsize=13, animated=True)
+        (self.mark,) = self.map_axes.plot([0], [0], "o", color=MARK, markersize=11, animated=True, clip_on=False)
+        self.frames = [ax.patch for ax in self.row_axes]
+        self._keep()
+
+    def _blank(self, ax):
+        ax.set(xticks=[], yticks=[])
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+        return ax.imshow(
+            np.zeros((1, 1)), cmap="gray", vmin=0, vmax=1, interpolation="nearest", animated=True, extent=(0, 1, 0, 1)
+        )
+
+    def _draw_map(self) -> None:
+        ax = self.map_axes
+        ax.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), aspect="equal", xlabel="style 1", ylabel="style 2")
+        ax.set_title("where the style lies\nin the prior (rings: 1 σ, 2 σ)", fontsize=12)
+        for radius in (1, 2):
+            ax.add_patch(Circle((0, 0), radius, fill=False, edgecolor=INK, linewidth=1.2))
+        ax.plot([0], [0], "+", color=INK, markersize=9)
+
+    def _keep(self) -> None:
+        """Draw what stays, without the images: matplotlib before 3.11 draws images even when they are animated."""
+        for image in self.images:
+            image.set_visible(False)
+        self._canvas.draw()
+        for image in self.images:
+            image.set_visible(True)
+        self._background = self._canvas.copy_from_bbox(self.figure.bbox)
+
+    def write(self, style_1: float, style_2: float) -> np.ndarray:
+        """Return all ten classes in this style, (10, H, W) pixels in [0, 1]."""
+        style = torch.tensor([[style_1, style_2]], dtype=torch.float32).expand(CLASSES, 2)
+        return decode_codes(lambda s: self._write(torch.arange(CLASSES), s), style)[:, 0].numpy()
+
+    def render(self, digit: float, style_1: float, style_2: float) -> bytes:
+        """Return the picture for this digit and style as an opaque PNG; errors in `write` are passed on."""
+        return self._draw(digit, style_1, style_2, self.write(style_1, style_2))
+
+    def render_failure(self, digit: float, style_1: float, style_2: float) -> bytes:
+        """Return the picture for a style that could not be written: no old image stays behind."""
+        return self._draw(digit, style_1, style_2, None)
+
+    def _draw(self, digit: float, style_1: float, style_2: float, pixels: np.ndarray | None) -> bytes:
+        chosen = _digit(digit)
+        self.mark.set_data([style_1], [style_2])
+        self._canvas.restore_region(self._background)
+        self.map_axes.draw_artist(self.mark)
+        if pixels is None:
+            self.caption.set_text("no image")
+        else:
+            self.caption.set_text(f"{chosen} in this style")
+            for image, shown in zip(self.images, (pixels[chosen], *pixels), strict=True):
+                image.set_data(shown)
+                image.axes.draw_artist(image)
+        self.image_axes.draw_artist(self.caption)
+        self._frame(chosen)
+        return canvas_png(self._canvas)
+
+    def _frame(self, chosen: int) -> None:
+        """A frame around the chosen digit in the row of ten."""
+        from matplotlib.patches import Rectangle
+
+        box = self.row_axes[chosen].get_position()
+        frame = Rectangle(
+            (box.x0, box.y0), box.width, box.height, fill=False, edgecolor=MARK, linewidth=3.5,
+            transform=self.figure.transFigure, figure=self.figure,
+        )  # fmt: skip
+        frame.draw(self._canvas.get_renderer())
+
+
+def explore_style(write: Write, *, start: tuple[int, float, float] = (7, 0.0, 0.0)) -> ipywidgets.VBox:
+    """Return a widget with sliders for the digit and for two dimensions of its style.
+
+    write: as for `DigitStyle`. start: the first digit, 0 to 9, and the first style, each from -3 to 3.
+    A first picture that fails raises; a later failure of `write` is told under the picture.
+    """
+    digit, *style = start
+    if digit not in range(CLASSES) or not all(abs(value) <= REACH for value in style):
+        raise ValueError(f"start must be a digit from 0 to 9 and two styles from -{REACH:g} to {REACH:g}; got {start}.")
+    picture = DigitStyle(write)
+    return panel(
+        {
+            "digit": Slider(0, CLASSES - 1, digit, 1),
+            "style 1": Slider(-REACH, REACH, style[0], 0.1),
+            "style 2": Slider(-REACH, REACH, style[1], 0.1),
+        },
+        render=picture.render,
+        describe=_describe,
+        failure=picture.render_failure,
+    )
+
+
+def still_style(write: Write, styles: Sequence[tuple[float, float]]) -> Figure:
+    """Show several positions of the explorer as rows: each row one style, each column one digit.
+
+    write: as for `DigitStyle`. styles: 1 to 8 pairs, each value from -3 to 3. Raises ValueError for other styles.
+    """
+    from course_utils.teaching.plotting import image_rows
+
+    if not 1 <= len(styles) <= 8 or any(len(pair) != 2 or max(map(abs, pair)) > REACH for pair in styles):
+        raise ValueError(f"styles must be 1 to 8 pairs of numbers from -{REACH:g} to {REACH:g}; got {styles!r}.")
+    picture = DigitStyle(write)
+    rows = {
+        f"({number_text(a, 1)}, {number_text(b, 1)})": torch.from_numpy(picture.write(a, b)).unsqueeze(1)
+        for a, b in styles
+    }
+    if len(rows) < len(styles):
+        raise ValueError(f"styles must differ from one another; got {styles!r}.")
+    return image_rows(rows, titles=[str(digit) for digit in range(CLASSES)])
+
+
+def _digit(value: float) -> int:
+    return min(max(round(value), 0), CLASSES - 1)
+
+
+def _describe(digit: float, style_1: float, style_2: float) -> str:
+    """The picture in words: also what a screen reader says."""
+    distance = float(np.hypot(style_1, style_2))
+    rarer = float(np.exp(-0.5 * distance**2))  # of a 2-D standard normal
+    return (
+        f"A {_digit(digit)} in the style ({number_text(style_1)}, {number_text(style_2)}), {distance:.2f} from the "
+        f"middle of the prior; {rarer:.0%} of all styles lie further out in these two dimensions."
+    )

@@ -1,0 +1,184 @@
+"""The explorer of a Gaussian decoder's σ: what each part of the loss is, where σ is best, and which β it amounts to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from course_utils._checks import check_positive_int
+from course_utils.teaching.plotting import INK, LINE_COLOURS
+from course_utils.teaching.widgets._panel import Slider, canvas_png, number_text, panel
+
+if TYPE_CHECKING:
+    import ipywidgets
+
+PARTS = ("D/2 log 2π", "D log σ", "‖x − x̂‖²/2σ²", "all together")
+COLOURS = (LINE_COLOURS[3], LINE_COLOURS[0], LINE_COLOURS[1], INK)
+RANGE = (-1.5, 1.0)  # of log₁₀ σ
+
+
+class LossScale:
+    """The picture of the explorer: the parts of −log N(x; x̂, σ² I) over σ, and as bars at the chosen σ.
+
+    squared_error: the mean of ‖x − x̂‖² over images, a positive number. dims: pixels of an image.
+    The curves are drawn once and kept as pixels; `render` only moves the cursor and the bars.
+    """
+
+    def __init__(self, squared_error: float, dims: int = 784) -> None:
+        self.dims = check_positive_int("dims", dims)
+        self.squared_error = float(squared_error)
+        if not 0 < self.squared_error < math.inf:
+            raise ValueError(f"squared_error must be a positive number, got {squared_error!r}: ‖x − x̂‖² of an image.")
+        self.best_sigma = math.sqrt(self.squared_error / self.dims)
+
+        # Fixed places instead of a layout engine: the kept pixels must not move.
+        self.figure = Figure(figsize=(9.0, 4.4), dpi=90, layout="none", facecolor="white")
+        self._canvas = FigureCanvasAgg(self.figure)
+        self.curve_axes = self.figure.add_axes((0.115, 0.15, 0.44, 0.72))
+        self.bar_axes = self.figure.add_axes((0.715, 0.15, 0.265, 0.72))
+        self.limits = _draw_curves(self.curve_axes, self)
+        pen = {"color": "black", "animated": True, "zorder": 6}
+        self.cursor = self.curve_axes.axvline(1.0, linewidth=1.4, **pen)
+        (self.dot,) = self.curve_axes.plot([1.0], [0.0], marker="o", markersize=9, linestyle="", **pen)
+        self.bars, self.numbers = _bars(self.bar_axes, self.limits, animated=True)
+        self.caption = self.bar_axes.set_title("", fontsize=12, animated=True)
+        self._canvas.draw()
+        self._background = self._canvas.copy_from_bbox(self.figure.bbox)
+
+    def parts(self, sigma: float | np.ndarray) -> tuple:
+        """Return the constant, D log σ, the scaled squared error, and their sum, in nats per image."""
+        constant = self.dims / 2 * math.log(2 * math.pi) * np.ones_like(sigma)
+        spread = self.dims * np.log(sigma)
+        fit = self.squared_error / (2 * np.square(sigma))
+        return constant, spread, fit, constant + spread + fit
+
+    def render(self, log10_sigma: float) -> bytes:
+        """Return the picture at σ = 10 to this power, as an opaque PNG."""
+        sigma = 10.0**log10_sigma
+        values = self.parts(sigma)
+        self.cursor.set_xdata([sigma, sigma])
+        self.dot.set_data([sigma], [np.clip(values[-1], *self.limits)])
+        _set_bars(self.bars, self.numbers, values, self.limits)
+        self.caption.set_text(f"σ = {_short(sigma)}, effective β = {_short(sigma**2)}")
+        self._canvas.restore_region(self._background)
+        for artist in (self.cursor, self.dot):
+            self.curve_axes.draw_artist(artist)
+        for artist in (*self.bars, *self.numbers, self.caption):
+            self.bar_axes.draw_artist(artist)
+        return canvas_png(self._canvas)
+
+    def describe(self, log10_sigma: float) -> str:
+        """Return the picture in words: also what a screen reader says."""
+        sigma = 10.0**log10_sigma
+        constant, spread, fit, total = (number_text(float(part), 0) for part in self.parts(sigma))
+        best = number_text(float(self.parts(self.best_sigma)[-1]), 0)
+        return (
+            f"σ = {_short(sigma)}: the same as β = {_short(sigma**2)} at σ = 1. Constant {constant}, D log σ {spread}, "
+            f"squared error {fit}: {total} nats in all. Best at σ = {_short(self.best_sigma)}, with {best} nats."
+        )
+
+
+def explore_loss_scale(squared_error: float, dims: int = 784, *, start: float = 0.0) -> ipywidgets.VBox:
+    """Return a widget with one slider, log₁₀ σ, for a Gaussian decoder that makes this squared error.
+
+    Arguments as for `LossScale`. start: where log₁₀ σ begins, from −1.5 to 1.
+    """
+    if not RANGE[0] <= start <= RANGE[1]:
+        raise ValueError(f"start is a value of log10 sigma from {RANGE[0]:g} to {RANGE[1]:g}, got {start!r}.")
+    scale = LossScale(squared_error, dims)
+    return panel({"log₁₀ σ": Slider(*RANGE, start, 0.025)}, render=scale.render, describe=scale.describe)
+
+
+def still_loss_scale(squared_error: float, dims: int = 784, *, sigmas: Sequence[float]) -> Figure:
+    """Show one to four positions of the explorer in a still figure: lettered on the curves, as bars beside them.
+
+    Arguments as for `LossScale`. sigmas: values of σ from 0.04 to 10. Raises ValueError for others.
+    """
+    scale = LossScale(squared_error, dims)
+    chosen = [float(sigma) for sigma in sigmas]
+    low, high = (10.0**end for end in RANGE)
+    if not 1 <= len(chosen) <= 4 or not all(low <= sigma <= high for sigma in chosen):
+        raise ValueError(f"sigmas are 1 to 4 values from {low:.2g} to {high:g}, got {chosen}.")
+    fig = Figure(figsize=(8.4, 4.6), layout="constrained", facecolor="white")
+    left, right = fig.subfigures(1, 2, width_ratios=(1.35, 1))
+    ax = left.add_subplot()
+    limits = _draw_curves(ax, scale)
+    cells = right.subplots(len(chosen), 1, squeeze=False)[:, 0]
+    for letter, sigma, cell in zip("ABCD", chosen, cells, strict=False):
+        values = scale.parts(sigma)
+        ax.annotate(
+            letter,
+            (sigma, float(np.clip(values[-1], *limits))),
+            ha="center",
+            va="center",
+            fontsize=12,
+            fontweight="bold",
+            color="white",
+            bbox={"boxstyle": "square,pad=0.2", "fc": "black", "ec": "white", "lw": 1},
+            zorder=7,
+        )
+        bars, numbers = _bars(cell, limits)
+        _set_bars(bars, numbers, values, limits)
+        cell.set_title(f"{letter}: σ = {_short(sigma)}, effective β = {_short(sigma**2)}", fontsize=11, loc="right")
+        cell.tick_params(labelsize=10)
+        if cell is not cells[-1]:
+            cell.set(xlabel="", xticks=[])
+    return fig
+
+
+def _draw_curves(ax: Axes, scale: LossScale) -> tuple[float, float]:
+    """Draw all parts over σ, mark the best σ, and return the limits of the axis of nats."""
+    sigmas = np.logspace(*RANGE, 400)
+    at_best = scale.parts(scale.best_sigma)[-1]
+    parts = scale.parts(sigmas)
+    low = 1.1 * min(float(parts[1][0]), float(at_best))
+    high = 1.25 * float(parts[3][-1])
+    for name, values, colour in zip(PARTS, parts, COLOURS, strict=True):
+        ax.plot(sigmas, values, color=colour, label=name, linewidth=3 if name == PARTS[3] else 2)
+    if 10.0 ** RANGE[0] <= scale.best_sigma <= 10.0 ** RANGE[1]:
+        ax.plot([scale.best_sigma], [at_best], marker="D", markersize=9, color=LINE_COLOURS[2], zorder=5, linestyle="",
+                label=f"best σ = {_short(scale.best_sigma)}")  # fmt: skip
+    ax.axhline(0, color=INK, linewidth=0.8)
+    ax.set(xscale="log", xlim=(sigmas[0], sigmas[-1]), ylim=(low, high), xlabel="σ", ylabel="nats per image")
+    ax.set_xticks([0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10], ["0.05", "0.1", "0.2", "0.5", "1", "2", "5", "10"])
+    ax.minorticks_off()
+    ax.legend(loc="lower right", fontsize=10, frameon=True, framealpha=0.9, edgecolor="none")
+    return low, high
+
+
+def _bars(ax: Axes, limits: tuple[float, float], *, animated: bool = False) -> tuple[list, list]:
+    """Put four bars of length 0 and four empty numbers into the axes, and return both."""
+    rows = np.arange(len(PARTS))
+    bars = list(ax.barh(rows, np.zeros(len(PARTS)), height=0.6, color=COLOURS, animated=animated))
+    numbers = [ax.text(0, row, "", va="center", fontsize=11, animated=animated, clip_on=False) for row in rows]
+    ax.set_yticks(rows, PARTS)
+    ax.set_ylim(len(PARTS) - 0.5, -0.5)
+    ax.set(xlim=limits, xlabel="nats per image")
+    ax.axvline(0, color=INK, linewidth=0.8)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    return bars, numbers
+
+
+def _set_bars(bars: list, numbers: list, values: Sequence[float], limits: tuple[float, float]) -> None:
+    """Give the bars their lengths, cut off at the limits, and write the true numbers at their ends."""
+    span = limits[1] - limits[0]
+    for bar, number, value in zip(bars, numbers, values, strict=True):
+        end = float(np.clip(value, *limits))
+        bar.set_width(end)
+        right = max(end, 0.0) + 0.02 * span
+        fits = right < limits[1] - 0.25 * span
+        place = right if fits else end - 0.02 * span  # a long bar has its number inside
+        number.set(x=place, ha="left" if fits else "right", text=number_text(float(value), 0))
+        number.set_color(INK if fits else "white")
+
+
+def _short(value: float) -> str:
+    """Three significant digits without an exponent."""
+    return f"{value:#.3g}".rstrip("0").rstrip(".") if value < 100 else f"{value:.0f}"
