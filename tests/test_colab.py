@@ -24,7 +24,7 @@ from course_utils.teaching import session as runtime
 from course_utils.teaching.set_repository import set_repository
 
 from .conftest import ROOT, python
-from .execute import unwanted_outputs
+from .tools.execute import unwanted_outputs
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 NAME = runtime.REPOSITORY.partition("/")[2]

@@ -27,7 +27,7 @@ save(VAE(latent_dim=3), sys.argv[1])
 FULL_DISK_FOR_A_NOTEBOOK = """
 import pathlib, resource, signal, sys
 import nbformat
-from tests.execute import write
+from tests.tools.execute import write
 path = pathlib.Path(sys.argv[1])
 notebook = nbformat.read(path, as_version=4)
 notebook.cells[0].source = "another " * 1000

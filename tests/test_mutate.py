@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-from tests import mutate
+from tests.tools import mutate
 
 MODULES = sorted({*mutate.TESTS, *(f"exercises/notebook_{n:02}" for n in range(1, 9))})
 

@@ -23,7 +23,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from course_utils.teaching import session as runtime
 
 from .conftest import NOTEBOOKS, ROOT, python
-from .execute import KERNELSPEC, WIDGET_VIEW, clean, execute, unwanted_outputs
+from .tools.execute import KERNELSPEC, WIDGET_VIEW, clean, execute, unwanted_outputs
 
 MAX_BYTES = 1_000_000
 MAX_LINES = 30
@@ -141,7 +141,7 @@ def has_the_plain_kernel(path: Path, notebook: NotebookNode) -> list[str]:
     expected = {"kernelspec": KERNELSPEC, "language_info": {"name": "python"}}
     if notebook.metadata == expected:
         return []
-    return [f"metadata should be {expected}, as tests.execute leaves it; found {dict(notebook.metadata)}"]
+    return [f"metadata should be {expected}, as tests.tools.execute leaves it; found {dict(notebook.metadata)}"]
 
 
 @rule
@@ -638,7 +638,7 @@ print("b")
 
 def run_execute(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        python("-m", "tests.execute", *arguments),
+        python("-m", "tests.tools.execute", *arguments),
         cwd=ROOT,
         env={**os.environ, **environment},
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The course on a pretended GPU (tests/pretend_cuda.py): nothing of it is left on, or taken from, the other device."""
+"""The course on a pretended GPU: nothing of it is left on, or taken from, the other device."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import textwrap
 import nbformat
 import pytest
 
-from . import pretend_cuda
 from .conftest import ROOT, python
+from .tools import pretend_cuda
 
 pytestmark = pytest.mark.skipif(bool(pretend_cuda.possible()), reason=pretend_cuda.possible() or "possible here")
 
 
 def run(code: str, tmp_path) -> str:
     """What the code prints in a process of its own, where a GPU is pretended."""
-    script = "from tests.pretend_cuda import install\ninstall()\n" + textwrap.dedent(code)
+    script = "from tests.tools.pretend_cuda import install\ninstall()\n" + textwrap.dedent(code)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "COURSE_DATASET": "digits"}
     done = subprocess.run(python("-c", script), cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -102,7 +102,7 @@ def test_every_model_trains_there_as_on_the_cpu(tmp_path):
 
 
 def test_the_tests_that_ask_for_a_gpu_pass_on_the_pretended_one():
-    chosen = ("-p", "tests.pretend_cuda", "-k", "cuda or gpu or accelerator", "-p", "no:cacheprovider")
+    chosen = ("-p", "tests.tools.pretend_cuda", "-k", "cuda or gpu or accelerator", "-p", "no:cacheprovider")
     command = python("-m", "pytest", "-q", *chosen)
     files = [f"tests/test_{name}.py" for name in ("data", "doctor", "exercises", "exercises_01")]
     done = subprocess.run([*command, *files], cwd=ROOT, capture_output=True, text=True, check=False)

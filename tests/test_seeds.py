@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from .seeds import margins, report, run
+from .tools.seeds import margins, report, run
 
 BOUND = {"text": "error", "relation": "<", "bound": 1.0}
 

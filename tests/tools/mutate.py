@@ -1,8 +1,8 @@
 """Do the tests notice a mistake? Each run changes one place in the arithmetic and expects a test to fail.
 
-    python -m tests.mutate                        # a sample of 60 changes in losses, models and evaluation
-    python -m tests.mutate --count 0 losses       # every change that it knows, in one module
-    python -m tests.mutate --count 0 exercises/notebook_02 exercises/_compare
+    python -m tests.tools.mutate                        # a sample of 60 changes in losses, models and evaluation
+    python -m tests.tools.mutate --count 0 losses       # every change that it knows, in one module
+    python -m tests.tools.mutate --count 0 exercises/notebook_02 exercises/_compare
 
 A change swaps a sign, a constant, a reduction, an axis or a comparison, or cuts a gradient with `detach`. It is made in
 a copy of the package; the course's own files stay as they are. A change that no test notices is printed with its line:
@@ -28,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TESTS = {"losses": ["test_losses.py"], "models": ["test_models.py"], "evaluation": ["test_evaluation.py"]}
 FRAMEWORK = ("_attempt", "_compare", "_framework", "_stub", "_text")
 TESTS |= {f"exercises/{module}": ["test_exercises_framework.py"] for module in FRAMEWORK}

@@ -1,8 +1,8 @@
 """Run notebooks from top to bottom, as their committed outputs are made.
 
-    python -m tests.execute NOTEBOOK...                             # run, report the time, keep the file
-    python -m tests.execute --in-place NOTEBOOK...                  # store the outputs, cleaned, on MNIST
-    python -m tests.execute --seed 3 --claims c.jsonl NOTEBOOK...   # gather the numbers behind the claims
+    python -m tests.tools.execute NOTEBOOK...                             # run, report the time, keep the file
+    python -m tests.tools.execute --in-place NOTEBOOK...                  # store the outputs, cleaned, on MNIST
+    python -m tests.tools.execute --seed 3 --claims c.jsonl NOTEBOOK...   # gather the numbers behind the claims
 
 Stored outputs hold what a reader sees and nothing else: no widgets' state, no time stamps, no metadata of one
 machine. A notebook that raises, or writes to stderr (a warning, say), is refused; its file stays as it is.
@@ -23,7 +23,7 @@ from nbclient.exceptions import CellExecutionError
 
 from course_utils._files import replace_text
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
@@ -94,7 +94,7 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status: 0 when every notebook ran and was fit to be kept."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.execute",
+        prog="python -m tests.tools.execute",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

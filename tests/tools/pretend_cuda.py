@@ -1,7 +1,7 @@
 """A pretended GPU: tensors that say they are on CUDA, do as CUDA tensors do, and are computed on the CPU.
 
-    python -m tests.pretend_cuda notebooks/02_the_elbo.ipynb        # run notebooks as if there were a GPU
-    python -m pytest -p tests.pretend_cuda tests/test_exercises.py  # or a test file, those that ask for one included
+    python -m tests.tools.pretend_cuda notebooks/02_the_elbo.ipynb        # run notebooks as if there were a GPU
+    python -m pytest -p tests.tools.pretend_cuda tests/test_exercises.py  # or a test file, with those that ask for one
 
 Most of what fails on a GPU and nowhere else is a tensor in the wrong place, and that needs no GPU to be seen: one
 operation on tensors of two devices, NumPy on a CUDA tensor, a generator of the other device. Here each of them is an
@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 aten = torch.ops.aten
 COPIES = {aten.copy_.default, aten._to_copy.default}
@@ -229,7 +229,7 @@ def possible() -> str:
 
 
 def pytest_configure() -> None:
-    """As a plugin, ``-p tests.pretend_cuda``: before the tests ask whether there is a GPU."""
+    """As a plugin, ``-p tests.tools.pretend_cuda``: before the tests ask whether there is a GPU."""
     install()
 
 
@@ -240,7 +240,7 @@ def problems_of(path: Path) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         startup = Path(folder, "profile_default", "startup", "pretend.py")
         startup.parent.mkdir(parents=True)
-        startup.write_text("from tests.pretend_cuda import install\ninstall()\n", encoding="utf-8")
+        startup.write_text("from tests.tools.pretend_cuda import install\ninstall()\n", encoding="utf-8")
         paths = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH")) if part)
         settings = {"IPYTHONDIR": folder, "COURSE_DATASET": "digits", "PYTHONPATH": paths}
         notebook = execute(path, environment=settings, go_on=True)
@@ -252,7 +252,9 @@ def problems_of(path: Path) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the notebooks named; return 1 when one has a problem."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.pretend_cuda", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.tools.pretend_cuda",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
     refused = 0

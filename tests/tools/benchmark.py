@@ -1,7 +1,7 @@
 """What the course costs, in one table from one run on one machine.
 
-    python -m tests.benchmark                     # everything, some 15 minutes on two cores
-    python -m tests.benchmark epoch --repeats 5   # one part: epoch, growth, import or notebooks
+    python -m tests.tools.benchmark                     # everything, some 15 minutes on two cores
+    python -m tests.tools.benchmark epoch --repeats 5   # one part: epoch, growth, import or notebooks
 
 epoch      one epoch of `fit` for 784-400-20 at batch 128, beside the usual loop (DataLoader, ToTensor, `loss.item()`)
            and beside the floor: the step's matrix products alone, at the rate that this machine reaches
@@ -39,7 +39,7 @@ from course_utils.evaluation.bounds import evaluate
 from course_utils.models.vae import VAE
 from course_utils.training.fit import fit
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BATCH, WIDTH, LATENT, PIXELS = 128, 400, 20, 784
 EPOCHS = 2  # of each training whose test ELBO is compared
 
@@ -224,7 +224,10 @@ def notebooks() -> None:
     total = 0.0
     for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
         done = subprocess.run(
-            [sys.executable, "-m", "tests.benchmark", "--one", str(path)], cwd=ROOT, capture_output=True, text=True
+            [sys.executable, "-m", "tests.tools.benchmark", "--one", str(path)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
         )
         if done.returncode:
             raise SystemExit(f"{path.name} did not run to its end:\n{done.stderr[-2000:]}")

@@ -1,8 +1,8 @@
 """Do the notebooks' claims hold for other seeds? Run them with several, and print each claim's worst margin.
 
-    python -m tests.seeds                                                # seeds 0 to 9, both data sets: hours
-    python -m tests.seeds --seeds 3 --dataset digits notebooks/02_the_elbo.ipynb
-    python -m tests.seeds --seeds 0                                      # only the table, of the runs that are there
+    python -m tests.tools.seeds                                                # seeds 0 to 9, both data sets: hours
+    python -m tests.tools.seeds --seeds 3 --dataset digits notebooks/02_the_elbo.ipynb
+    python -m tests.tools.seeds --seeds 0                                # only the table, of the runs that are there
 
 Every run is kept in a file (`--results`); the command goes on where it was stopped, and runs a notebook again when its
 code has changed. A claim that fails does not end the run: the cells behind it are run too. The margin is the distance
@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import nbformat
 from tqdm.auto import tqdm
 
-from .execute import ROOT, execute, unwanted_outputs
+from .tools.execute import ROOT, execute, unwanted_outputs
 
 FAILED_CLAIM = re.compile(r"AssertionError: ✘")
 
@@ -63,7 +63,7 @@ def run(path: Path, dataset: str, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         claims = Path(folder) / "claims.jsonl"
         settings = {"COURSE_DATASET": dataset, "COURSE_SEED": str(seed), "COURSE_CLAIMS": str(claims)}
-        command = [sys.executable, "-m", "tests.seeds", "--run", str(path)]
+        command = [sys.executable, "-m", "tests.tools.seeds", "--run", str(path)]
         done = subprocess.run(command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, check=False)
         lines = claims.read_text(encoding="utf-8").splitlines() if claims.exists() else []
     problems = done.stdout.splitlines() if done.returncode == 0 else [f"the run ended early: {done.stderr[-500:]}"]
@@ -142,7 +142,7 @@ def report(runs: Sequence[dict[str, Any]]) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.seeds", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.tools.seeds", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK")
     parser.add_argument("--seeds", type=int, default=10, help="how many, from 0 on (default: %(default)s)")
