@@ -6,9 +6,9 @@
 
 A change swaps a sign, a constant, a reduction, an axis or a comparison, or cuts a gradient with `detach`. It is made in
 a copy of the package; the course's own files stay as they are. A change that no test notices is printed with its line:
-write the test, or say beside the code why nothing can notice it (`# harmless: 1 → 2 (any seed is as good)`). The example inputs of the
-exercises are spared: others are as good as long as they tell every wrong answer from the right one, and for that there
-is a test. It forks a process for each change, so it needs Linux or macOS.
+write the test, or say beside the code why nothing notices it (`# harmless: 1 → 2 (any seed will do)`). The example
+inputs of the exercises are spared: others are as good as long as they tell every wrong answer from the right one, and
+for that there is a test. It forks a process for each change, so it needs Linux or macOS.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""The same VAE, 784-400-20 at batch 128 with Adam, as other libraries train it: for the benchmark, where they are installed.
+"""The same VAE, 784-400-20 at batch 128 with Adam, as other libraries train it, where they are installed.
 
     python -m pip install --target PEERS --no-deps pythae pyro-ppl pyro-api opt-einsum lightning lightning-utilities \\
         torchmetrics pydantic pydantic-core annotated-types typing-inspection imageio cloudpickle dill
     PYTHONPATH=PEERS python -m tests.tools.benchmark epoch
 
-Each function takes the flat images (N, 784) and the number of epochs, and gives (seconds an epoch, −ELBO of images).
+Each function takes the flat images (N, 784) and the number of epochs, and gives the seconds of an epoch and −ELBO as a
+function of images.
 """
 
 from __future__ import annotations
