@@ -10,7 +10,7 @@ from PIL import Image
 
 from course_utils.data.load import load_images
 from course_utils.teaching import gallery
-from course_utils.teaching.plotting import to_png
+from course_utils.teaching.display import to_png
 
 
 @pytest.fixture(scope="module")

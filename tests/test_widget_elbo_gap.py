@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from course_utils.teaching.plotting import to_png
+from course_utils.teaching.display import to_png
 from course_utils.teaching.widgets.elbo_gap import DEPTH, MEANS, WIDTHS, ElboGap, explore_elbo_gap, still_elbo_gap
 
 CORNERS_AND_MIDDLE = [*itertools.product(MEANS, WIDTHS), (0.0, 1.0), (0.96, 0.6), (1.3, 0.44)]

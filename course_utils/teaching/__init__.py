@@ -9,6 +9,8 @@ from typing import Any
 _HOME_OF = {
     "start_session": "session",
     "claim": "claims",
+    "show": "display",
+    "table": "tables",
     **dict.fromkeys(("check", "hint", "reference", "solution"), "exercises"),
     **dict.fromkeys(("explore_codes", "still_code_plane", "explore_elbo_gap", "still_elbo_gap"), "widgets"),
     **dict.fromkeys(("explore_samples", "still_samples", "explore_loss_scale", "still_loss_scale"), "widgets"),

@@ -25,7 +25,7 @@ from course_utils.data.load import load_images
 from course_utils.models.cvae import CVAE
 from course_utils.models.vae import VAE
 from course_utils.teaching.diagrams import IMAGES, LOSS, STYLE
-from course_utils.teaching.plotting import to_png
+from course_utils.teaching.display import to_png
 from course_utils.training.fit import fit
 
 ALT = (

@@ -7,10 +7,7 @@ time.
 
 from __future__ import annotations
 
-import base64
-import io
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from course_utils.teaching import display
 
 Extent = tuple[float, float, float, float]  # (z₁ from, z₁ to, z₂ from, z₂ to), as imshow wants it
 Array = Tensor | np.ndarray | Sequence
@@ -90,44 +89,26 @@ def use_style() -> None:
 
 
 def show(fig: Figure, alt: str) -> None:
-    """Display a figure once, with alternative text, and close it.
+    """`course_utils.teaching.show` under its former name."""
+    display.show(fig, alt)
 
-    alt: what a reader who cannot see the figure should know, at least 12 characters. Outside a notebook
-    nothing is displayed. Raises TypeError when `fig` is not a Figure and ValueError when `alt` is too short
-    to say anything.
+
+def panels(
+    rows: int = 1, columns: int = 1, *, height: float = 3.4, titles: Sequence[str] | None = None, **shared: Any
+) -> tuple[Figure, Any]:
+    """Return a figure as wide as the page and its empty axes: one, or an array of them as matplotlib's subplots gives.
+
+    height: inches for each row. titles: one above each axes. Anything else, such as xlabel, ylabel or yscale, is set on
+    all axes; sharex and sharey go to matplotlib's subplots.
     """
-    if not isinstance(fig, Figure):
-        raise TypeError(f"show() takes the Figure that a plotting function returned, not {type(fig).__name__}.")
-    if not isinstance(alt, str) or len(alt.strip()) < 12:
-        raise ValueError(
-            f"The alternative text {alt!r} says too little. Write a sentence (12 characters or more) with "
-            "what the figure shows, for readers who cannot see it."
-        )
-    if _in_ipython():
-        from IPython.display import display
-
-        # Handed over ready-made: no dependence on the backend, and the text version is the description.
-        png = base64.b64encode(to_png(fig)).decode("ascii")
-        data = {"image/png": png, "text/plain": alt.strip()}
-        display(data, raw=True, metadata={"image/png": {"alt": alt.strip()}})
-    # A reader's own pyplot figure would be shown a second time at the end of the cell.
-    if "matplotlib.pyplot" in sys.modules:
-        sys.modules["matplotlib.pyplot"].close(fig)
-
-
-def to_png(fig: Figure) -> bytes:
-    """Return a figure as an opaque PNG of at most 256 colours, about a third of the usual size."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", facecolor="white", transparent=False)
-    picture = Image.open(buffer).convert("RGB")
-    picture = picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    # The quantiser misses white and black by a little.
-    picture.putpalette([255 if v >= 252 else 0 if v <= 3 else v for v in picture.getpalette()])
-    out = io.BytesIO()
-    picture.save(out, format="png", optimize=True)
-    return out.getvalue()
+    sharing = {name: shared.pop(name) for name in ("sharex", "sharey") if name in shared}
+    fig = _figure(WIDTH if columns == 1 else 9.0, height * rows)
+    axes = fig.subplots(rows, columns, **sharing)
+    every = np.atleast_1d(axes).ravel()
+    _check_count(titles, len(every), "titles", "panels")
+    for i, ax in enumerate(every):
+        ax.set(**shared, **({"title": titles[i]} if titles else {}))
+    return fig, axes
 
 
 # --- pictures of digits
@@ -156,7 +137,13 @@ def image_grid(
     rows = math.ceil(len(pixels) / columns)
     _check_count(titles, len(pixels), "titles", "images")
     _check_count(row_labels, rows, "row_labels", "rows")
-    return _compose(pixels, columns, titles=titles, row_labels=row_labels, title=title)
+    fig = _compose(pixels, columns, titles=titles, row_labels=row_labels, title=title)
+    named = f", rows: {', '.join(map(str, row_labels))}" if row_labels else ""
+    above = f", above them: {', '.join(map(str, titles))}" if titles else ""
+    fig.alt = (
+        f"{len(pixels)} image{'s' if len(pixels) > 1 else ''} in {rows} row{'s' if rows > 1 else ''}{named}{above}."
+    )
+    return fig
 
 
 def image_rows(rows: Mapping[str, Array], *, titles: Sequence[str] | None = None, title: str | None = None) -> Figure:
@@ -174,7 +161,9 @@ def image_rows(rows: Mapping[str, Array], *, titles: Sequence[str] | None = None
         raise ValueError(f"The rows must hold equally many images of one size, but their shapes are {shapes}.")
     columns = next(iter(shapes.values()))[0]
     _check_count(titles, columns, "titles", "columns")
-    return _compose(torch.cat(list(pixels.values())), columns, titles=titles, row_labels=list(rows), title=title)
+    return image_grid(
+        torch.cat(list(pixels.values())), columns=columns, titles=titles, row_labels=list(rows), title=title
+    )
 
 
 def _compose(
@@ -243,7 +232,7 @@ def _text_width(text: str) -> float:
 
 def curves(
     x: Array,
-    ys: Mapping[str, Array],
+    ys: Mapping[str, Array] | Mapping[str, Mapping[str, Array]],
     *,
     xlabel: str,
     ylabel: str,
@@ -252,20 +241,30 @@ def curves(
     bands: Mapping[str, tuple[Array, Array]] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Draw one labelled line for each entry of `ys` over the common x.
+    """Draw one labelled line for each entry of `ys` over the common x; of mappings in it, one panel beside the other.
 
-    x: (N,). ys: label -> (N,). bands: label of a line -> (low, high), each (N,), shaded in that line's
-    colour. Up to five lines are labelled at their ends, more get a legend.
+    x: (N,). ys: label -> (N,), or a panel's title -> {label: (N,)}. bands: label of a line -> (low, high), each (N,),
+    shaded in that line's colour. Up to five lines are labelled at their ends, more get a legend, and so do panels: one
+    for all of them.
     Raises ValueError for other lengths, non-finite values, or values that a logarithmic axis cannot show.
     """
-    fig = _figure(WIDTH, 4.0)
-    _draw_curves(fig.add_subplot(), x, ys, xlabel=xlabel, ylabel=ylabel, logx=logx, logy=logy, bands=bands)
-    if title:
-        fig.axes[0].set_title(title)
+    nested = isinstance(ys, Mapping) and bool(ys) and all(isinstance(lines, Mapping) for lines in ys.values())
+    parts = ys if nested else {title: ys}
+    fig, axes = panels(1, len(parts), height=4.0 if len(parts) == 1 else 3.6)
+    for i, (ax, (heading, lines)) in enumerate(zip(np.atleast_1d(axes), parts.items(), strict=True)):
+        own = {name: band for name, band in (bands or {}).items() if not nested or name in lines}
+        draw_curves(
+            ax, x, lines, xlabel=xlabel, ylabel="" if i else ylabel, logx=logx, logy=logy, bands=own, ends=not nested
+        )
+        ax.set_title(heading or "")
+        if nested and i == 0 and len(lines) > 1:
+            ax.legend()
+    if nested and title:
+        fig.suptitle(title)
     return fig
 
 
-def _draw_curves(
+def draw_curves(
     ax: Axes,
     x: Array,
     ys: Mapping[str, Array],
@@ -275,7 +274,9 @@ def _draw_curves(
     logx: bool = False,
     logy: bool = False,
     bands: Mapping[str, tuple[Array, Array]] | None = None,
+    ends: bool = True,
 ) -> None:
+    """Draw `curves` into given axes; without `ends` the lines get neither labels at their ends nor a legend."""
     xs = _vector(x, "x", positive=logx)
     if not isinstance(ys, Mapping) or not ys:
         raise TypeError('The lines come as a non-empty dict, {"autoencoder": errors, "PCA": pca_errors}.')
@@ -286,15 +287,14 @@ def _draw_curves(
         ax.set_xscale("log")
     if logy:
         ax.set_yscale("log")
-    few = len(ys) <= 5
     marker = "o" if len(xs) <= 20 else ""
-    ends: list[tuple[str, float, str]] = []
+    labels: list[tuple[str, float, str]] = []
     for i, (label, y) in enumerate(ys.items()):
         colour = LINE_COLOURS[i % len(LINE_COLOURS)]
         dashes = "-" if i < len(LINE_COLOURS) else "--"
         values = _vector(y, f"line {label!r}", length=len(xs), positive=logy)
         ax.plot(xs, values, color=colour, linestyle=dashes, marker=marker, label=label)
-        ends.append((label, float(values[np.argmax(xs)]), colour))
+        labels.append((label, float(values[np.argmax(xs)]), colour))
         if label in bands:
             low, high = (_vector(edge, f"band of {label!r}", length=len(xs), positive=logy) for edge in bands[label])
             if (low > high).any():
@@ -302,10 +302,10 @@ def _draw_curves(
             ax.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     _ticks_at_data(ax, xs, logx)
-    if few and len(ys) > 1:
-        _label_ends(ax, float(xs.max()), ends)
-    elif len(ys) > 1:
+    if ends and len(ys) > 5:
         ax.legend()
+    elif ends and len(ys) > 1:
+        _label_ends(ax, float(xs.max()), labels)
 
 
 def _ticks_at_data(ax: Axes, xs: np.ndarray, logx: bool) -> None:
@@ -399,23 +399,17 @@ def history(history: Any, *, ylabel: str | None = None, title: str | None = None
         if len(terms) != len(epochs):
             raise ValueError(f"The history has {len(epochs)} epochs but {len(terms)} {name} values.")
     has_kl = any(float(t.kl) != 0 for terms in parts.values() for t in terms)
-    panels = {"loss": "loss", "recon": "distortion", "kl": "rate (KL)"} if has_kl else {"loss": None}
-    fig = _figure(9.0 if has_kl else WIDTH, 3.6)
-    for i, (name, heading) in enumerate(panels.items()):
-        ax = fig.add_subplot(1, len(panels), i + 1)
-        ys = {part: [float(getattr(t, name)) for t in terms] for part, terms in parts.items()}
-        unit = ylabel or ("nats per example" if has_kl else "loss per example")
-        _draw_curves(ax, epochs, ys, xlabel="epoch", ylabel=unit if i == 0 else "")
+    headings = {"loss": "loss", "recon": "distortion", "kl": "rate (KL)"} if has_kl else {"loss": title or ""}
+    lines = {
+        heading: {part: [float(getattr(t, name)) for t in terms] for part, terms in parts.items()}
+        for name, heading in headings.items()
+    }
+    unit = ylabel or ("nats per example" if has_kl else "loss per example")
+    fig = curves(epochs, lines if has_kl else lines[title or ""], xlabel="epoch", ylabel=unit, title=title)
+    for ax in fig.axes:
         ax.margins(y=0.15)
         if has_kl:
-            for label in list(ax.texts):  # three narrow panels: one legend serves all
-                label.remove()
-            if i == 0 and len(ys) > 1:
-                ax.legend()
-            ax.set_title(heading)
             ax.xaxis.set_major_locator(ticker.MaxNLocator(nbins=5, integer=True))
-    if title:
-        fig.suptitle(title)
     return fig
 
 
@@ -499,6 +493,14 @@ def code_map(
     draw_code_map(ax, points, classes, extent, extra=overlays)
     if title:
         ax.set_title(title)
+    centres = ", ".join(
+        "{} ({:.1f}, {:.1f})".format(digit, *points[classes == digit].mean(axis=0)) for digit in np.unique(classes)
+    )
+    crosses = "".join(f" Crosses: {len(p)} {name}." for name, p in overlays.items())
+    fig.alt = (
+        f"{len(points)} codes, z1 {extent[0]:g} to {extent[1]:g} and z2 {extent[2]:g} to {extent[3]:g}, coloured by "
+    )
+    fig.alt += f"class; the classes' means: {centres}.{crosses}"
     return fig
 
 
@@ -588,6 +590,10 @@ def decoded_plane(
     style_plane(ax, extent)
     if title:
         ax.set_title(title)
+    fig.alt = (
+        f"{across} by {down} images, decoded from codes with z1 from {left:g} to {right:g} and z2 from {bottom:g} to "
+    )
+    fig.alt += f"{top:g}."
     return fig
 
 
@@ -748,11 +754,3 @@ def _inside(points: np.ndarray, extent: Extent) -> np.ndarray:
 def _dark(colour: str) -> tuple[float, ...]:
     """A colour dark enough for text on white."""
     return tuple(0.72 * c for c in to_rgb(colour))
-
-
-def _in_ipython() -> bool:
-    if "IPython" not in sys.modules:  # a kernel has always imported it
-        return False
-    from IPython import get_ipython
-
-    return get_ipython() is not None

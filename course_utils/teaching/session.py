@@ -45,7 +45,7 @@ class Session:
     data: ImageData | None = None  # a notebook may keep its data set here
 
 
-_session: Session | None = None
+current: Session | None = None
 
 
 def start_session(*, seed: int | None = None) -> Session:
@@ -59,7 +59,7 @@ def start_session(*, seed: int | None = None) -> Session:
     """
     from course_utils.teaching.plotting import use_style  # here, so that `claim` does not load matplotlib
 
-    global _session
+    global current
     seed = _chosen_seed(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002  (scikit-learn draws from the global generator)
@@ -68,12 +68,12 @@ def start_session(*, seed: int | None = None) -> Session:
     use_style()
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    _session = Session(device=device, seed=seed)
+    current = Session(device=device, seed=seed)
     print(
         f"Python {platform.python_version()} · PyTorch {torch.__version__.partition('+')[0]} · "
         f"{_device_name(device)} · seed {seed}"
     )
-    return _session
+    return current
 
 
 def _chosen_seed(seed: int | None) -> int:
