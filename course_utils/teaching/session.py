@@ -26,7 +26,8 @@ SETUP_CELL = f"""\
 # Set-up, the same in every notebook. Run it first.
 import sys
 
-if "google.colab" in sys.modules:  # on Colab: fetch the course, once. Elsewhere nothing happens here.
+# On Colab: fetch the course, once. Elsewhere nothing happens here.
+if "google.colab" in sys.modules:
     course = "/content/{REPOSITORY.partition("/")[2]}"
     !test -d $course || git clone -q --depth=1 https://github.com/{REPOSITORY} $course
     sys.path.insert(0, course)
