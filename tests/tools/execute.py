@@ -3,9 +3,11 @@
     python -m tests.tools.execute NOTEBOOK...                             # run, report the time, keep the file
     python -m tests.tools.execute --in-place NOTEBOOK...                  # store the outputs, cleaned, on MNIST
     python -m tests.tools.execute --seed 3 --claims c.jsonl NOTEBOOK...   # gather the numbers behind the claims
+    python -m tests.tools.execute --fold NOTEBOOK...                      # run nothing: fold what is tagged for it
 
-Stored outputs hold what a reader sees and nothing else: no widgets' state, no time stamps, no metadata of one
-machine. A notebook that raises, or writes to stderr (a warning, say), is refused; its file stays as it is.
+Cells that only draw are tagged "draw" and cells that only hold claims "assert": their code is folded. Stored outputs
+hold what a reader sees and nothing else: no widgets' state, no time stamps, no metadata of one machine. A notebook that
+raises, or writes to stderr (a warning, say), is refused; its file stays as it is.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from course_utils._files import replace_text
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+KEPT_METADATA = ("tags", "jupyter", "slideshow", "cellView")
+FOLDED = {"draw": "The figure", "assert": "The claims"}  # tag -> the line that Colab shows in place of the code
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
@@ -56,9 +60,7 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": {"name": "python"}})
     count = 0
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict(
-            {key: value for key, value in cell.metadata.items() if key in ("tags", "jupyter", "slideshow")}
-        )
+        cell.metadata = nbformat.from_dict({key: value for key, value in cell.metadata.items() if key in KEPT_METADATA})
         if cell.cell_type != "code":
             continue
         cell.outputs = [output for output in cell.outputs if WIDGET_VIEW not in output.get("data", {})]
@@ -70,6 +72,19 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             output.pop("transient", None)
             if output.output_type == "execute_result":
                 output.execution_count = count
+    return fold(notebook)
+
+
+def fold(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Hide, in place, the code of cells tagged "draw" or "assert" in JupyterLab and in Colab, and of no other."""
+    for cell in notebook.cells:
+        title = next((FOLDED[tag] for tag in cell.metadata.get("tags", []) if tag in FOLDED), "")
+        cell.metadata.pop("cellView", None)
+        cell.metadata.pop("jupyter", None)
+        if title:
+            cell.metadata.update(cellView="form", jupyter=nbformat.from_dict({"source_hidden": True}))
+            if not cell.source.startswith("# @title "):
+                cell.source = f"# @title {title}\n{cell.source}"
     return notebook
 
 
@@ -106,10 +121,15 @@ def main(arguments: list[str] | None = None) -> int:
         help="COURSE_DATASET for the run (default: mnist with --in-place, else as it is, or auto)",
     )
     parser.add_argument("--in-place", action="store_true", help="store the outputs in the notebook")
+    parser.add_argument("--fold", action="store_true", help="only fold the cells tagged for it; nothing is run")
     parser.add_argument("--claims", type=Path, metavar="FILE", help="add one line of JSON per claim to FILE")
     parser.add_argument("--timeout", type=int, default=900, help="seconds for each cell (default: %(default)s)")
     options = parser.parse_args(arguments)
 
+    if options.fold:
+        for path in options.notebooks:
+            write(fold(nbformat.read(path, as_version=4)), path)
+        return 0
     environment = {}
     dataset = options.dataset or ("mnist" if options.in_place else None)
     if dataset:

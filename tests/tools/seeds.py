@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import nbformat
 from tqdm.auto import tqdm
 
-from .tools.execute import ROOT, execute, unwanted_outputs
+from .execute import ROOT, execute, unwanted_outputs
 
 FAILED_CLAIM = re.compile(r"AssertionError: ✘")
 
