@@ -4,11 +4,19 @@
     print(diagnosis)
 
 From a terminal: ``python -m course_utils.doctor FILE.py:CLASS``. The experiments stand in ``encoder``, ``sampling``,
-``objective``, ``decoder`` and ``overflow``, all that can be found in ``codes``.
+``objective``, ``decoder`` and ``overflow``, all that can be found in ``codes``. Names are loaded when they are used:
+the command has to put the import path in order before it loads a library.
 """
 
-from course_utils.doctor.codes import CODES, Code
-from course_utils.doctor.examination import examine
-from course_utils.doctor.report import Diagnosis, Finding
+from importlib import import_module
+from typing import Any
 
-__all__ = ["CODES", "Code", "Diagnosis", "Finding", "examine"]
+_HOME_OF = {"CODES": "codes", "Code": "codes", "Diagnosis": "report", "Finding": "report", "examine": "examination"}
+
+__all__ = [*_HOME_OF]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

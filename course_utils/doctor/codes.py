@@ -110,6 +110,11 @@ CODES: dict[str, Code] = {
         "The ELBO is maximised; return its negative as the loss.",
         "02 · Distortion and rate",
     ),
+    "no-gradient": Code(
+        "the loss has no gradient",
+        "Return the tensor that was computed from the model's output: no .item(), float(), .detach() or numpy in it.",
+        "08 · How the clinic works",
+    ),
     "loss-depends-on-batch": Code(
         "the loss depends on the batch size",
         "Take each term per example, (B,), then one mean over the batch for all of them.",
@@ -170,8 +175,9 @@ CODES: dict[str, Code] = {
         "06 · Which of the 20 dimensions say something?",
     ),
     "collapse": Code(
-        "z has next to no effect after training",
-        "Check the weight of the KL first; then train longer, or let that weight grow from 0 in the first epochs.",
+        "the posterior has collapsed: q(z|x) is the prior",
+        "This is a state, not its cause. Check the weight of the KL first; then train longer, or let that weight grow "
+        "from 0 in the first epochs.",
         "06 · Which of the 20 dimensions say something?",
     ),
     "unused-dimensions": Code(

@@ -73,11 +73,12 @@ def check_code_is_used(patient: Patient, notes: Notes) -> None:
 def check_collapse(patient: Patient, notes: Notes) -> None:
     """After training: is z still worth something, and how many of its dimensions?
 
-    An untrained decoder hardly reacts to z either, so first comes the question whether it was trained: even a
+    Collapse is a state, whatever its cause: q(z|x) is the prior, and the output is the same with another example's
+    code. An untrained decoder hardly reacts to z either, so first comes the question whether it was trained: even a
     collapsed model has learned the mean image, and an untrained one has not. Only if the average output explains more
     than half of the mean image's own contrast is anything said about collapse.
     """
-    if notes.has("decoder-ignores-z", "no-sampling", "noise-frozen", "latents-averaged") or patient.mean is None:
+    if notes.has("no-sampling", "noise-frozen", "latents-averaged") or patient.mean is None:
         return notes.skipped("collapse: it needs a model that samples and whose z can be followed.")
     if patient.zero.recon is None:
         return notes.skipped("collapse: no reconstruction was found.")
@@ -87,18 +88,26 @@ def check_collapse(patient: Patient, notes: Notes) -> None:
         return notes.skipped(
             "collapse: the model is not trained (its average output is not the mean image), so there can be none."
         )
-    pixels = recon if _explained(recon.mean(0), x.mean(0)) > 0.5 else recon.sigmoid()
-    captured = 1 - (pixels - x).square().sum() / (x.mean(0) - x).square().sum().clamp_min(1e-12)
-    spread = (pixels - pixels.mean(0)).square().sum() / (x - x.mean(0)).square().sum().clamp_min(1e-12)
+    others = patient.decoded(patient.mean.detach().roll(1, 0))  # at its own condition
+    others = recon.roll(1, 0) if others is None else others.detach().double()
+    are_pixels = _explained(recon.mean(0), x.mean(0)) > 0.5
+    pixels, others = (recon, others) if are_pixels else (recon.sigmoid(), others.sigmoid())
+    contrast = (x - x.mean(0)).square().sum().clamp_min(1e-12)
+    captured = 1 - (pixels - x).square().sum() / contrast
+    moved = 0.5 * (pixels - others).square().sum() / contrast  # without a condition, the outputs' own variance
     mean, sigma = patient.mean.detach().double(), patient.sigma.detach().double().abs().clamp_min(1e-12)
     rates = (0.5 * (mean.square() + sigma.square() - 1) - sigma.log()).mean(0)
     quiet = (rates < 0.01) & (mean.var(0) < 0.01)
-    measured = f"rate {rates.sum().item():.3g} nats; the outputs vary {spread.item():.2%} as much as the data"
-    if spread < 0.01 and rates.sum() < 0.1 + 0.01 * len(rates):
+    measured = (
+        f"rate {rates.sum().item():.3g} nats; from code to code the outputs vary {moved.item():.2%} as the data do"
+    )
+    if moved < 0.01 and rates.sum() < 0.1 + 0.01 * len(rates):
+        causes = ", ".join(dict.fromkeys(finding.code for finding in notes.diagnosis().errors))
         return notes.found(
             "collapse", "warning",
-            "The model has learned the mean image and gives it for every z: the posterior has collapsed to the prior.",
+            "The posterior has collapsed: q(z|x) is N(0, I) for every x, and the output is the same for every code.",
             measured,
+            f"This is a state; its likely cause was found as well: mend {causes} first." if causes else None,
         )  # fmt: skip
     if captured < 0.05:
         return notes.skipped(f"collapse: the model has learned little more than the mean image so far ({measured}).")

@@ -42,7 +42,7 @@ def examine(
     reconstruction; with ``cond`` each gets it as one more argument. Raises ``TypeError`` or ``ValueError`` for
     arguments that do not fit; what the model itself raises is reported as a finding.
     """
-    _check_arguments(model, x, cond)
+    _check_arguments(model, x, cond, loss=loss, forward=forward, encode=encode, decode=decode)
     notes = Notes()
     with kept(model), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experiments provoke what a user would want to be warned about
@@ -123,10 +123,13 @@ def _not_finite(patient: Patient) -> str:
     return ", ".join(f"{n:,} numbers of {name}" for name, n in counts.items() if n)
 
 
-def _check_arguments(model: object, x: object, cond: object) -> None:
+def _check_arguments(model: object, x: object, cond: object, **functions: object) -> None:
     if not isinstance(model, nn.Module):
         made = "; did you pass the class? Make an instance of it first" if isinstance(model, type) else ""
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}{made}")
+    for name, function in functions.items():
+        if function is not None and not callable(function):
+            raise TypeError(f"{name} must be a function, got {type(function).__name__}")
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a torch.Tensor, a batch as the model takes it, got {type(x).__name__}")
     if not x.is_floating_point():

@@ -6,7 +6,7 @@ is read from source, so it does not matter how the loss was written.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -14,11 +14,15 @@ from torch import Tensor
 
 from course_utils.doctor.outputs import Path, get, leaves, put, read
 from course_utils.doctor.patient import Patient
-from course_utils.doctor.probe import Probe, seed_everything
+from course_utils.doctor.probe import Probe, instead, seed_everything
 
 
 class NoLoss(Exception):
     """The loss cannot be opened up; the text says why."""
+
+
+class CannotTrain(Exception):
+    """What the loss returns is tied to no weight; the text says what it is."""
 
 
 @dataclass
@@ -44,7 +48,7 @@ class LossProbe:
             raise NoLoss("no loss was given (loss=lambda output, x: …), and the model has no method loss(x).")
         self.template = patient.run(x=self.x, cond=self.cond).output
         self.reading = patient.reading
-        self._calls = 0
+        self._called: set[str] = set()
         self.inside = ""  # which method of the model gives the loss its numbers
         if self.own:
             self._find_entrance()
@@ -59,13 +63,15 @@ class LossProbe:
         return get(self.template, path).shape
 
     def natural(self, noise: float | None = None) -> Tensor:
-        """The loss of the patient as it is, summed to a scalar if it is per example."""
+        """The loss of the patient as it is, summed to a scalar. Raises :class:`CannotTrain` where it has no graph."""
         run = self.patient.run(x=self.x, cond=self.cond, noise=noise)
-        if not self.own:
-            return self._scalar(self.patient.call(self.patient.loss, run.output, self.x))
         seed_everything(0)
         with Probe(noise):
-            return self._scalar(self.patient.call(self.patient.model.loss, *self._arguments()))
+            result = self._result(run.output)
+        if not any(leaf.value.requires_grad for leaf in leaves(result)):
+            detached = ", not tied to any weight" if isinstance(result, Tensor) else ""
+            raise CannotTrain(f"it returned {type(result).__name__}{detached}")
+        return self._scalar(result)
 
     def __call__(self, numbers: Numbers, *, noise: float = 0.0) -> Tensor:
         """The loss with these numbers in the places of the model's own, a scalar.
@@ -82,11 +88,14 @@ class LossProbe:
         if reading.z is not None and numbers.mu is not None and numbers.sigma is not None:
             values[reading.z] = numbers.mu + numbers.sigma * noise
         values = {path: value.reshape(self.shape(path)) for path, value in values.items()}
-        if not self.own:
-            with Probe(noise):
-                return self._scalar(self.patient.call(self.patient.loss, put(self.template, values), self.x))
-        with self._entrance(values), Probe(noise):
-            return self._scalar(self.patient.call(self.patient.model.loss, *self._arguments()))
+        with self._entrance(values) if self.own else nullcontext(), Probe(noise):
+            return self._scalar(self._result(None if self.own else put(self.template, values)))
+
+    def _result(self, output: object) -> object:
+        """What the loss returns: the model's own for x, or the given one for an output and x."""
+        if self.own:
+            return self.patient.call(self.patient.model.loss, *self._arguments())
+        return self.patient.call(self.patient.loss, output, self.x)
 
     def _arguments(self) -> list[Tensor]:
         return [self.x] if self.cond is None else [self.x, self.cond]
@@ -97,7 +106,7 @@ class LossProbe:
             self.inside = "forward"
             with self._entrance({}):
                 self.patient.call(self.patient.model.loss, *self._arguments())
-            if self._calls:
+            if self._called:
                 return
         model = self.patient.model
         if not (callable(getattr(model, "encode", None)) and callable(getattr(model, "decode", None))):
@@ -115,31 +124,28 @@ class LossProbe:
             z=None,
         )
         self.inside = "encode and decode"
+        with self._entrance({}):
+            self.patient.call(model.loss, *self._arguments())
+        if len(self._called) < 2:
+            raise NoLoss("model.loss(x) does not go through encode and decode, so it cannot be opened; give loss=…")
 
     @contextmanager
     def _entrance(self, values: Mapping[Path, Tensor]) -> Iterator[None]:
         """While active, the model's own methods return the template with these values in it."""
-        model, output = self.patient.model, put(self.template, values)
+        output = put(self.template, values)
 
-        def give(value: object) -> Callable:
+        def give(name: str) -> Callable:
             def stand_in(*_: object, **__: object) -> object:
-                self._calls += 1
-                return value
+                self._called.add(name)
+                return methods[name]
 
             return stand_in
 
         methods = {"forward": output}
         if self.inside != "forward":
             methods = {"encode": output["encoded"], "decode": output["recon"]}  # type: ignore[index]
-        before = {name: model.__dict__[name] for name in methods if name in model.__dict__}
-        try:
-            for name, value in methods.items():
-                model.__dict__[name] = give(value)
+        with instead(self.patient.model, {name: give(name) for name in methods}):
             yield
-        finally:
-            for name in methods:
-                model.__dict__.pop(name, None)
-            model.__dict__.update(before)
 
     def _scalar(self, result: object) -> Tensor:
         value = _total(result)
@@ -151,14 +157,12 @@ class LossProbe:
 
 def _total(result: object) -> Tensor | None:
     """The number to minimise: the tensor itself, ``.loss``, ["loss"], or the first of several."""
-    if isinstance(result, Tensor):
-        return result
-    found = list(leaves(result))
-    named = [leaf for leaf in found if str(leaf.path[0]) in ("loss", "total_loss", "total")] if found else []
-    fields = getattr(result, "_fields", ())
-    if "loss" in fields:
-        return result.loss  # type: ignore[attr-defined]
-    return (named or found)[0].value if found else None
+    for name in ("loss", "total_loss", "total"):
+        value = result.get(name) if isinstance(result, Mapping) else getattr(result, name, None)
+        if isinstance(value, Tensor):
+            return value
+    found = [leaf.value for leaf in leaves(result)]
+    return next((value for value in found if value.requires_grad), found[0] if found else None)
 
 
 def gradients(loss: Tensor, tensors: list[Tensor | None]) -> list[Tensor | None]:

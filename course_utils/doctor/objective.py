@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from course_utils.doctor.loss_probe import LossProbe, NoLoss, Numbers, gradients
+from course_utils.doctor.loss_probe import CannotTrain, LossProbe, NoLoss, Numbers, gradients
 from course_utils.doctor.loss_weights import Measured, fit, measure
 from course_utils.doctor.patient import ModelRaised, Patient
 from course_utils.doctor.probe import weights_kept
@@ -20,6 +20,9 @@ def check_objective(patient: Patient, notes: Notes) -> tuple[str | None, str | N
         measured = measure(probe, patient)
     except NoLoss as why:
         notes.skipped(f"the loss: {why}")
+        return None, None
+    except CannotTrain as why:
+        notes.found("no-gradient", "error", "The loss cannot train the model: it has no gradient.", str(why))
         return None, None
     except ModelRaised as error:
         notes.found("raises", "error", "The loss raises an error.", str(error))
@@ -58,6 +61,8 @@ def _natural(patient: Patient, probe: LossProbe, notes: Notes) -> str:
     except ModelRaised as error:
         return str(error)
     grads = torch.autograd.grad(loss, patient.parameters, allow_unused=True) if loss.requires_grad else []
+    if not any(g is not None and g.any() for g in grads):
+        raise CannotTrain(f"its gradient reaches 0 of {len(patient.parameters)} weights")
     bad = sum(1 for g in grads if g is not None and not g.isfinite().all())
     if not loss.isfinite() or bad:
         notes.found(

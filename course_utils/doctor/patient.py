@@ -1,18 +1,19 @@
 """The model under examination: runs it with controlled noise and measures what its code really is."""
 
-import inspect
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from course_utils.doctor.outputs import Reading, get, leaves, read, same
-from course_utils.doctor.probe import Probe, seed_everything
+from course_utils.doctor.probe import Probe, instead, seed_everything
 
 EXAMPLES = 64  # more would measure no better
+OTHERS = ("<frozen", *(str(Path(m.__file__).parent) for m in (torch, traceback)), str(Path(__file__).parent))
 NORMS = (nn.modules.batchnorm._NormBase,)
 
 
@@ -48,6 +49,7 @@ class Patient:
     code_index: int | None = None
 
     def __post_init__(self) -> None:
+        self._forward = self.forward or forward_of(self.model)
         self.parameters = [p for p in self.model.parameters() if p.is_floating_point()]
         for parameter in self.parameters:
             parameter.requires_grad_(True)
@@ -60,7 +62,7 @@ class Patient:
         """Call the patient's own code; what it raises becomes :class:`ModelRaised`."""
         try:
             return function(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ModelRaised(short_traceback(error)) from error
 
     def run(
@@ -89,7 +91,7 @@ class Patient:
         seed_everything(seed)
         replace = None if code is None or self.code_index is None else (self.code_index, code)
         with Probe(noise, replace=replace, still=not as_is) as probe:
-            output = self.call(self.forward or self.model, *([x] if cond is None else [x, cond]))
+            output = self.call(self._forward, *([x] if cond is None else [x, cond]))
         parts = [self._part(output, path) for path in self.reading[:4]]
         noisy = self.code_index is not None and self.code_index < len(probe.noisy)
         return Run(output, *parts, flat(probe.noisy[self.code_index]) if noisy else None, probe)
@@ -121,6 +123,8 @@ class Patient:
         self.mu_is_reported = self.mu is not None
         if self.mu is None:
             self.mu = self.mean
+        if self.decode is not None and self.mu is not None:
+            self.decoded(self.mu.detach())
 
     def encoder_output(self) -> tuple[Tensor, Tensor] | None:
         """μ and spread from ``encode``, where the forward pass does not return them."""
@@ -137,6 +141,8 @@ class Patient:
             return None
         found = [leaf for leaf in leaves(output) if leaf.value.shape[:1] == self.x.shape[:1] and leaf.value.dim() > 1]
         if len(found) < 2:
+            if self.encode is not None:
+                raise ValueError(f"encode(x) must return a pair (μ, second output), each (B, L); got {_shapes(output)}")
             return None
         return flat(found[0].value), flat(found[1].value)
 
@@ -167,6 +173,8 @@ class Patient:
         self.run()  # sets the mode
         output = self.call(decode, *([code] if cond is None else [code, cond]))
         found = [leaf.value for leaf in leaves(output) if leaf.value.numel() == self.x.numel()]
+        if not found and self.decode is not None:
+            raise ValueError(f"decode(z) must return a reconstruction, {tuple(self.x.shape)}; got {_shapes(output)}")
         return flat(found[0]) if found else None
 
     # ------------------------------------------------------------------------------------------------------ gradients
@@ -192,23 +200,41 @@ class Patient:
         return [a & ~b for a, b in zip(self.influences(values), self.influences(others), strict=True)]
 
 
+def forward_of(model: nn.Module) -> Callable:
+    """The model itself; where its class has no ``forward``, what its loss (or a chain of its methods) decodes."""
+    if type(model).forward is not nn.Module.forward or not all(hasattr(model, name) for name in ("encode", "decode")):
+        return model
+
+    def forward(*inputs: Tensor) -> tuple:
+        seen: dict[str, object] = {}
+
+        def watched(name: str, method: Callable) -> Callable:
+            return lambda *args, **kwargs: seen.setdefault(name, method(*args, **kwargs))
+
+        if callable(getattr(model, "loss", None)):
+            with instead(model, {name: watched(name, getattr(model, name)) for name in ("encode", "decode")}):
+                model.loss(*inputs)
+        if len(seen) < 2:
+            code = model.encode(*inputs)
+            return model.decode(model.reparameterize(*code), *inputs[1:]), code
+        return seen["decode"], seen["encode"]
+
+    return forward
+
+
+def _shapes(output: object) -> str:
+    return ", ".join(str(tuple(leaf.value.shape)) for leaf in leaves(output)) or type(output).__name__
+
+
 def flat(tensor: Tensor) -> Tensor:
     """(B, …) → (B, everything else); (B,) → (B, 1)."""
     return tensor.reshape(tensor.shape[0], -1) if tensor.dim() else tensor.reshape(1, 1)
 
 
 def short_traceback(error: BaseException, lines: int = 3) -> str:
-    """The last frames outside torch and the doctor, and the message."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if "/torch/" not in frame.filename.replace("\\", "/") and not inspect.getfile(Probe).endswith(frame.filename)
-    ]
-    frames = [frame for frame in frames if "course_utils/doctor/" not in frame.filename.replace("\\", "/")][-lines:]
-    where = [
-        f"{frame.filename.replace(chr(92), '/').rsplit('/', 1)[-1]}, line {frame.lineno}, in {frame.name}: {frame.line}"
-        for frame in frames
-    ]
+    """The last frames of the user's own code, and the message."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(OTHERS)]
+    where = [f"{Path(f.filename).name}, line {f.lineno}, in {f.name}: {f.line}" for f in frames[-lines:]]
     message = " ".join(str(error).split())
     message = message if len(message) <= 300 else message[:300] + "…"
     return "\n".join([*where, f"{type(error).__name__}: {message}"])

@@ -6,7 +6,7 @@ is the mean of the code and z(ε = 1) − z(ε = 0) its standard deviation, meas
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -106,6 +106,19 @@ def _tensors(value: object) -> Iterator[Tensor]:
             yield from _tensors(part)
     elif isinstance(value, dict):
         yield from _tensors(tuple(value.values()))
+
+
+@contextmanager
+def instead(model: nn.Module, methods: Mapping[str, Callable]) -> Iterator[None]:
+    """While active, these stand in the places of the model's methods of the same names."""
+    before = {name: model.__dict__[name] for name in methods if name in model.__dict__}
+    model.__dict__.update(methods)
+    try:
+        yield
+    finally:
+        for name in methods:
+            model.__dict__.pop(name, None)
+        model.__dict__.update(before)
 
 
 def seed_everything(seed: int) -> None:
