@@ -1,31 +1,11 @@
 """The offline digits: scikit-learn's 1,797 real handwritten digits, redrawn at 28×28."""
 
 from __future__ import annotations
-import contextlib
-import difflib
-import errno
-import hashlib
-import io
-import operator
-import os
-import shutil
-import socket
-import sys
-import tempfile
-import threading
-import time
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from http.client import HTTPException
-from pathlib import Path
-from urllib.error import HTTPError
-from urllib.parse import urlparse
+
 import torch
-from torch import Tensor
-from course_utils._checks import check_positive_int
-from course_utils.data.images import Split
-from course_utils.data.images import ImageData
+
+from course_utils.data.images import ImageData, Split
+
 
 def load_digits_28(why: str) -> ImageData:
     """scikit-learn's 8×8 digits at 28×28: bicubic to 20×20, a soft threshold for the edges, a margin of 4.

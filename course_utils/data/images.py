@@ -1,28 +1,14 @@
 """Images in memory: ``Split`` hands bytes out as floats, ``ImageData`` holds two of them and their name."""
 
 from __future__ import annotations
-import contextlib
-import difflib
-import errno
-import hashlib
-import io
+
 import operator
-import os
-import shutil
-import socket
-import sys
-import tempfile
-import threading
-import time
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.client import HTTPException
-from pathlib import Path
-from urllib.error import HTTPError
-from urllib.parse import urlparse
+
 import torch
 from torch import Tensor
+
 from course_utils._checks import check_positive_int
 
 
@@ -38,23 +24,17 @@ class Split:
     labels: Tensor
 
     def __post_init__(self) -> None:
-        for name, tensor, dtype in (
-            ("pixels", self.pixels, torch.uint8),
-            ("labels", self.labels, torch.int64),
-        ):
+        for name, dtype in (("pixels", torch.uint8), ("labels", torch.int64)):
+            tensor = getattr(self, name)
             if not isinstance(tensor, Tensor) or tensor.dtype != dtype:
                 came = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
                 hint = " Pixels are kept as bytes, 0 to 255; a Split scales them." if name == "pixels" else ""
                 raise TypeError(f"{name} must be a tensor of {dtype}, got {came}.{hint}")
-        if self.pixels.ndim != 4:
-            raise ValueError(f"pixels must have shape (N, C, H, W), got {tuple(self.pixels.shape)}")
-        if self.labels.shape != self.pixels.shape[:1]:
-            raise ValueError(
-                f"one label per image expected, got pixels {tuple(self.pixels.shape)} "
-                f"and labels {tuple(self.labels.shape)}"
-            )
-        if self.pixels.numel() == 0:
-            raise ValueError(f"a Split needs at least one image, got pixels {tuple(self.pixels.shape)}")
+        shape, labels = tuple(self.pixels.shape), tuple(self.labels.shape)
+        if len(shape) != 4 or 0 in shape:
+            raise ValueError(f"pixels must have shape (N, C, H, W), with at least one image, got {shape}")
+        if labels != shape[:1]:
+            raise ValueError(f"one label per image expected, got pixels {shape} and labels {labels}")
         if self.pixels.device != self.labels.device:
             raise ValueError(f"pixels are on {self.pixels.device}, labels on {self.labels.device}: use one device")
 
@@ -72,12 +52,14 @@ class Split:
         """
         if isinstance(index, slice):
             return as_float(self.pixels[index])
-        if isinstance(index, bool | tuple):
+        try:
+            positions = torch.as_tensor([] if isinstance(index, bool | tuple) else index)
+        except (TypeError, ValueError, RuntimeError):
+            positions = None
+        if positions is None or isinstance(index, bool | tuple):
             raise TypeError(f"an index is an int, a slice or a tensor of ints, got {index!r}; pixels: split[i][…]")
-        if not isinstance(index, Tensor) or (index.ndim == 0 and index.dtype != torch.bool):
-            with contextlib.suppress(TypeError):
-                return self._image(operator.index(index))
-        return as_float(self.pixels.index_select(0, self._positions(index)))
+        images = as_float(self.pixels.index_select(0, self._positions(positions)))
+        return images[0] if positions.ndim == 0 else images
 
     def batches(
         self, batch_size: int, *, seed: int | torch.Generator | None = None, drop_last: bool = False
@@ -96,11 +78,15 @@ class Split:
                 f"batch_size={batch_size} with drop_last=True leaves no batch at all of {len(self)} images: "
                 f"use drop_last=False or a batch_size of at most {len(self)}"
             )
-        order = None
-        if seed is not None:
-            order = torch.randperm(len(self), generator=_generator(seed)).to(self.pixels.device)
         stop = len(self) // batch_size * batch_size if drop_last else len(self)
-        return self._batches(order, batch_size, stop)
+        if seed is None:
+            parts = (slice(start, min(start + batch_size, stop)) for start in range(0, stop, batch_size))
+            return ((as_float(self.pixels[part]), self.labels[part].clone()) for part in parts)
+        order = torch.randperm(len(self), generator=_generator(seed))[:stop].to(self.pixels.device)
+        return (
+            (as_float(self.pixels.index_select(0, chosen)), self.labels.index_select(0, chosen))
+            for chosen in order.split(batch_size)
+        )
 
     def subset(self, n: int, *, seed: int | torch.Generator = 0) -> Split:
         """Return `n` random images without replacement, as a Split; the same seed gives the same images.
@@ -117,42 +103,21 @@ class Split:
         """Return the same images on `device`."""
         return Split(self.pixels.to(device), self.labels.to(device))
 
-    def _image(self, i: int) -> Tensor:
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"image {i} does not exist: there are {len(self)}, numbered 0 to {len(self) - 1}")
-        return as_float(self.pixels[i])
-
-    def _positions(self, index) -> Tensor:
+    def _positions(self, index: Tensor) -> Tensor:
         """Indices or a mask as int64 positions on the device; checked, as an accelerator would only crash."""
-        try:
-            positions = torch.as_tensor(index)
-        except (TypeError, ValueError, RuntimeError):
-            raise TypeError(f"an index is an int, a slice or a tensor of ints, got {type(index).__name__}") from None
-        if positions.dtype == torch.bool:
-            if positions.shape != (len(self),):
-                raise IndexError(f"a mask needs one bool per image, {len(self)}, got shape {tuple(positions.shape)}")
-            return positions.nonzero().flatten().to(self.pixels.device)
-        if positions.numel() == 0:
-            positions = positions.to(torch.int64)  # torch makes [] a float tensor
-        if positions.is_floating_point() or positions.is_complex():
-            raise TypeError(f"indices must be integers, got {positions.dtype}")
-        if positions.ndim != 1:
-            raise IndexError(f"indices must have one dimension, got shape {tuple(positions.shape)}")
-        positions = positions.to(torch.int64)
-        outside = (positions < -len(self)) | (positions >= len(self))
-        if outside.any():
-            first = positions[outside][0].item()
-            raise IndexError(f"image {first} does not exist: there are {len(self)}, numbered 0 to {len(self) - 1}")
+        if index.dtype == torch.bool:
+            if index.shape != (len(self),):
+                raise IndexError(f"a mask needs one bool per image, {len(self)}, got shape {tuple(index.shape)}")
+            return index.nonzero().flatten().to(self.pixels.device)
+        if index.numel() and (index.is_floating_point() or index.is_complex()):  # torch makes [] a float tensor
+            raise TypeError(f"indices must be integers, got {index.dtype}")
+        if index.ndim > 1:
+            raise IndexError(f"indices must have one dimension, got shape {tuple(index.shape)}")
+        positions = index.reshape(-1).to(torch.int64)
+        for i in positions[(positions < -len(self)) | (positions >= len(self))].tolist():
+            raise IndexError(f"image {i} does not exist: there are {len(self)}, numbered 0 to {len(self) - 1}")
         return positions.remainder(len(self)).to(self.pixels.device)
 
-    def _batches(self, order: Tensor | None, batch_size: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, stop, batch_size):
-            end = min(start + batch_size, stop)
-            if order is None:
-                yield as_float(self.pixels[start:end]), self.labels[start:end].clone()
-            else:
-                chosen = order[start:end]
-                yield as_float(self.pixels.index_select(0, chosen)), self.labels.index_select(0, chosen)
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageData:
@@ -189,23 +154,20 @@ class ImageData:
     def __repr__(self) -> str:
         return f"ImageData({self.name!r}, {len(self.train):,} training and {len(self.test):,} test images)"
 
+
 def as_float(pixels: Tensor) -> Tensor:
     return (pixels / 255).to(torch.float32)  # one pass: true division of bytes gives torch's default float
 
-def _generator(seed) -> torch.Generator:
+
+def _generator(seed: int | torch.Generator) -> torch.Generator:
     if isinstance(seed, torch.Generator):
         if seed.device.type != "cpu":
             raise ValueError(
-                f"the generator lives on {seed.device}, but the order is drawn on the CPU so that it is "
-                "the same on every device: pass torch.Generator() or an int"
+                f"the order is drawn on the CPU, to be the same everywhere; the generator is on {seed.device}"
             )
         return seed
-    try:
-        if isinstance(seed, bool):
-            raise TypeError
-        number = operator.index(seed)
-    except TypeError:
-        raise TypeError(f"seed must be an int or a torch.Generator, got {seed!r} ({type(seed).__name__})") from None
-    if not 0 <= number < 2**64:
-        raise ValueError(f"seed must lie between 0 and 2**64 - 1, got {number}")
-    return torch.Generator().manual_seed(number)
+    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
+        raise TypeError(f"seed must be an int or a torch.Generator, got {seed!r} ({type(seed).__name__})")
+    if not 0 <= operator.index(seed) < 2**64:
+        raise ValueError(f"seed must lie between 0 and 2**64 - 1, got {seed}")
+    return torch.Generator().manual_seed(operator.index(seed))

@@ -1,48 +1,22 @@
-"""Images for the course, always there: MNIST when it can be had, the offline digits of scikit-learn when not.
-
-    data = load_images()                           # prints one line: which data, and why
-    for x, y in data.train.batches(128, seed=0):   # x: (128, 1, 28, 28) float32 in [0, 1], y: (128,)
-        ...
-
-Both data sets live in memory as bytes (47 MB for MNIST's training part) and are turned into floats one batch
-at a time, on the device.  Two environment variables change the defaults: `COURSE_DATASET` ("auto", "mnist" or
-"digits") and `COURSE_DATA` (the folder that holds `MNIST/raw`).
-"""
+"""``load_images``: MNIST where it can be had, the offline digits elsewhere, and one line that says which and why."""
 
 from __future__ import annotations
-import contextlib
+
 import difflib
-import errno
-import hashlib
-import io
-import operator
 import os
-import shutil
-import socket
-import sys
-import tempfile
-import threading
-import time
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.parse import urlparse
+
 import torch
-from torch import Tensor
-from course_utils._checks import check_positive_int
+
 from course_utils._files import ROOT
-from course_utils.data.images import ImageData
 from course_utils.data.digits import load_digits_28
-from course_utils.data.mnist import Unavailable
-from course_utils.data.mnist import load_mnist
-from course_utils.data.mnist import cures
+from course_utils.data.images import ImageData
+from course_utils.data.mnist import Unavailable, cures, load_mnist
 
 DATASETS = ("auto", "mnist", "digits")
 
 last_loaded: str | None = None  # "mnist" or "digits": what the last load_images call returned
+
 
 def load_images(
     dataset: str = "auto", *, root: str | os.PathLike | None = None, device: torch.device | str | None = None
@@ -85,29 +59,32 @@ def load_images(
     print(f"Data: {data.source}")
     return data
 
+
 def default_root() -> Path:
     """Return the data folder: `$COURSE_DATA` if it is set, else `data/` in the repository (git-ignored)."""
     return _root(None)[0]
+
 
 def current_dataset() -> str | None:
     """Return the name of the data that this process loaded last, "mnist" or "digits"; None before that."""
     return last_loaded
 
-def _choose(dataset) -> tuple[str, str]:
+
+def _choose(dataset: str) -> tuple[str, str]:
     """The data set that is meant, and how it came to be asked for."""
     if not isinstance(dataset, str):
         raise TypeError(f"dataset must be one of {', '.join(DATASETS)}, got {dataset!r} ({type(dataset).__name__})")
-    asked = f'as asked for by dataset="{dataset}"'
+    asked = f'dataset="{dataset}"'
     if dataset == "auto" and (default := os.environ.get("COURSE_DATASET")):
-        dataset, asked = default, f"as asked for by $COURSE_DATASET={default}"
+        dataset, asked = default, f"$COURSE_DATASET={default}"
     if dataset not in DATASETS:
         close = difflib.get_close_matches(dataset.strip().lower(), DATASETS, n=1)
         meant = f' Did you mean "{close[0]}"?' if close else ""
-        source = " (from $COURSE_DATASET)" if asked.endswith(f"$COURSE_DATASET={dataset}") else ""
-        raise ValueError(f'unknown data set "{dataset}"{source}; the choices are {", ".join(DATASETS)}.{meant}')
-    return dataset, asked
+        raise ValueError(f'unknown data set "{dataset}" ({asked}); the choices are {", ".join(DATASETS)}.{meant}')
+    return dataset, f"as asked for by {asked}"
 
-def _device(device) -> torch.device:
+
+def _device(device: torch.device | str | None) -> torch.device:
     """`device` checked by using it, before anything slow happens."""
     try:
         return torch.empty(0, device="cpu" if device is None else device).device
@@ -115,10 +92,11 @@ def _device(device) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f'device={device!r} cannot be used ({reason}); "cpu" always works') from error
 
-def _root(root) -> tuple[Path, str]:
+
+def _root(root: str | os.PathLike | None) -> tuple[Path, str]:
     """The data folder, and what to call it in a line that a notebook may keep (so no path of one machine)."""
     if root is not None:
-        return Path(os.fspath(root)).expanduser(), "the folder given as root"
+        return Path(root).expanduser(), "the folder given as root"
     if folder := os.environ.get("COURSE_DATA"):
         return Path(folder).expanduser(), "$COURSE_DATA"
     return ROOT / "data", "data/"

@@ -1,272 +1,225 @@
-"""MNIST: found in a folder or downloaded to it, and verified."""
+"""MNIST from its four published files: found, verified, and where it must be, downloaded with pooch."""
 
 from __future__ import annotations
-import contextlib
-import difflib
-import errno
+
+import gzip
 import hashlib
-import io
-import operator
 import os
 import shutil
-import socket
 import sys
 import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from http.client import HTTPException
+from contextlib import suppress
 from pathlib import Path
-from urllib.error import HTTPError
 from urllib.parse import urlparse
+
 import torch
 from torch import Tensor
-from course_utils._checks import check_positive_int
-from course_utils.data.images import Split
-from course_utils.data.images import ImageData
 
-# The four files as published, uncompressed: bytes and MD5.
-_MNIST_FILES = {
-    "train-images-idx3-ubyte": (47_040_016, "6bbc9ace898e44ae57da46a324031adb"),
-    "train-labels-idx1-ubyte": (60_008, "a25bea736e30d166cdddb491f175f624"),
-    "t10k-images-idx3-ubyte": (7_840_016, "2646ac647ad5339dbf082846283269ea"),
-    "t10k-labels-idx1-ubyte": (10_008, "27ae3e4e09519cfbb04c329615203637"),
+from course_utils.data.images import ImageData, Split
+
+# The four files as published: bytes and MD5 of the content, MD5 of the archive NAME.gz that a mirror serves.
+FILES = {
+    "train-images-idx3-ubyte": (47_040_016, "6bbc9ace898e44ae57da46a324031adb", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+    "train-labels-idx1-ubyte": (60_008, "a25bea736e30d166cdddb491f175f624", "d53e105ee54ea40749a09fcbcd1e9432"),
+    "t10k-images-idx3-ubyte": (7_840_016, "2646ac647ad5339dbf082846283269ea", "9fb629c4189551a2d022fa330f9573f3"),
+    "t10k-labels-idx1-ubyte": (10_008, "27ae3e4e09519cfbb04c329615203637", "ec29112dd5afa0611ce80d1b7f02629c"),
 }
+MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
+SILENCE = (3.0, 10.0)  # seconds until a mirror must have accepted the connection, and without a single byte
+TOTAL = 180.0  # seconds for the whole download, 11.6 MB: at least 65 kB/s
+PARTIAL = ".download-"  # prefix of the folder in which a download is collected and verified
+DEAD_AFTER = 3600.0  # seconds; no living download is that old
 
-_CONNECT_LIMIT = 3.0  # seconds for each address of a mirror to accept a connection
+_lock = threading.Lock()  # two threads take turns; two processes are kept apart by the folders of their downloads
 
-_STALL_LIMIT = 10.0  # seconds without a single byte
-
-_TOTAL_LIMIT = 180.0  # seconds for the whole download, 11.6 MB: at least 65 kB/s
-
-_PARTIAL = ".download-"  # prefix of the folder in which a download is collected and verified
-
-_PARTIAL_IS_DEAD_AFTER = 3600.0  # seconds; no living download is that old (see _TOTAL_LIMIT)
-
-_FOLDER_ERRORS = {
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG,
-    errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EMFILE,
-}  # fmt: skip
-
-_DOWNLOAD_ERRORS = (OSError, RuntimeError, HTTPException, EOFError, ValueError, zlib.error)
-
-_download_lock = threading.Lock()
 
 class Unavailable(Exception):
     """MNIST cannot be had; the text says why in one line, without the path of a machine."""
 
-def load_mnist(root: Path, where: str) -> ImageData:
-    try:
-        from torchvision.datasets.mnist import read_image_file, read_label_file
-    except Exception as error:  # one that does not fit torch fails with RuntimeError, not ImportError
-        raise Unavailable(f"torchvision cannot be imported ({_first_line(error)})") from error
 
-    raw = root / "MNIST" / "raw"
-    how = "found in"
-    with _download_lock:  # two threads of one process take turns; two processes are kept apart by _download
+def load_mnist(root: Path, where: str) -> ImageData:
+    """MNIST from `root`/MNIST/raw, with what is missing or damaged there downloaded; `where` is what to call `root`.
+
+    A file counts when its content has the published MD5 sum, whether it lies there unpacked or as NAME.gz.
+    Raises Unavailable.
+    """
+    raw, how = root / "MNIST" / "raw", "found in"
+    with _lock:
         _remove_dead_downloads(raw)
-        problems = _problems(raw)
+        content, problems = _read(raw)
         if problems:
-            _download(raw, problems, where)
-            how = "downloaded to" if len(problems) == len(_MNIST_FILES) else "completed by a download to"
-    # Read file by file, not through torchvision's MNIST class: that prefers a `processed/training.pt` of old
-    # torchvision versions, which nobody has verified.
-    parts = []
-    for part in ("train", "t10k"):
-        pixels = read_image_file(os.fspath(raw / f"{part}-images-idx3-ubyte")).unsqueeze(1)
-        parts.append(Split(pixels, read_label_file(os.fspath(raw / f"{part}-labels-idx1-ubyte"))))
-    train, test = parts
+            how = "downloaded to" if not content else "completed by a download to"
+            content |= _download(raw, problems, where)
+    train, test = (
+        Split(_bytes(content[f"{part}-images-idx3-ubyte"], 16).reshape(-1, 1, 28, 28),
+              _bytes(content[f"{part}-labels-idx1-ubyte"], 8).to(torch.int64)) for part in ("train", "t10k")
+    )  # fmt: skip
     source = f"MNIST, {len(train):,} training and {len(test):,} test images, {how} {where}, checksums verified."
     return ImageData(train, test, "mnist", source)
 
-def _problems(raw: Path) -> dict[str, str]:
-    """What is wrong with each of the four files that is not as published: name -> expected against found."""
-    found = {name: _problem(raw / name, *_MNIST_FILES[name]) for name in _MNIST_FILES}
-    return {name: problem for name, problem in found.items() if problem}
 
-def _problem(path: Path, size: int, md5: str) -> str | None:
-    try:
-        with path.open("rb") as file:
-            came = os.fstat(file.fileno()).st_size
-            if came != size:
-                return f"has {came:,} bytes instead of {size:,}"
-            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    except (FileNotFoundError, NotADirectoryError):
-        return "is missing"
-    except OSError as error:
-        return f"cannot be read ({_first_line(error)})"
-    return None if digest == md5 else f"has the MD5 sum {digest} instead of {md5}"
+def _bytes(content: bytes, header: int) -> Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)[header:]
 
-def _download(raw: Path, problems: dict[str, str], where: str) -> None:
-    """Fetch the files named in `problems` with torchvision; each moves into `raw` once it has been verified.
 
-    Nothing is ever written under a final name, so a download that fails, is interrupted or killed, or runs
-    twice at the same time can leave nothing half-written there.  Raises Unavailable.
+def _read(raw: Path) -> tuple[dict[str, bytes], dict[str, str]]:
+    """The verified content of each file; and of each that is not there as published, what is wrong with it."""
+    content, problems = {}, {}
+    for name in FILES:
+        for path, unpack in ((raw / name, bytes), (raw / f"{name}.gz", gzip.decompress)):
+            try:
+                came = unpack(path.read_bytes())
+                wrong = _wrong(name, came)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except (OSError, EOFError, zlib.error) as error:
+                wrong = f"cannot be read ({_reason(error)})"
+            if not wrong:
+                content[name] = came
+                break
+            problems.setdefault(name, f"{path.name} {wrong}")
+        problems.setdefault(name, f"{name} is missing")
+    return content, {name: problem for name, problem in problems.items() if name not in content}
+
+
+def _wrong(name: str, came: bytes) -> str:
+    size, md5, _ = FILES[name]
+    digest = hashlib.md5(came, usedforsecurity=False).hexdigest()
+    if len(came) != size:
+        return f"has {len(came):,} bytes instead of {size:,}"
+    return "" if digest == md5 else f"has the MD5 sum {digest} instead of {md5}"
+
+
+def _download(raw: Path, problems: dict[str, str], where: str) -> dict[str, bytes]:
+    """Fetch the files named in `problems`; each moves into `raw` once it has been verified. Return their content.
+
+    A mirror that fails is not asked again: the next one is the retry. Nothing is ever written under a final name, so
+    a download that fails, is interrupted or killed, or runs twice at the same time leaves nothing half-written.
     """
-    from torchvision.datasets import MNIST
-    from torchvision.datasets.utils import download_and_extract_archive
-
-    state = _describe(problems, where)
+    words = list(problems.values())
+    state = f"in {where} {', '.join(words[:-1])}{' and ' * (len(words) > 1)}{words[-1]}"
+    if words == [f"{name} is missing" for name in FILES]:
+        state = f"MNIST is not in {where}"
+    if link := next((path for path in (raw, *raw.parents) if path.is_symlink() and not path.exists()), None):
+        raise Unavailable(f"{state}: {link.name} is a link to a place that does not exist")
     try:  # first of all, so that a folder that cannot be written costs no time on the network
         raw.mkdir(parents=True, exist_ok=True)
-        partial = tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=raw, ignore_cleanup_errors=True)
+        partial = tempfile.TemporaryDirectory(prefix=PARTIAL, dir=raw, ignore_cleanup_errors=True)
     except OSError as error:
-        raise Unavailable(f"{state}, and nothing can be written there ({_first_line(error)})") from error
-    checksums = {Path(gz).stem: (gz, md5) for gz, md5 in MNIST.resources}
-    mirrors = list(MNIST.mirrors)
-    cannot_store = "and the download cannot be stored"
-    failures: list[str] = []
-    cause: Exception | None = None
-    with partial as folder, _time_limit() as limit, _progress_stream(list(problems)):
+        raise Unavailable(f"{state}, and nothing can be written there ({_reason(error)})") from error
+    mirrors, failures, fetched = list(MIRRORS), [], {}
+    ends = time.monotonic() + TOTAL
+    with partial as folder:
         for name in problems:
-            gz, md5 = checksums[name]
-            while mirrors:
+            while mirrors and name not in fetched:
                 try:
-                    download_and_extract_archive(mirrors[0] + gz, folder, filename=gz, md5=md5)
-                    if wrong := _problem(Path(folder, name), *_MNIST_FILES[name]):
-                        raise RuntimeError(f"{name} {wrong}")
-                    break
-                except _DOWNLOAD_ERRORS as error:
-                    # The network's errors come as URLError, without errno: these are the folder's.
-                    if isinstance(error, OSError) and error.errno in _FOLDER_ERRORS:
-                        raise Unavailable(f"{state}, {cannot_store} ({_first_line(error)})") from error
-                    if isinstance(error, HTTPError):
-                        error.close()  # it holds the connection
-                    cause = error
-                    failures.append(f"{urlparse(mirrors[0]).hostname}: {limit.explain(error)}")
-                    # A mirror that has failed once is not asked again.
-                    mirrors = [] if limit.over else mirrors[1:]
-            else:
-                if not _problems(raw):
-                    return  # another process has brought them in the meantime
-                reason = "; ".join(failures) or "torchvision knows no mirror"
-                raise Unavailable(f"{state}, and the download failed ({reason})") from cause
-            try:
-                os.replace(Path(folder, name), raw / name)
-            except OSError as error:  # Windows: another process may have the file open, which then is sound
-                if _problem(raw / name, *_MNIST_FILES[name]):
-                    raise Unavailable(f"{state}, {cannot_store} ({_first_line(error)})") from error
-            Path(folder, gz).unlink(missing_ok=True)
+                    came = _fetch(name, mirrors[0], Path(folder), ends)
+                    os.replace(Path(folder, name), raw / name)
+                    fetched[name] = came
+                except ImportError as error:
+                    raise Unavailable(f"{state}, and the package pooch, which downloads it, is missing") from error
+                except (OSError, ValueError, EOFError, zlib.error) as error:
+                    stored = not getattr(error, "errno", None)  # the errors of the network have no errno
+                    failures.append(f"{urlparse(mirrors[0]).hostname}: {_reason(error)}" if stored else _reason(error))
+                    mirrors = mirrors[1:] if stored and time.monotonic() < ends else []
+    if mirrors:
+        return fetched
+    content, left = _read(raw)  # another process may have brought them in the meantime
+    if left:
+        how = "failed" if stored else "cannot be stored"
+        raise Unavailable(f"{state}, and the download {how} ({'; '.join(failures)})")
+    return content
+
+
+def _fetch(name: str, mirror: str, folder: Path, ends: float) -> bytes:
+    """One file from one mirror, unpacked into `folder` and verified; its content.
+
+    The work is done in a thread, for which nobody waits once the time is over or Ctrl-C came: a server that sends a
+    byte now and then, or a name that is never looked up, holds no one.
+    """
+    import pooch
+    import requests
+    from tqdm import tqdm
+
+    pooch.get_logger().setLevel("WARNING")
+    ended: list[bytes | BaseException] = []  # what came, or what went wrong
+    stopped = threading.Event()
+    # A bar helps in a terminal, and in a notebook on standard output, as stderr looks there like an error.
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    notebook = type(sys.stdout).__module__.startswith("ipykernel")
+    stream = sys.stderr if terminal else sys.stdout if notebook else None
+
+    def get(url: str, output_file: str, _: object) -> None:
+        with requests.get(url, stream=True, timeout=SILENCE) as response, open(output_file, "wb") as file:
+            response.raise_for_status()
+            size = int(response.headers.get("content-length", 0)) or None
+            with tqdm(
+                desc=name, total=size, unit="B", unit_scale=True, ncols=88, file=stream, disable=not stream
+            ) as bar:
+                for chunk in response.iter_content(2**15):
+                    if stopped.is_set():
+                        raise TimeoutError
+                    file.write(chunk)
+                    bar.update(len(chunk))
+
+    def work() -> None:
+        try:
+            known = f"md5:{FILES[name][2]}"
+            archive = pooch.retrieve(f"{mirror}{name}.gz", known, f"{name}.gz", folder, downloader=get)
+            content = gzip.decompress(Path(archive).read_bytes())
+            if wrong := _wrong(name, content):
+                raise ValueError(f"{name} {wrong}")
+            Path(folder, name).write_bytes(content)
+            ended.append(content)
+        except BaseException as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while not ended and time.monotonic() < ends:
+            thread.join(0.1)  # in short waits, as Windows notices Ctrl-C only between them
+    finally:
+        stopped.set()
+        thread.join(1)
+    if not ended:
+        raise TimeoutError(f"not finished within {TOTAL:g} s")
+    if isinstance(ended[0], BaseException):
+        raise ended[0]
+    return ended[0]
+
 
 def _remove_dead_downloads(raw: Path) -> None:
     """Remove what a killed download has left, once it is too old to belong to one that still runs."""
-    with contextlib.suppress(OSError):
-        for folder in list(raw.glob(f"{_PARTIAL}*")):
-            if time.time() - folder.stat().st_mtime > _PARTIAL_IS_DEAD_AFTER:
+    with suppress(OSError):
+        for folder in list(raw.glob(f"{PARTIAL}*")):
+            if time.time() - folder.stat().st_mtime > DEAD_AFTER:
                 shutil.rmtree(folder, ignore_errors=True)
 
-class _TimeLimit:
-    """Bounds what this thread waits for over the network; see `_time_limit`."""
 
-    def __init__(self) -> None:
-        self.ends = time.monotonic() + _TOTAL_LIMIT
-        self.over = False
-        self.current: socket.socket | None = None
+def _reason(error: BaseException) -> str:
+    """The first cause of an error, in a few words: requests wraps what the system said in several layers."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    if isinstance(error, TimeoutError):
+        return str(error) if "within" in str(error) else "no answer in time"
+    if (response := getattr(error, "response", None)) is not None:
+        return f"HTTP status {response.status_code}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "what arrived is not the published file, cut short or altered"
 
-    def stop(self) -> None:
-        """Cut the connection in use, from the timer's thread: whoever waits for it wakes up."""
-        self.over = True
-        if (current := self.current) is not None:
-            with contextlib.suppress(OSError):
-                current.shutdown(socket.SHUT_RDWR)
-
-    def hold(self, connection: socket.socket | None) -> None:
-        """Remember the connection in use, by a handle of its own: TLS takes the first one over."""
-        previous, self.current = self.current, connection and connection.dup()
-        if previous is not None:
-            previous.close()
-
-    def explain(self, error: BaseException) -> str:
-        if self.over:
-            return f"not finished within {_TOTAL_LIMIT:g} s"
-        reason = getattr(error, "reason", error)
-        if isinstance(error, HTTPError):
-            return f"HTTP status {error.code}"
-        if isinstance(reason, TimeoutError):
-            return "no answer in time"
-        if type(error) is RuntimeError:
-            return "what arrived is not the published file, cut short or altered"
-        return _first_line(reason)
-
-@contextlib.contextmanager
-def _time_limit() -> Iterator[_TimeLimit]:
-    """Give every connection that this thread opens in the block a time limit, and the whole block another.
-
-    torchvision's download has neither: a silent server would hold it forever, and `socket.setdefaulttimeout`
-    would not help against one that sends a byte now and then.  So connections are opened under watch: each
-    gets a timeout, and a timer cuts the current one when the total is used up.  Other threads are not
-    affected, and all is undone at the end.
-    """
-    limit = _TimeLimit()
-    thread, connect = threading.get_ident(), socket.create_connection
-
-    def watched(address, *args, **kwargs):  # address, timeout, source_address, …
-        if threading.get_ident() != thread:
-            return connect(address, *args, **kwargs)
-        remaining = limit.ends - time.monotonic()
-        if limit.over or remaining <= 0:
-            raise TimeoutError("the time for the download is used up")
-        kwargs.pop("timeout", None)
-        connection = connect(address, min(_CONNECT_LIMIT, remaining), *args[1:], **kwargs)
-        connection.settimeout(_STALL_LIMIT)
-        limit.hold(connection)
-        if limit.over:  # the timer may have struck in between
-            limit.stop()
-        return connection
-
-    timer = threading.Timer(_TOTAL_LIMIT, limit.stop)
-    timer.daemon = True
-    timer.start()
-    try:
-        socket.create_connection = watched
-        yield limit
-    finally:
-        socket.create_connection = connect
-        timer.cancel()
-        timer.join()
-        limit.hold(None)
-
-@contextlib.contextmanager
-def _progress_stream(names: list[str]) -> Iterator[None]:
-    """Send torchvision's progress bars where they help: to a terminal, or to a notebook's standard output.
-
-    A notebook would show stderr as if something had gone wrong.  Elsewhere (a file, a pipe) there is no bar.
-    """
-    if sys.stderr is not None and sys.stderr.isatty():
-        stream = sys.stderr
-    elif type(sys.stdout).__module__.startswith("ipykernel"):
-        stream = sys.stdout
-    else:
-        stream = io.StringIO()
-    what = "11.6 MB in four files" if len(names) == len(_MNIST_FILES) else _and(names)
-    print(f"Downloading MNIST, {what}:", file=stream)
-    with contextlib.redirect_stderr(stream):
-        yield
-
-def _describe(problems: dict[str, str], where: str) -> str:
-    """The state of the folder as the first half of a sentence."""
-    if set(problems.values()) != {"is missing"}:
-        return f"in {where} {_and([f'{name} {problem}' for name, problem in problems.items()])}"
-    if len(problems) == len(_MNIST_FILES):
-        return f"MNIST is not in {where}"
-    return f"in {where} {_and(list(problems))} {'is' if len(problems) == 1 else 'are'} missing"
-
-def _and(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-def _first_line(error: object) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).splitlines()[0]
 
 def cures(root: Path, problem: Unavailable, asked: str) -> str:
-    raw = root / "MNIST" / "raw"
+    """What to tell somebody who wants MNIST and nothing else."""
     return (
         f"MNIST cannot be loaded, {asked}: {problem}.\n"
-        f"Expected: the files {', '.join(_MNIST_FILES)} in {raw.absolute()}\n"
+        f"Expected: the files {', '.join(FILES)}, as they are or as .gz, in {(root / 'MNIST' / 'raw').absolute()}\n"
         "What helps, one of:\n"
-        "  - connect to the network and run this again: a missing or damaged file is downloaded;\n"
+        "  - connect to the network (and have pooch: python -m pip install pooch), and run this again;\n"
         "  - point COURSE_DATA (or root=) to a folder that can be written, or that holds MNIST/raw already;\n"
         '  - use dataset="digits" (or COURSE_DATASET=digits): other, fewer images, no network and no files.'
     )
