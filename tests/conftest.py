@@ -74,6 +74,14 @@ class Fence:
         return environment
 
 
+@pytest.fixture(autouse=True, scope="session")
+def answers_elsewhere(tmp_path_factory: pytest.TempPathFactory):
+    """What `check` keeps while tests run goes to a folder of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSE_ANSWERS", str(tmp_path_factory.mktemp("answers")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def fence(tmp_path_factory: pytest.TempPathFactory) -> Fence:
     return Fence(tmp_path_factory.mktemp("fence"))

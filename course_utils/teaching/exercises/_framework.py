@@ -1,20 +1,27 @@
-"""What the notebooks call (`check`, `hint`, `solution`), what tests call (`grade`), what an exercise is."""
+"""What the notebooks call (`check`, `yours`, `hint`, `solution`), and what tests call (`grade`, `find`)."""
 
 import importlib
 import inspect
 import pkgutil
-import textwrap
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 
+from course_utils.teaching import answers
+
 from ._attempt import Attempt, NotYet, Raised, clean_room
-from ._stub import is_unattempted, name_of, parameters_of
+from ._build import interface_problem
+from ._exercise import Exercise
+from ._stub import is_unattempted, without_docstrings
 from ._text import wrapped
 
 _hints_given: dict[str, int] = {}
+_accepted: dict[str, Any] = {}  # exercise -> the reader's answer, of this session or kept
+_said: set[str] = set()  # what is told once only
+_loading: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -26,69 +33,115 @@ class Result:
     diagnosis: str | None = None
 
 
-@dataclass(frozen=True)
-class Exercise:
-    """One exercise of a notebook.
+def check(number: str, answer: Any) -> Any:
+    """Grade `answer`, print the verdict, and return what to go on with: the answer if it is right, else the course's.
 
-    number: "1.2"; title; minutes: a fair estimate; stub: the code that the notebook shows;
-    hints: three, each giving more away; solution: the function whose source `solution` prints;
-    judge: (exercise, attempt) -> None, raises NotYet (a `Compare`, or a function);
-    passed: one sentence for a right answer.
+    `answer` is the function or class itself. An accepted one is kept as plain source in `answers/`, from where
+    `yours(number)` gives it to later notebooks. Numbers of a brick may differ from the solution's by 1e-5 + 1e-4 of
+    their size, and come in another dtype or from another device; a build is trained for a few seconds. The random
+    state, the grad mode and the default dtype are left as they were.
     """
-
-    number: str
-    title: str
-    minutes: int
-    stub: str
-    hints: tuple[str, str, str]
-    solution: Callable[..., Any]
-    judge: Callable[["Exercise", Attempt], None]
-    passed: str
-
-    @property
-    def name(self) -> str:
-        """The name of the function or class to write."""
-        return name_of(self.stub)
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The names of its arguments, in order."""
-        return parameters_of(self.stub)
-
-    @property
-    def cell(self) -> str:
-        """The whole stub cell of the notebook: the stub and the call that checks it."""
-        return f'{self.stub}\n\n\ncheck("{self.number}", {self.name})'
+    exercise = find(number)
+    result = grade(number, answer)
+    print(result.message)
+    if result.status != "passed":
+        print(f"Until yours passes, the notebook uses the course's {exercise.name}.")
+        return exercise.solution
+    _accepted[number] = answer
+    print(f"From here on the notebook uses your {exercise.name}.")
+    try:
+        answers.keep(number, exercise.name, answer, _number_of)
+    except answers.NotKept as reason:
+        _say_once(f"Not kept for later notebooks: {reason}.")
+    else:
+        if "google.colab" in sys.modules and not _kept_elsewhere():
+            _say_once("Colab forgets kept answers with this machine; set COURSE_ANSWERS to a folder of your Drive.")
+    return answer
 
 
-def check(number: str, answer: Any) -> None:
-    """Print whether `answer`, the function itself, solves the exercise; if not, what was expected, what came.
+def yours(number: str) -> Any:
+    """The reader's accepted answer to an exercise, or the course's own; one line says which, and why.
 
-    Numbers may differ from the solution's by 1e-5 + 1e-4 of their size, and come in another dtype or from
-    another device. The random state, the grad mode and the default dtype are left as they were.
+    A kept brick is graded again, of a kept build only the interface is looked at. Whatever is wrong with a kept
+    answer, the course's own is returned.
     """
-    print(grade(number, answer).message)
+    exercise = find(number)
+    if number in _accepted and not _loading:
+        answer, reason = _accepted[number], None
+    else:
+        answer, reason = _kept(exercise)
+    if _loading:  # an answer that uses another one: not worth a line
+        return exercise.solution if reason else answer
+    if reason:
+        print(f"{exercise.head}: the course's {exercise.name}; {reason}.")
+        return exercise.solution
+    _accepted[number] = answer
+    print(f"{exercise.head}: your {exercise.name}.")
+    return answer
+
+
+def _kept(exercise: Exercise) -> tuple[Any, str | None]:
+    """The answer in `answers/`, and why it cannot be used, if so."""
+    if exercise.number in _loading:
+        return None, "it uses itself"
+    _loading.append(exercise.number)
+    try:
+        answer = answers.load(exercise.number, exercise.name)
+        if exercise.kind == "build":
+            problem = interface_problem(exercise, answer)
+            return answer, f"the kept one does not fit: {problem}" if problem else None
+        passed = grade(exercise.number, answer).status == "passed"
+        return answer, None if passed else "the kept one no longer passes"
+    except FileNotFoundError:
+        return None, "no answer of yours is kept"
+    except (Exception, SystemExit) as error:
+        return None, f"the kept one stopped with {type(error).__name__}: {str(error)[:100]}"
+    finally:
+        _loading.pop()
+
+
+def _number_of(thing: Any) -> str | None:
+    """The exercise of which this is an accepted answer, or the course's solution."""
+    for number, answer in _accepted.items():
+        if answer is thing:
+            return number
+    home = getattr(thing, "__module__", None) or ""
+    if isinstance(home, str) and home.startswith(f"{__package__}.notebook_"):
+        for exercise in importlib.import_module(home).EXERCISES:
+            if exercise.solution is thing:
+                return exercise.number
+    return None
+
+
+def _kept_elsewhere() -> bool:
+    return answers.folder().is_relative_to("/content/drive")
+
+
+def _say_once(text: str) -> None:
+    if text not in _said:
+        _said.add(text)
+        print(wrapped(text))
 
 
 def grade(number: str, answer: Any, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Result:
-    """The verdict of `check` as a `Result`, on inputs of the given dtype and device.
+    """The verdict of `check` as a `Result`, on inputs of the given dtype and device; nothing is kept.
 
     Errors in the learner's code become part of the result; KeyboardInterrupt and SystemExit pass through.
     """
     exercise = find(number)
-    head = f"Exercise {number}"
+    head = exercise.head
     try:
         _require_function(exercise, answer)
         if is_unattempted(answer, exercise.stub):
             return Result("unattempted", f'{head}: not attempted yet. hint("{number}") gives a first step.')
         _require_arguments(exercise, answer)
         with clean_room():
-            exercise.judge(exercise, Attempt(answer, exercise.parameters, dtype, device))
+            words = exercise.judge(exercise, Attempt(answer, exercise.parameters, dtype, device))
     except NotYet as verdict:
         return Result("not yet", wrapped(f"{head}: not yet. {verdict.message}"), verdict.diagnosis)
     except Raised as error:
         return Result("raised", wrapped(f"{head}: your code stopped with an error of its own. {error.message}"))
-    return Result("passed", wrapped(f"✔ {head}: passed. {exercise.passed}"))
+    return Result("passed", wrapped(f"✔ {head}: passed. {words or exercise.passed}"))
 
 
 def hint(number: str) -> None:
@@ -97,20 +150,19 @@ def hint(number: str) -> None:
     given = _hints_given.get(number, 0)
     if given < len(exercise.hints):
         _hints_given[number] = given + 1
-        print(wrapped(f"Exercise {number}, hint {given + 1} of {len(exercise.hints)}: {exercise.hints[given]}"))
+        print(wrapped(f"{exercise.head}, hint {given + 1} of {len(exercise.hints)}: {exercise.hints[given]}"))
     else:
-        print(f'Exercise {number}: those were all the hints. solution("{number}") shows one way to write it.')
+        print(f'{exercise.head}: those were all the hints. solution("{number}") shows one way to write it.')
 
 
 def solution(number: str) -> None:
-    """Print the source of one solution."""
+    """Print the source of one solution, without the docstrings that the stub shows already."""
     exercise = find(number)
-    source = textwrap.dedent(inspect.getsource(exercise.solution)).rstrip()
-    print(f"Exercise {number}, one way to write it:\n\n{source}")
+    print(f"{exercise.head}, one way to write it:\n\n{without_docstrings(exercise.source())}")
 
 
 def reference(number: str) -> Callable[..., Any]:
-    """The solution as a function, unseen, so that a notebook goes on whether or not the exercise is solved."""
+    """The course's own answer, silently."""
     return find(number).solution
 
 
@@ -149,7 +201,7 @@ def _require_function(exercise: Exercise, answer: Any) -> None:
             "was the function called already?",
         )
     for other in exercises_of(int(exercise.number.partition(".")[0])):
-        if other.number != exercise.number and getattr(answer, "__name__", None) == other.name:
+        if other.number != exercise.number and getattr(answer, "__name__", None) == other.name != exercise.name:
             raise NotYet(
                 "another exercise's function",
                 f"{other.name} belongs to exercise {other.number}; this one asks for {exercise.name}.",

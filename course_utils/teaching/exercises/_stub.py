@@ -1,9 +1,10 @@
-"""Reading a stub: the name and arguments it asks for, and whether an answer is still as empty as the stub."""
+"""Stubs: made from a solution; the name and arguments that they ask for; whether an answer is still as empty."""
 
 import ast
 import dis
 import functools
 import inspect
+import textwrap
 from types import CodeType
 from typing import Any
 
@@ -14,6 +15,47 @@ _EMPTY_BODIES = (
     "raise NotImplementedError('')",
 )
 _BOOKKEEPING = {"RESUME", "NOP", "CACHE", "EXTENDED_ARG"}
+
+
+def stub_of(solution: Any) -> str:
+    """The solution with its bodies taken out: signatures, docstrings and the comments beside signatures stay."""
+    source = textwrap.dedent(inspect.getsource(solution))
+    node = _definition(source)
+    return "\n".join(_class_stub(node, source) if isinstance(node, ast.ClassDef) else _function_stub(node, source))
+
+
+def without_docstrings(source: str) -> str:
+    """The source without the docstrings of the function or class and of its methods, which the stub has shown."""
+    lines, node = source.splitlines(), _definition(source)
+    for owner in (node, *(item for item in node.body if isinstance(item, ast.FunctionDef))):
+        if ast.get_docstring(owner) and len(owner.body) > 1:
+            first = owner.body[0]
+            after = first.end_lineno + (not lines[first.end_lineno].strip())  # and the blank line below it
+            lines[first.lineno - 1 : after] = [None] * (after - first.lineno + 1)
+    return "\n".join(line for line in lines if line is not None)
+
+
+def _function_stub(node: ast.FunctionDef, source: str) -> list[str]:
+    lines, first, indent = source.splitlines(), node.body[0], " " * node.col_offset
+    header = lines[node.lineno - 1 : max(first.lineno - 1, node.lineno)]
+    code, _, comment = header[-1].partition("  #")
+    if first.lineno == node.lineno:  # def f(x): return x
+        return [f"{indent}{ast.unparse(node).splitlines()[0]} ..."]
+    if ast.get_docstring(node):
+        return [*header, *lines[first.lineno - 1 : first.end_lineno], f"{indent}    ..."]
+    return [*header[:-1], f"{code} ..." + (f"  #{comment}" if comment else "")]
+
+
+def _class_stub(node: ast.ClassDef, source: str) -> list[str]:
+    lines = source.splitlines()
+    opening = node.body[0].end_lineno if ast.get_docstring(node) else node.body[0].lineno - 1
+    found = [line for line in lines[node.lineno - 1 : opening] if line.strip()]
+    for method in node.body:
+        if isinstance(method, ast.FunctionDef) and (method.name == "__init__" or not method.name.startswith("_")):
+            stub = _function_stub(method, source)
+            gap = [""] if len(found) > 1 and (len(stub) > 1 or not found[-1].lstrip().startswith("def")) else []
+            found += [*gap, *stub]
+    return found
 
 
 def _definition(stub: str) -> ast.FunctionDef | ast.ClassDef:

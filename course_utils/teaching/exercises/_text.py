@@ -48,7 +48,7 @@ def inputs_text(names: Sequence[str], values: Sequence[Any], *, separator: str =
 
 def _input_text(value: Any) -> str:
     if isinstance(value, Tensor):
-        return f"= {numbers_text(value)}" if value.numel() <= 6 else f"of shape {tuple(value.shape)}"
+        return f"= {numbers_text(value)}" if value.numel() <= _MOST_NUMBERS else f"of shape {tuple(value.shape)}"
     if isinstance(value, nn.Module):
         return f"= a small {type(value).__name__}"
     return f"= {value!r}"

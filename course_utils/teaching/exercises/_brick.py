@@ -1,0 +1,232 @@
+"""The judge of bricks: an answer is compared with the solution on small cases; what differs is put into words."""
+
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._attempt import Attempt, NotYet, Raised
+from ._relations import Evidence, Outcome, agree, close, find_relation
+from ._text import inputs_text, numbers_text, tensor_text
+
+if TYPE_CHECKING:
+    from ._exercise import Exercise
+
+RTOL, ATOL = 1e-4, 1e-5  # |came - expected| <= ATOL + RTOL * |expected|: float32, and another order of sums
+
+
+def judge_brick(exercise: "Exercise", attempt: Attempt) -> None:
+    """Raises NotYet or Raised unless the attempt gives the solution's numbers on every case."""
+    cases = exercise.all_cases()
+    solution = attempt.like(exercise.solution)
+    expected = [_outcome(exercise, solution, case)[0] for case in cases]
+    seen, complaints, error = [], [], None
+    for case, wanted in zip(cases, expected, strict=True):
+        try:
+            outcome, complaint = _outcome(exercise, attempt, case, wanted)
+        except Raised as raised:
+            if not seen:
+                raise
+            error = raised
+            break
+        seen.append(outcome)
+        complaints.append(complaint)
+    if not all(agree(a, b, exercise.tolerance) for a, b in zip(seen, expected, strict=False)):
+        raise _explained(exercise, attempt, cases, seen, expected, error)
+    if error:
+        raise error
+    if complaint := next(filter(None, complaints), None):
+        raise complaint
+    if attempt.changed and not exercise.may_change_inputs:
+        raise NotYet(
+            "changes its input",
+            f"The result is right, but afterwards the caller's {' and '.join(attempt.changed)} had "
+            "changed: your function wrote into what it was given. How can it work on a copy?",
+        )
+    gradient_reaches(*exercise.gradients)(attempt, cases)
+    if exercise.also:
+        exercise.also(attempt, cases)
+
+
+def _outcome(
+    exercise: "Exercise", attempt: Attempt, case: tuple, wanted: Outcome | None = None
+) -> tuple[Outcome, NotYet | None]:
+    """What the attempt gives on a case, as named float64 tensors; with a complaint about its type, if any."""
+    if exercise.observe:
+        values, complaint = exercise.observe(attempt, *case), None
+    else:
+        values, complaint = named_tensors(attempt(*case), exercise.parts, wanted)
+    if complaint and (exercise.any_type or (complaint.diagnosis == "a Python number" and _is_scalar(wanted))):
+        complaint = None
+    if complaint and not exercise.gradients and complaint.diagnosis != "not a tensor":
+        complaint = NotYet(complaint.diagnosis, f"{complaint.message} The cells below go on with a tensor.")
+    return {name: value.detach().cpu().to(torch.float64) for name, value in values.items()}, complaint
+
+
+def _is_scalar(wanted: Outcome | None) -> bool:
+    return wanted is None or all(tensor.shape == () for tensor in wanted.values())
+
+
+def named_tensors(
+    value: Any, parts: Sequence[str] = (), wanted: Mapping[str, Tensor] | None = None
+) -> tuple[dict[str, Tensor], NotYet | None]:
+    """A returned value as named tensors: one called "", or those of a tuple or dictionary.
+
+    wanted: what the solution gave, whose names and number of parts are asked for.
+    Raises NotYet when it cannot be read so; returns a complaint when the type is not a tensor's.
+    """
+    names = list(wanted) if wanted is not None else None
+    if names == [""] or (names is None and not isinstance(value, tuple | Mapping)):
+        tensor, complaint = as_tensor(value)
+        return {"": tensor}, complaint
+    if isinstance(value, Mapping):
+        items = dict(value)
+    elif isinstance(value, tuple | list):
+        given = names or parts or getattr(value, "_fields", None) or [f"part {i + 1}" for i in range(len(value))]
+        items = dict(zip(given, value, strict=False)) if len(given) == len(value) else None
+    else:
+        items = None
+    if items is None or (names and set(items) != set(names)):
+        came = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else _described(value)
+        raise NotYet("other parts", f"Expected {len(names)} things, {', '.join(names)}; what came back is {came}.")
+    read = {name: as_tensor(items[name]) for name in names or items}
+    return {name: tensor for name, (tensor, _) in read.items()}, next((c for _, c in read.values() if c), None)
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"a dictionary with {', '.join(map(repr, value)) or 'nothing'}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"
+
+
+def as_tensor(value: Any) -> tuple[Tensor, NotYet | None]:
+    """A returned value as a tensor, with a complaint if it was something else; NotYet if it cannot be one."""
+    if isinstance(value, Tensor):
+        if value.is_complex():
+            raise NotYet("complex numbers", "Your function returned complex numbers. Which step made them complex?")
+        return value, None
+    words = f"Your function returned a {type(value).__name__}; a torch tensor was expected."
+    if isinstance(value, numbers.Number | np.generic) and not isinstance(value, complex):
+        return torch.tensor(float(value), dtype=torch.float64), NotYet(
+            "a Python number", f"{words} Where did it stop being a tensor?"
+        )
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        return torch.tensor(value.tolist(), dtype=torch.float64), NotYet(
+            "a numpy array", f"{words} Can you stay in torch from the first line to the last?"
+        )
+    if isinstance(value, list | tuple):
+        kinds = ", ".join(type(item).__name__ for item in value[:4]) + (", …" if len(value) > 4 else "")
+        complaint = NotYet(
+            "a list or tuple", f"{words} It holds {len(value)} things ({kinds}). How do they become one?"
+        )
+        try:
+            items = [item.detach().tolist() if isinstance(item, Tensor) else item for item in value]
+            return torch.tensor(items, dtype=torch.float64), complaint
+        except (TypeError, ValueError, RuntimeError):
+            raise complaint from None
+    raise NotYet("not a tensor", words)
+
+
+def gradient_reaches(*names: str) -> Callable[[Attempt, Sequence[tuple]], None]:
+    """A check that the result carries a gradient back to each of these arguments, asked one by one."""
+
+    def also(attempt: Attempt, cases: Sequence[tuple]) -> None:
+        for name in names:
+            args = [attempt.prepare(argument) for argument in cases[0]]
+            wanted = args[attempt.parameters.index(name)].requires_grad_()
+            result = attempt.run(attempt.answer, *args, doing=f"with a {name} that requires a gradient")
+            require_gradient(result, [wanted], name)
+
+    return also
+
+
+def require_gradient(result: Any, wanted: Sequence[Tensor], name: str) -> None:
+    """Raises NotYet unless `result`, a tensor or several, has a gradient with respect to all in `wanted`."""
+    values = (
+        result.values() if isinstance(result, Mapping) else result if isinstance(result, tuple | list) else [result]
+    )
+    live = [value.sum() for value in values if isinstance(value, Tensor) and value.requires_grad]
+    if not live or any(g is None for g in torch.autograd.grad(sum(live), wanted, allow_unused=True)):
+        raise NotYet(
+            "no gradient",
+            f"The numbers are right, but no gradient gets back to {name}, so nothing could be trained with "
+            "them. Which step cuts the graph: a detach, an item(), a trip through numpy, a no_grad?",
+        )
+
+
+def _explained(
+    exercise: "Exercise", attempt: Attempt, cases: list, seen: list, expected: list, error: Raised | None
+) -> NotYet | Raised:
+    """The verdict on wrong numbers: a mistake known by name, else a relation to the right ones, else the facts."""
+    wrong = [k for k, (a, b) in enumerate(zip(seen, expected, strict=False)) if not agree(a, b, exercise.tolerance)]
+    k = min(wrong, key=lambda k: sum(v.numel() for v in cases[k] if isinstance(v, Tensor)))
+    facts = f"    {inputs_text(attempt.parameters, cases[k], separator=chr(10) + '    ')}\n"
+    facts += "\n".join(_expected_and_came(seen[k], expected[k], exercise.tolerance))
+
+    def trial(answer: Callable[..., Any], dtype: torch.dtype = attempt.dtype) -> Callable[[tuple], Outcome | None]:
+        tried = Attempt(answer, attempt.parameters, dtype, attempt.device)
+
+        def outcome(case: tuple) -> Outcome | None:
+            try:
+                return _outcome(exercise, tried, case)[0]
+            except (NotYet, Raised):
+                return None
+
+        return outcome
+
+    for name, (function, words) in exercise.mistakes.items():
+        gives = trial(function)
+        if all(agree(a, gives(case), exercise.tolerance) for a, case in zip(seen, cases, strict=False)):
+            return NotYet(name, f"{words}\n{facts}")
+    found = find_relation(
+        Evidence(
+            cases=cases[: len(seen)],
+            seen=seen,
+            expected=expected[: len(seen)],
+            parameters=attempt.parameters,
+            axes=exercise.axes,
+            tolerance=exercise.tolerance,
+            solution=exercise.solution,
+            trial=trial,
+            answer=trial(attempt.answer),
+        )
+    )
+    if found is None and error:
+        return error
+    name, words = (found.name, found.words) if found else _measured(seen[k], expected[k], exercise.tolerance)
+    if attempt.changed and not exercise.may_change_inputs:
+        words += f" Besides, your function changed the caller's {' and '.join(attempt.changed)}."
+    return NotYet(name, f"{words}\n{facts}")
+
+
+def _expected_and_came(seen: Outcome, expected: Outcome, tolerance: tuple[float, float]) -> list[str]:
+    lines = []
+    for key in (key for key in expected if not close(seen[key], expected[key], tolerance)):
+        came, wanted, of = seen[key], expected[key], f" {key}," if key else ""
+        if came.shape == wanted.shape and came.numel() > 12:
+            error = (came - wanted).abs().nan_to_num(nan=torch.inf) - tolerance[0] * wanted.abs()
+            place = tuple(int(i) for i in torch.unravel_index(error.argmax(), came.shape))
+            of, came, wanted = f"{of} at {list(place)}:", numbers_text(came[place]), numbers_text(wanted[place])
+        else:
+            came, wanted = tensor_text(came), tensor_text(wanted)
+        lines += [f"    expected:{of} {wanted}", f"    came:    {of} {came}"]
+    return lines
+
+
+def _measured(seen: Outcome, expected: Outcome, tolerance: tuple[float, float]) -> tuple[str, str]:
+    """Words for a mistake without a relation."""
+    key = next(key for key in expected if not close(seen[key], expected[key], tolerance))
+    came, wanted = seen[key], expected[key]
+    if came.shape != wanted.shape:
+        return "wrong shape", "The shape is another. Which axes should be left at the end, and which should be gone?"
+    if not came.isfinite().all():
+        return "not finite", "Some numbers are not finite. Which step divides by zero, or takes a root or log of one?"
+    far = float(((came - wanted).abs() / wanted.abs().clamp_min(tolerance[1])).max())
+    if far < 0.01:
+        return "nearly right", f"Off by {far:.1g} of the value, where {tolerance[0]:g} is allowed. What was rounded?"
+    return "wrong values", "The shape is right, the numbers are not."

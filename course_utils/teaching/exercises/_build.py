@@ -1,0 +1,358 @@
+"""The judge of builds: what a learner's class or training loop does, and ready checks to make exercises of."""
+
+import contextlib
+import functools
+import inspect
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ._attempt import Attempt, NotYet
+
+if TYPE_CHECKING:
+    from ._exercise import Exercise
+
+Check = Callable[["Build"], None]
+
+
+@dataclass
+class Build:
+    """A build under examination; a check takes it and raises NotYet, by `require`, with what was seen in numbers.
+
+    answer: the learner's class or function; found: numbers that the sentence for a right answer may quote.
+    """
+
+    exercise: "Exercise"
+    attempt: Attempt
+    found: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def answer(self) -> Callable[..., Any]:
+        """The learner's class or function."""
+        return self.attempt.answer
+
+    def make(self, *args: Any, seed: int = 0, **kwargs: Any) -> Any:
+        """An instance of the learner's class, its weights drawn from `seed`.  Raises Raised where that fails."""
+        torch.manual_seed(seed)
+        doing = f"in {self.exercise.name}({', '.join(map(repr, args))})"
+        model = self.run(self.answer, *args, doing=doing, **kwargs)
+        if isinstance(self.answer, type) and isinstance(model, nn.Module):
+            model.to(device=self.attempt.device, dtype=self.attempt.dtype)
+        return model
+
+    def run(self, function: Callable[..., Any], *args: Any, doing: str, **kwargs: Any) -> Any:
+        """Call what holds the learner's code; its errors are shown as its own."""
+        return self.attempt.run(functools.partial(function, **kwargs), *args, doing=doing)
+
+    def require(self, condition: Any, diagnosis: str, words: str) -> None:
+        """Raises NotYet(diagnosis, words) unless the condition holds."""
+        if not condition:
+            raise NotYet(diagnosis, words)
+
+    def images(self, n: int) -> Tensor:
+        """The first n training images of the course's data, (n, 784), pixels in [0, 1]."""
+        return _images(n).to(device=self.attempt.device, dtype=self.attempt.dtype)
+
+    def labels(self, n: int) -> Tensor:
+        """Their labels, (n,), int64."""
+        return _data().train.labels[:n].to(self.attempt.device)
+
+
+@functools.cache
+def _data() -> Any:
+    from course_utils.data.load import load_images
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        return load_images()
+
+
+@functools.cache
+def _images(n: int) -> Tensor:
+    train = _data().train
+    return train[: min(n, len(train))].flatten(1).float()
+
+
+def judge_build(exercise: "Exercise", attempt: Attempt) -> str:
+    """Run every check; return the sentence for a right answer, with its numbers.  Raises NotYet or Raised."""
+    build = Build(exercise, attempt)
+    for check in exercise.checks:
+        check(build)
+    return exercise.passed.format(**build.found)
+
+
+class fixed_noise(TorchDispatchMode):
+    """Inside, whatever draws normal noise gets the same numbers for every row: eps depends on the column alone.
+
+    So a loss can be compared number by number, and the loss of an image does not depend on the others.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        name = func.overloadpacket.__name__
+        if name in ("randn", "randn_like"):
+            return out.copy_(self.eps(out))
+        if name in ("normal_", "normal_functional", "normal"):
+            mean, std = ([*args[name == "normal_" :], 0.0, 1.0][:2]) if name != "normal" else args[:2]
+            mean, std = kwargs.get("mean", mean), kwargs.get("std", std)
+            with torch.no_grad():
+                return out.copy_(mean + std * self.eps(out))
+        return out
+
+    @staticmethod
+    def eps(like: Tensor) -> Tensor:
+        """The noise: (…, D), between -1.5 and 1.5, the same in every row."""
+        size = like.shape[-1] if like.dim() else 1
+        row = 1.5 * torch.sin(torch.arange(1, size + 1, dtype=torch.float64) * 2.399)
+        return row.to(like).expand(like.shape) if like.dim() else row[0].to(like)
+
+
+# Ready checks --------------------------------------------------------------------------------------------
+# `loss` below is a function (model, x) -> (B,), by default the model's own method.
+
+
+def _own_loss(model: Any, x: Tensor) -> Tensor:
+    return model.loss(x)
+
+
+def has(*methods: str, args: tuple = (20,)) -> Check:
+    """The instance is an nn.Module with these methods."""
+
+    def check(build: Build) -> None:
+        build.require(
+            isinstance(build.answer, type) and issubclass(build.answer, nn.Module),
+            "not a module",
+            f"{build.exercise.name} should be a class that inherits from nn.Module, so that its weights are found.",
+        )
+        missing = [name for name in methods if not callable(getattr(build.answer, name, None))]
+        build.require(
+            not missing, "methods missing", f"There is no method {' and no '.join(missing)} in {build.answer.__name__}."
+        )
+        model = build.make(*args)
+        build.require(
+            any(True for _ in model.parameters()),
+            "no weights",
+            "PyTorch finds no weights in the model. Layers must be attributes of self; in a list they are hidden.",
+        )
+
+    return check
+
+
+def shapes(method: str, given: Sequence[tuple[int, ...]], *expected: tuple[int, ...], args: tuple = (20,)) -> Check:
+    """`method` of random tensors of the `given` shapes returns one tensor, or several, of the `expected` shapes."""
+
+    def check(build: Build) -> None:
+        inputs = [torch.rand(shape).to(build.attempt.device, build.attempt.dtype) for shape in given]
+        shown = ", ".join(f"a tensor of shape {shape}" for shape in given)
+        returned = build.run(getattr(build.make(*args), method), *inputs, doing=f"in {method} of {shown}")
+        values = returned if isinstance(returned, tuple | list) else (returned,)
+        came = [tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__ for value in values]
+        build.require(
+            came == list(expected),
+            f"shape of {method}",
+            f"{method} of {shown} should give {_listed(expected)}; it gives {_listed(came)}.",
+        )
+
+    return check
+
+
+def _listed(shapes: Sequence[Any]) -> str:
+    return " and ".join(f"shape {shape}" if isinstance(shape, tuple) else f"a {shape}" for shape in shapes)
+
+
+def per_example(loss: Callable[[Any, Tensor], Tensor] = _own_loss, *, args: tuple = (20,)) -> Check:
+    """The loss has one number for each image, which the other images of the batch do not change."""
+
+    def check(build: Build) -> None:
+        model, x = build.make(*args), build.images(5)
+        with fixed_noise(), torch.no_grad():
+            together = build.run(loss, model, x, doing="in loss of 5 images")
+            build.require(
+                isinstance(together, Tensor) and together.shape == (5,),
+                "not one loss for each image",
+                f"The loss of 5 images should be 5 numbers, shape (5,); it is {_what(together)}.",
+            )
+            alone = torch.cat([build.run(loss, model, x[i : i + 1], doing="in loss of 1 image") for i in range(5)])
+        build.require(
+            torch.allclose(together, alone, rtol=1e-3, atol=1e-3),
+            "depends on the rest of the batch",
+            f"The loss of the first image is {together[0]:.4g} in a batch of 5 and {alone[0]:.4g} by itself: "
+            "the examples touch. Something is averaged, summed or normalised over the batch.",
+        )
+
+    return check
+
+
+def _what(value: Any) -> str:
+    return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def gradients_reach_all(loss: Callable[[Any, Tensor], Tensor] = _own_loss, *, args: tuple = (20,)) -> Check:
+    """Every weight of the model gets a gradient from the loss."""
+
+    def check(build: Build) -> None:
+        model = build.make(*args)
+        total = build.run(loss, model, build.images(16), doing="in loss of 16 images").mean()
+        build.require(
+            total.requires_grad, "no gradient", "The loss carries no gradient at all. Which step cuts the graph?"
+        )
+        total.backward()
+        cold = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+        build.require(
+            not cold,
+            "no gradient",
+            f"No gradient of the loss reaches {', '.join(cold[:4])}{' …' if len(cold) > 4 else ''}: "
+            "these weights would stay as they are.",
+        )
+
+    return check
+
+
+def same_numbers(
+    label: str,
+    call: Callable[..., Any],
+    reference: Callable[..., Any],
+    cases: Callable[[Any], Sequence[tuple]],
+    *,
+    args: tuple = (20,),
+    mistakes: dict[str, tuple[Callable[..., Any], str]] | None = None,
+    axes: str = "",
+) -> Check:
+    """`call(model, *case)` gives what `reference(*case)` gives; if not, the relation between them is told.
+
+    label: what is compared, "kl(mu, log_var)". A reference that needs the model takes an argument of that name last.
+    axes: the sizes of the arguments, as in a docstring: "mu, log_var: (B, L)".
+    """
+
+    def check(build: Build) -> None:
+        from ._exercise import Exercise
+
+        model = build.make(*args)
+        needs_model = "model" in inspect.signature(reference).parameters
+        truth = functools.wraps(reference)(functools.partial(reference, model=model)) if needs_model else reference
+        names = tuple(name for name in inspect.signature(reference).parameters if name != "model")
+
+        def answer(*case: Any) -> Any:
+            with fixed_noise():
+                return build.run(call, model, *case, doing=f"in {label}")
+
+        part = Exercise(
+            build.exercise.number, "", 1, truth, ("", "", ""), "", cases=cases, mistakes=mistakes or {},
+            stub=f"def {reference.__name__}({', '.join(names)}): ...",
+        )  # fmt: skip
+        if axes:
+            part.__dict__["axes"] = {
+                name.strip(): tuple(size.strip() for size in sizes.strip(" ()").split(","))
+                for line in axes.split(";")
+                for names, _, sizes in [line.partition(":")]
+                for name in names.split(",")
+            }
+        try:
+            part.judge(part, Attempt(answer, names, build.attempt.dtype, build.attempt.device))
+        except NotYet as verdict:
+            raise NotYet(f"{label}: {verdict.diagnosis}", f"{label}: {verdict.message}") from None
+
+    return check
+
+
+def trains(
+    below: float,
+    *,
+    loss: Callable[[Any, Tensor], Tensor] = _own_loss,
+    steps: int = 300,
+    images: int = 4000,
+    batch_size: int = 128,
+    lr: float = 1e-3,
+    args: tuple = (20,),
+    above: float = -math.inf,
+) -> Check:
+    """After `steps` steps of Adam, the mean loss of the last 30 lies below `below`, and is kept as found["loss"].
+
+    Choose the bounds with room: some healthy models train more slowly. The data are MNIST or the offline digits.
+    above: a loss so low that something must be missing in it.
+    """
+
+    def check(build: Build) -> None:
+        build.found["loss"] = trained_loss(build, build.make(*args), loss, steps, images, batch_size, lr)
+        build.found["steps"] = steps
+        seen = f"After {steps} steps of Adam the loss is {build.found['loss']:.1f} nats for each image"
+        build.require(build.found["loss"] < below, "does not learn", f"{seen}; a healthy one is below {below:g}.")
+        build.require(build.found["loss"] > above, "too good", f"{seen}; a whole loss stays above {above:g}.")
+
+    return check
+
+
+def trained_loss(
+    build: Build,
+    model: Any,
+    loss: Callable[[Any, Tensor], Tensor] = _own_loss,
+    steps: int = 300,
+    images: int = 4000,
+    batch_size: int = 128,
+    lr: float = 1e-3,
+) -> float:
+    """Train the model in place, a few seconds; return the mean loss of the last 30 steps, in nats per image."""
+    data, generator = build.images(images), torch.Generator().manual_seed(0)
+    optimizer, losses = torch.optim.Adam(model.parameters(), lr=lr), []
+    torch.manual_seed(0)
+    for step in range(steps):
+        x = data[torch.randint(len(data), (batch_size,), generator=generator)]
+        mean = build.run(loss, model, x, doing=f"in loss at step {step + 1} of the training").mean()
+        build.require(
+            mean.isfinite(),
+            "not finite",
+            f"At step {step + 1} of the training the loss is {mean.detach().item()}: something overflows.",
+        )
+        optimizer.zero_grad()
+        mean.backward()
+        optimizer.step()
+        losses.append(mean.detach())
+    return float(torch.stack(losses[-30:]).mean())
+
+
+def samples(n: int = 7, *, args: tuple = (20,)) -> Check:
+    """`sample(n)` gives (n, 784) pixels in [0, 1], other ones at every call, none of them the same."""
+
+    def check(build: Build) -> None:
+        model = build.make(*args)
+        torch.manual_seed(1)
+        first, second = (build.run(model.sample, n, doing=f"in sample({n})") for _ in range(2))
+        build.require(
+            isinstance(first, Tensor) and first.shape == (n, 784),
+            "shape of sample",
+            f"sample({n}) should give {n} images of 784 pixels, shape ({n}, 784); it gives {_what(first)}.",
+        )
+        low, high = float(first.min()), float(first.max())
+        build.require(
+            low >= 0 and high <= 1,
+            "samples are no pixels",
+            f"Pixels lie between 0 and 1; those of sample({n}) lie between {low:.3g} and {high:.3g}. Are they logits?",
+        )
+        build.require(
+            not torch.equal(first, second), "always the same samples", "Two calls of sample gave the same images."
+        )
+        build.require(
+            not torch.allclose(first[0], first[1]),
+            "all samples alike",
+            "The images of one call of sample are all alike.",
+        )
+
+    return check
+
+
+def interface_problem(exercise: "Exercise", answer: Any) -> str | None:
+    """What a kept build lacks, judged without training: its kind and its methods; None where nothing is missing."""
+    if isinstance(exercise.solution, type) != isinstance(answer, type):
+        return f"{exercise.name} is no {'class' if isinstance(exercise.solution, type) else 'function'}"
+    if isinstance(answer, type):
+        wanted = [n for n, m in vars(exercise.solution).items() if callable(m) and not n.startswith("_")]
+        missing = [name for name in wanted if not callable(getattr(answer, name, None))]
+        if missing:
+            return f"it has no {', '.join(missing)}"
+    return None

@@ -1,0 +1,239 @@
+"""One slip in the solution: every function that differs from it by one term, factor, call, sign, axis or name."""
+
+import ast
+import copy
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+Slip = tuple[str, str, Callable[..., Any]]  # name, "one exp is left out", the function that makes it
+
+_ELEMENTWISE = (
+    "exp",
+    "log",
+    "square",
+    "sqrt",
+    "abs",
+    "sigmoid",
+    "softmax",
+    "softplus",
+    "expm1",
+    "log1p",
+    "clamp",
+    "tanh",
+)
+_MATRIX = ("inverse", "inv", "pinv", "trace", "diagonal", "diag", "t")
+_INSTEAD = {
+    "sum": ("mean",), "mean": ("sum",), "amax": ("amin",), "amin": ("amax",),
+    "argmax": ("argmin",), "argmin": ("argmax",),
+    "std": ("var",), "var": ("std",), "logdet": ("det",), "logsumexp": ("sum", "amax"), "solve": ("matmul",),
+    "exp": ("square",), "maximum": ("minimum",), "minimum": ("maximum",), "median": ("mean",), "sqrt": ("square",),
+    "abs": ("square",), "square": ("abs",), "cos": ("sin",), "sin": ("cos",),
+}  # fmt: skip
+
+
+@cache
+def slips(solution: Callable[..., Any]) -> tuple[Slip, ...]:
+    """All of them, without two of the same source; empty where there is no source, or a class."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(solution)))
+    except (OSError, TypeError, SyntaxError):
+        return ()
+    if not isinstance(tree.body[0], ast.FunctionDef):
+        return ()
+    tree.body[0].decorator_list = []
+    found, known = [], {ast.unparse(tree)}
+    for i, node in enumerate(ast.walk(tree)):
+        for name, words, changed in _changes(node, tree.body[0]):
+            mutant = copy.deepcopy(tree)
+            old = next(other for j, other in enumerate(ast.walk(mutant)) if j == i)
+            if type(old) is type(changed):
+                old.__dict__.update(changed.__dict__)
+            else:
+                mutant = _Replace(old, changed).visit(mutant)
+            source = ast.unparse(ast.fix_missing_locations(mutant))
+            if source not in known:
+                known.add(source)
+                namespace = dict(solution.__globals__)
+                exec(compile(source, "<slip>", "exec"), namespace)
+                found.append((name, words, namespace[solution.__name__]))
+    return tuple(found)
+
+
+class _Replace(ast.NodeTransformer):
+    def __init__(self, old: ast.AST, new: ast.AST) -> None:
+        self.old, self.new = old, new
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        return self.new if node is self.old else self.generic_visit(node)
+
+
+def _changes(node: ast.AST, function: ast.FunctionDef) -> Iterator[tuple[str, str, ast.AST]]:
+    if isinstance(node, ast.BinOp):
+        yield from _of_operators(node)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield "sign of a term", "one minus sign is left out", node.operand
+    elif isinstance(node, ast.Call):
+        yield from _of_calls(node)
+    elif isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
+        yield "transposed factor", "one matrix is not transposed", node.value
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+        names = [argument.arg for argument in function.args.args]
+        if node.id in names:
+            for other in names:
+                if other != node.id:
+                    words = f"{other} stands in one place where {node.id} belongs"
+                    yield f"{other} for {node.id} in one place", words, ast.Name(other, ast.Load())
+
+
+def _of_operators(node: ast.BinOp) -> Iterator[tuple[str, str, ast.AST]]:
+    left, right, op = node.left, node.right, node.op
+
+    def other(new: ast.operator, a: ast.AST = left, b: ast.AST = right) -> ast.AST:
+        return ast.BinOp(a, new, b)
+
+    if isinstance(op, ast.Add | ast.Sub):
+        yield (
+            "sign of a term",
+            "one term has the other sign",
+            other(ast.Sub() if isinstance(op, ast.Add) else ast.Add()),
+        )
+        yield "a term missing", f"one term is left out{_number(right)}", left
+        negative = ast.UnaryOp(ast.USub(), right) if isinstance(op, ast.Sub) else right
+        yield "a term missing", f"one term is left out{_number(left)}", negative
+        if isinstance(op, ast.Sub):
+            yield "difference turned round", "one difference is taken the other way round", other(op, right, left)
+        for factor in (0.5, 2.0):  # a factor that reaches only one of two terms
+            words = f"one term has an additional factor {factor:g}"
+            yield (
+                f"one term times {factor:g}",
+                words,
+                other(op, left, ast.BinOp(ast.Constant(factor), ast.Mult(), right)),
+            )
+            yield (
+                f"one term times {factor:g}",
+                words,
+                other(op, ast.BinOp(ast.Constant(factor), ast.Mult(), left), right),
+            )
+    elif isinstance(op, ast.Mult | ast.Div):
+        yield "a factor missing", f"one factor is left out{_number(right)}", left
+        inverse = ast.BinOp(ast.Constant(1), ast.Div(), right) if isinstance(op, ast.Div) else right
+        yield "a factor missing", f"one factor is left out{_number(left)}", inverse
+        if isinstance(op, ast.Mult):
+            yield "divided", "one product is a quotient", other(ast.Div())
+            if isinstance(left, ast.Constant) and isinstance(right, ast.BinOp):  # 0.5 * (a + b) -> 0.5 * a + b
+                inner = right
+                while isinstance(inner.left, ast.BinOp) and isinstance(inner.left.op, ast.Add | ast.Sub):
+                    inner = inner.left
+                if isinstance(inner.op, ast.Add | ast.Sub):
+                    yield "a bracket closed early", f"the factor {left.value} reaches only the first term", _first(node)
+        else:
+            yield "multiplied", "one quotient is a product", other(ast.Mult())
+            yield "quotient turned round", "one quotient is turned round", other(op, right, left)
+        for side, build in ((left, lambda new: other(op, new)), (right, lambda new: other(op, left, new))):
+            if not isinstance(side, ast.Constant):
+                yield "a factor squared", "one factor is squared", build(ast.BinOp(side, ast.Pow(), ast.Constant(2)))
+                yield "a factor's root", "the root of one factor is taken", build(_power(side, 0.5))
+    elif isinstance(op, ast.Pow):
+        yield "a power missing", f"one power is left out{_number(right)}", left
+        yield (
+            "a power turned round",
+            "the sign of one exponent is the other one",
+            _power(left, ast.UnaryOp(ast.USub(), right)),
+        )
+    elif isinstance(op, ast.MatMult):
+        yield "matrices in the other order", "two matrices are multiplied in the other order", other(op, right, left)
+        for a, b, which in (
+            (ast.Attribute(left, "mT", ast.Load()), right, "first"),
+            (left, ast.Attribute(right, "mT", ast.Load()), "second"),
+        ):
+            yield "transposed factor", f"the {which} matrix of a product is transposed", other(op, a, b)
+        yield "a matrix missing", "one matrix of a product is left out", left
+        yield "a matrix missing", "one matrix of a product is left out", right
+
+
+def _first(node: ast.BinOp) -> ast.AST:
+    """0.5 * (a + b - c) as 0.5 * a + b - c."""
+    whole = copy.deepcopy(node.right)
+    inner = whole
+    while isinstance(inner.left, ast.BinOp) and isinstance(inner.left.op, ast.Add | ast.Sub):
+        inner = inner.left
+    inner.left = ast.BinOp(node.left, ast.Mult(), inner.left)
+    return whole
+
+
+def _power(base: ast.AST, exponent: Any) -> ast.AST:
+    return ast.BinOp(base, ast.Pow(), exponent if isinstance(exponent, ast.AST) else ast.Constant(exponent))
+
+
+def _of_calls(node: ast.Call) -> Iterator[tuple[str, str, ast.AST]]:
+    """x.exp() and torch.exp(x) alike."""
+    function = node.func
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    module = isinstance(function, ast.Attribute) and _is_module(function.value)
+    subject = (node.args[0] if node.args else None) if module or isinstance(function, ast.Name) else function.value
+    if subject is None:
+        return
+    if name in (*_ELEMENTWISE, *_MATRIX, "sum", "mean", "detach", "flatten", "cumsum"):
+        yield f"{name} missing", f"one {name} is left out", subject
+    if name in _ELEMENTWISE[:4]:
+        yield (
+            f"{name} twice",
+            f"one {name} is taken twice",
+            ast.Call(function, [node], []) if module else ast.Call(ast.Attribute(node, name, ast.Load()), [], []),
+        )
+    if name == "exp":
+        for factor, of in ((0.5, "half of "), (2.0, "twice "), (-1.0, "minus ")):
+            inside = ast.BinOp(ast.Constant(factor), ast.Mult(), subject)
+            yield f"exp of {of}it", f"one exp is taken of {of}what it should be taken of", _with(node, inside, module)
+    for new in _INSTEAD.get(name, ()):
+        changed = copy.deepcopy(node)
+        if isinstance(function, ast.Attribute):
+            changed.func = ast.Attribute(function.value, new, ast.Load())
+            if name in ("logdet", "solve"):
+                base = (
+                    ast.Attribute(ast.Name("torch", ast.Load()), "linalg", ast.Load())
+                    if new == "det"
+                    else ast.Name("torch", ast.Load())
+                )
+                changed.func = ast.Attribute(base, new, ast.Load())
+            words = {"det": "a determinant stands there without its logarithm", "matmul": "a matrix is not inverted"}
+            yield f"{new} for {name}", words.get(new, f"{new} stands where {name} belongs"), changed
+    for keyword in node.keywords:
+        if keyword.arg in ("dim", "axis") and isinstance(keyword.value, ast.Constant | ast.UnaryOp):
+            for axis in (0, 1, 2):
+                changed = copy.deepcopy(node)
+                next(k for k in changed.keywords if k.arg == keyword.arg).value = ast.Constant(axis)
+                yield f"{name} over another axis", f"one {name} runs over axis {axis}", changed
+            changed = copy.deepcopy(node)
+            changed.keywords = [k for k in changed.keywords if k.arg != keyword.arg]
+            yield f"{name} over everything", f"one {name} runs over all axes", changed
+        elif isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, bool | int):
+            changed = copy.deepcopy(node)
+            value = keyword.value.value
+            new = not value if isinstance(value, bool) else 1 - value
+            next(k for k in changed.keywords if k.arg == keyword.arg).value = ast.Constant(new)
+            yield f"{keyword.arg}={new}", f"one {name} has {keyword.arg}={new}", changed
+    for i in range(len(node.args) - 1):
+        changed = copy.deepcopy(node)
+        changed.args[i], changed.args[i + 1] = changed.args[i + 1], changed.args[i]
+        yield f"arguments of {name} exchanged", f"two arguments of {name} are exchanged", changed
+
+
+def _with(node: ast.Call, inside: ast.AST, module: bool) -> ast.Call:
+    if module:
+        return ast.Call(node.func, [inside, *node.args[1:]], node.keywords)
+    return ast.Call(ast.Attribute(inside, node.func.attr, ast.Load()), node.args, node.keywords)
+
+
+def _is_module(node: ast.AST) -> bool:
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name) and node.id in ("torch", "math", "F", "np", "functional", "nn")
+
+
+def _number(node: ast.AST) -> str:
+    """ ", the 0.5", where what is meant is a number that stands there."""
+    return f" ({ast.unparse(node)})" if isinstance(node, ast.Constant) else ""
