@@ -661,7 +661,7 @@ BAD: dict[Rule, list[Callable[[NotebookNode], None]]] = {
         prose_with("<details><summary>x</summary>\ny\n\n</details>"),
         prose_with("<details><summary>x</summary>\n\ny\n</details>"),
     ],
-    says_three_honest_times: [replaced("Reading:** 5", "Reading:**"), replaced("Exercises:** 10 min", "Exercises:** long")],
+    says_three_honest_times: [replaced("Reading:** 5", "Reading:**"), replaced("Exercises:** 10", "Exercises:**")],
     can_be_read_in_an_hour: [
         prose_with("word " * WORDS),
         prose_with("**Predict** " * (PREDICTIONS + 1)),

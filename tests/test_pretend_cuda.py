@@ -113,7 +113,7 @@ def test_the_tests_that_ask_for_a_gpu_pass_on_the_pretended_one():
 
 def test_a_notebook_is_told_and_its_mistake_is_found(tmp_path):
     cells = [
-        "import torch\nfrom course_utils import runtime\nsession = runtime.start()",
+        "import torch\nfrom course_utils.teaching import start_session\nsession = start_session()",
         "print((torch.ones(3, device=session.device) + torch.ones(3).to(session.device)).sum().item())",
         "torch.ones(3, device=session.device) + torch.ones(3)",
     ]

@@ -1,6 +1,7 @@
 """The table of margins: the worst value of each claim, and what is broken, counted from runs made up here."""
 
 import math
+import statistics
 
 import nbformat
 import pytest
@@ -27,7 +28,18 @@ def test_the_worst_value_and_its_margin_in_standard_deviations():
     assert (row.worst, row.broken) == (0.2, 0) and row.in_spreads == pytest.approx(0.2 / 0.2)
 
 
-@pytest.mark.parametrize("value, relation, broken", [(1.0, "<", 1), (1.0, "<=", 0), (1.1, "<=", 1), (math.nan, "<", 1)])
+def test_a_bound_that_is_measured_as_well_moves_with_its_value():
+    first, second = runs(0.2, 0.6)
+    second["claims"][0]["bound"] = 1.2
+    (row,) = margins([first, second])
+    assert (row.worst, row.bound, row.broken, row.runs) == (0.6, 1.2, 0, 2)
+    assert row.in_spreads == pytest.approx(0.6 / statistics.stdev([0.8, 0.6]))
+
+
+BROKEN = [(1.0, "<", 1), (1.0, "<=", 0), (1.1, "<=", 1), (math.nan, "<", 1), (1.0, "≈", 0), (1.1, "≈", 1)]
+
+
+@pytest.mark.parametrize("value, relation, broken", BROKEN)
 def test_what_is_broken(value, relation, broken, capsys):
     found = runs(0.5, value, relation=relation)
     assert margins(found)[0].broken == broken
@@ -47,7 +59,7 @@ def test_seeds_that_change_nothing_have_no_margin():
 
 
 def test_a_failed_claim_does_not_end_the_run_and_another_error_is_told(tmp_path):
-    claim = "from course_utils.teaching.session import claim\nclaim('one', 2, '<', 1)"
+    claim = "from course_utils.teaching import claim\nclaim('one', 2, '<', 1)"
     cells = [claim, "claim('two', 0, '<', 1)", "1 / 0"]
     path = tmp_path / "99_small.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell(text) for text in cells]), path)

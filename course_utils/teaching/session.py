@@ -53,10 +53,11 @@ def start_session(*, seed: int | None = None) -> Session:
     """Seed Python, NumPy and PyTorch, choose the device, set the plotting style and print one line about it.
 
     `seed`: by default the environment variable COURSE_SEED, and 0 where that is not set. The device is the
-    GPU where PyTorch sees one, else the CPU; the number of threads is left as it is. Calling it again
-    starts afresh from the same seed.
+    GPU where PyTorch sees one, else the CPU, with as many threads as the environment variable COURSE_THREADS
+    says; without it with PyTorch's own number, and with one where other programs keep the cores busy: two trainings
+    that share their threads are many times slower. Calling it again starts afresh from the same seed.
 
-    Raises ValueError when the seed is not a whole number from 0 to 2**32 - 1.
+    Raises ValueError when the seed is not a whole number from 0 to 2**32 - 1, or the threads not one from 1 on.
     """
     from course_utils.teaching.plotting import use_style  # here, so that `claim` does not load matplotlib
 
@@ -93,5 +94,22 @@ def _chosen_seed(seed: int | None) -> int:
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return f"GPU {torch.cuda.get_device_name(device)}"
+    busy = _choose_threads()
     threads = torch.get_num_threads()
-    return f"CPU, {threads} thread{'s' if threads != 1 else ''}"
+    why = ", as the machine is busy (COURSE_THREADS sets another number)" if busy else ""
+    return f"CPU, {threads} thread{'s' if threads != 1 else ''}{why}"
+
+
+def _choose_threads() -> bool:
+    """Set the number of threads as `start_session` says; return whether it is one because the machine is busy."""
+    cores, threads = os.cpu_count() or 1, torch.get_num_threads()
+    if asked := os.environ.get("COURSE_THREADS"):
+        if not asked.isdecimal() or int(asked) < 1:
+            raise ValueError(f"COURSE_THREADS must be a whole number of at least 1; got {asked!r}.")
+        torch.set_num_threads(int(asked))
+        return False
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # programs that ran, over the last minute
+    busy = threads > 1 and load > cores - threads + 0.5
+    if busy:
+        torch.set_num_threads(1)
+    return busy

@@ -20,10 +20,10 @@ _VALID = re.compile(r"(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?/(?!\
 def set_repository(repository: str, *, root: Path = ROOT) -> list[Path]:
     """Write `repository` ("OWNER/NAME") into the files below `root`; return those that changed.
 
-    Doing it again changes nothing. Each file is replaced in one step, and `runtime.py`, which remembers the
+    Doing it again changes nothing. Each file is replaced in one step, and `session.py`, which remembers the
     old name, comes last: after an interruption the same command finishes the work.
 
-    Raises ValueError when `repository` is not "OWNER/NAME", RuntimeError when `runtime.py` does not hold
+    Raises ValueError when `repository` is not "OWNER/NAME", RuntimeError when `session.py` does not hold
     the old one.
     """
     if not _VALID.fullmatch(repository) or repository.endswith(".git"):
@@ -31,17 +31,17 @@ def set_repository(repository: str, *, root: Path = ROOT) -> list[Path]:
             f"A repository is written OWNER/NAME, as in you/your-fork; got {repository!r}. "
             "Give the two names only, without https://github.com/ and without .git."
         )
-    runtime = root / "course_utils" / "runtime.py"
-    found = _CONSTANT.findall(runtime.read_text(encoding="utf-8"))
+    home = root / "course_utils" / "teaching" / "session.py"
+    found = _CONSTANT.findall(home.read_text(encoding="utf-8"))
     if len(found) != 1:
-        raise RuntimeError(f'{runtime} should hold one line REPOSITORY = "OWNER/NAME"; found {len(found)}.')
+        raise RuntimeError(f'{home} should hold one line REPOSITORY = "OWNER/NAME"; found {len(found)}.')
     old = found[0]
 
     changed = []
-    for path in [root / "README.md", *sorted((root / "notebooks").glob("*.ipynb")), runtime]:
+    for path in [root / "README.md", *sorted((root / "notebooks").glob("*.ipynb")), home]:
         before = path.read_bytes().decode("utf-8")  # bytes: line ends stay as they are
-        after = _CONSTANT.sub(f'REPOSITORY = "{repository}"', before) if path == runtime else before
-        if path != runtime:
+        after = _CONSTANT.sub(f'REPOSITORY = "{repository}"', before) if path == home else before
+        if path != home:
             after = _renamed(before, old, repository)
         if after != before:
             replace_text(path, after)

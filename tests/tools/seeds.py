@@ -6,7 +6,7 @@
 
 Every run is kept in a file (`--results`); the command goes on where it was stopped, and runs a notebook again when its
 code has changed. A claim that fails does not end the run: the cells behind it are run too. The margin is the distance
-of the worst value from the bound, in standard deviations of the values over the seeds; a broken claim has a negative
+of the worst value from its bound, in standard deviations of that distance over the seeds; a broken claim has a negative
 one, and there is none where the seeds change nothing.
 """
 
@@ -85,23 +85,22 @@ def run_here(path: Path) -> None:
 
 
 def margins(runs: Sequence[dict[str, Any]]) -> list[Margin]:
-    """Every claim of the runs with its worst value; the same text in one notebook and data set is one claim."""
-    values: dict[tuple, list[float]] = defaultdict(list)
+    """Every claim of the runs where it was nearest to its bound; the same text in one notebook and data set is one."""
+    claims: dict[tuple, list[dict[str, Any]]] = defaultdict(list)
     for entry in runs:
         for claim in entry["claims"]:
-            key = (entry["notebook"], entry["data"], claim["text"], claim["relation"], claim["bound"])
-            values[key].append(claim["value"])
+            claims[entry["notebook"], entry["data"], claim["text"], claim["relation"]].append(claim)
     found = []
-    for (notebook, data, text, relation, bound), measured in values.items():
-        sign = 1 if relation.startswith(">") else -1
-        gaps = [_gap(sign * value, sign * bound) for value in measured]
+    for (notebook, data, text, relation), made in claims.items():
+        sign = 1 if relation.startswith(">") else -1  # of "≈" the value is the distance, and the bound what is allowed
+        gaps = [_gap(sign * claim["value"], sign * claim["bound"]) for claim in made]
         worst = min(range(len(gaps)), key=gaps.__getitem__)
-        broken = sum(gap < 0 or (gap == 0 and "=" not in relation) for gap in gaps)
-        finite = [value for value in measured if math.isfinite(value)]
+        broken = sum(gap < 0 or (gap == 0 and relation in "<>") for gap in gaps)
+        finite = [gap for gap in gaps if math.isfinite(gap)]
         spread = statistics.stdev(finite) if len(finite) > 1 else 0.0
         in_spreads = gaps[worst] / spread if spread else math.nan
-        row = Margin(notebook, data, text, relation, bound, len(gaps), broken, measured[worst], in_spreads)
-        found.append(row)
+        value, bound = made[worst]["value"], made[worst]["bound"]
+        found.append(Margin(notebook, data, text, relation, bound, len(gaps), broken, value, in_spreads))
     return found
 
 
