@@ -1,13 +1,13 @@
-"""Wrong answers to the exercises, as learners write them, collected without a look at the mistakes that the course names.
+"""Wrong answers to the exercises, as learners write them, none of them among the mistakes that the course names.
 
-They measure how an exercise answers what nobody foresaw. `UNLISTED` holds (the function asked for, what was done, the function).
+They measure how an exercise answers what nobody foresaw. `UNLISTED` holds the name of the exercise's function, what was
+done, and the function.
 """
 
 import math
 from collections.abc import Callable
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 LOG_2PI = math.log(2 * math.pi)
@@ -288,6 +288,342 @@ FIT_LINEAR_GAUSSIAN = [
 ]
 
 
+def _score(mu=None, log_var=None):
+    """The solution with the score of mu, of (eps, sigma, log_var), or of log_var, of (eps, sigma, log_var), exchanged."""
+
+    def wrong(f, z, m, v):
+        eps, sigma = (z - m) / _sigma(v), _sigma(v)
+        scores = (
+            (mu or (lambda e, s, v: e / s))(eps, sigma, v),
+            (log_var or (lambda e, s, v: 0.5 * (e**2 - 1)))(eps, sigma, v),
+        )
+        return tuple(f[:, None] * score for score in scores)
+
+    return wrong
+
+
+SCORE_FUNCTION_GRADIENT = [
+    ("divided by sigma once", _score(lambda e, s, v: e)),
+    ("not divided by the variance", _score(lambda e, s, v: e * s)),
+    ("divided by sigma to the fourth", _score(lambda e, s, v: e / s**3)),
+    ("log_var read as sigma squared", lambda f, z, m, v: _score()(f, z, m, v.abs().log())),
+    ("log_var read as log sigma", lambda f, z, m, v: _score()(f, z, m, 2 * v)),
+    ("divided by log_var", _score(lambda e, s, v: e * s / v)),
+    ("the sign of mu's score", _score(lambda e, s, v: -e / s)),
+    ("the sign of log_var's score", _score(log_var=lambda e, s, v: 0.5 * (1 - e**2))),
+    ("the score of sigma", _score(log_var=lambda e, s, v: (e**2 - 1) / s)),
+    ("the score of log sigma", _score(log_var=lambda e, s, v: e**2 - 1)),
+    ("the score of the variance", _score(log_var=lambda e, s, v: 0.5 * (e**2 - 1) / s**2)),
+    ("the -1/2 forgotten", _score(log_var=lambda e, s, v: 0.5 * e**2)),
+    ("the log term's derivative taken as -1", _score(log_var=lambda e, s, v: 0.5 * e**2 - 1)),
+    ("z for z - mu", lambda f, z, m, v: _score()(f, z, 0 * m, v)),
+    ("averaged over the samples", lambda f, z, m, v: tuple(g.mean(0) for g in _score()(f, z, m, v))),
+    ("f not multiplied in", lambda f, z, m, v: _score()(torch.ones_like(f), z, m, v)),
+    ("f centred", lambda f, z, m, v: _score()(f - f.mean(), z, m, v)),
+    ("the log of f", lambda f, z, m, v: _score()(f.abs().log(), z, m, v)),
+    ("the mean of f for every sample", lambda f, z, m, v: _score()(f.mean().expand(len(f)), z, m, v)),
+    ("log q for its gradient", lambda f, z, m, v: (f[:, None] * -0.5 * ((z - m) ** 2 / v.exp() + v),) * 2),
+    ("the two results exchanged", lambda f, z, m, v: _score()(f, z, m, v)[::-1]),
+    ("summed over the dimensions", lambda f, z, m, v: tuple(g.sum(1) for g in _score()(f, z, m, v))),
+    ("the pair stacked along the dimensions", lambda f, z, m, v: torch.cat(_score()(f, z, m, v), dim=1)),
+]
+
+
+def _loo(f, scores, baseline):
+    return ((f - baseline)[:, None] * scores).mean(0)
+
+
+LEAVE_ONE_OUT = [
+    ("the scores centred too", lambda f, s: ((f - f.mean())[:, None] * (s - s.mean(0))).mean(0)),
+    (
+        "the scores centred, f with its leave-one-out baseline",
+        lambda f, s: _loo(f, s - s.mean(0), (f.sum() - f) / (len(f) - 1)),
+    ),
+    ("the mean of all as the baseline", lambda f, s: _loo(f, s, f.mean())),
+    ("divided by K", lambda f, s: _loo(f, s, (f.sum() - f) / len(f))),
+    ("divided by K - 1 without leaving out", lambda f, s: _loo(f, s, f.sum() / (len(f) - 1))),
+    ("the sum of the others", lambda f, s: _loo(f, s, f.sum() - f)),
+    ("the mean minus f", lambda f, s: _loo(f, s, f.mean() - f)),
+    ("the baseline alone", lambda f, s: (((f.sum() - f) / (len(f) - 1))[:, None] * s).mean(0)),
+    ("the next sample as the baseline", lambda f, s: _loo(f, s, f.roll(1))),
+    ("the baseline added", lambda f, s: _loo(f, s, -(f.sum() - f) / (len(f) - 1))),
+    ("the median as the baseline", lambda f, s: _loo(f, s, f.median())),
+    ("standardised f", lambda f, s: _loo((f - f.mean()) / f.std(), s, 0)),
+    ("averages multiplied", lambda f, s: f.mean() * s.mean(0)),
+    ("a baseline of each score", lambda f, s: (f[:, None] * s - (f[:, None] * s).mean(0)).mean(0)),
+    ("baseline of the scores left out", lambda f, s: (f[:, None] * (s.sum(0) - s) / (len(f) - 1)).mean(0)),
+    ("averaged over the dimensions", lambda f, s: ((f - (f.sum() - f) / (len(f) - 1))[:, None] * s).mean(1)),
+    ("divided by K - 1 at the end", lambda f, s: _loo(f, s, (f.sum() - f) / (len(f) - 1)) * len(f) / (len(f) - 1)),
+    ("the first left out for all", lambda f, s: _loo(f, s, f[1:].mean())),
+    ("running mean of the samples so far", lambda f, s: _loo(f, s, f.cumsum(0) / torch.arange(1, len(f) + 1))),
+]
+
+REPARAMETERIZE = [
+    ("sigma as exp(log_var)", lambda m, v, e: m + v.exp() * e),
+    ("log_var as sigma", lambda m, v, e: m + v * e),
+    ("the root of log_var", lambda m, v, e: m + v.abs().sqrt() * e),
+    ("exp of 2 log_var", lambda m, v, e: m + (2 * v).exp() * e),
+    ("exp(-log_var / 2)", lambda m, v, e: m + (-0.5 * v).exp() * e),
+    ("softplus for exp", lambda m, v, e: m + F.softplus(v) * e),
+    ("half of exp(log_var)", lambda m, v, e: m + 0.5 * v.exp() * e),
+    ("the mean scaled too", lambda m, v, e: (m + e) * _sigma(v)),
+    ("mu multiplied by the noise", lambda m, v, e: m * e + _sigma(v)),
+    ("the noise added without scale", lambda m, v, e: m + e),
+    ("sigma added to the noise", lambda m, v, e: m + _sigma(v) + e),
+    ("the first row's noise for all", lambda m, v, e: m + _sigma(v) * e[:1]),
+    ("one noise for all dimensions", lambda m, v, e: m + _sigma(v) * e[:, :1]),
+    ("a mean sigma for each row", lambda m, v, e: m + _sigma(v).mean(1, keepdim=True) * e),
+    ("sigma detached", lambda m, v, e: m + _sigma(v).detach() * e),
+    ("mu detached", lambda m, v, e: m.detach() + _sigma(v) * e),
+    ("noise of its own", lambda m, v, e: m + _sigma(v) * torch.randn_like(m)),
+    ("noise from Normal(mu, sigma), in place of eps", lambda m, v, e: torch.normal(m, _sigma(v))),
+    ("subtracted", lambda m, v, e: m - _sigma(v) * e),
+    ("base 2", lambda m, v, e: m + 2 ** (0.5 * v) * e),
+    ("sigma clamped", lambda m, v, e: m + _sigma(v.clamp(-1, 1)) * e),
+    ("the noise itself changed in place", lambda m, v, e: e.mul_(_sigma(v)).add_(m)),
+]
+
+
+def _path(df, mu, log_var, eps, scale=None, sigma=_sigma):
+    slope = df(mu + sigma(log_var) * eps)
+    return slope, slope * (scale(_sigma(log_var), eps) if scale else 0.5 * _sigma(log_var) * eps)
+
+
+PATHWISE_GRADIENT = [
+    ("without sigma", lambda df, m, v, e: _path(df, m, v, e, lambda s, e: 0.5 * e)),
+    ("without eps", lambda df, m, v, e: _path(df, m, v, e, lambda s, e: 0.5 * s)),
+    ("the half forgotten", lambda df, m, v, e: _path(df, m, v, e, lambda s, e: s * e)),
+    ("2 for the half", lambda df, m, v, e: _path(df, m, v, e, lambda s, e: 2 * s * e)),
+    ("the derivative to sigma", lambda df, m, v, e: _path(df, m, v, e, lambda s, e: e)),
+    ("the variance for sigma", lambda df, m, v, e: _path(df, m, v, e, lambda s, e: 0.5 * s**2 * e)),
+    ("eps squared", lambda df, m, v, e: _path(df, m, v, e, lambda s, e: 0.5 * s * e**2)),
+    ("the slope at mu", lambda df, m, v, e: (df(m.expand_as(e)), df(m.expand_as(e)) * 0.5 * _sigma(v) * e)),
+    ("the slope at eps", lambda df, m, v, e: (df(e), df(e) * 0.5 * _sigma(v) * e)),
+    ("z with sigma = exp(log_var)", lambda df, m, v, e: _path(df, m, v, e, sigma=torch.exp)),
+    ("z with log_var for sigma", lambda df, m, v, e: _path(df, m, v, e, sigma=lambda v: v)),
+    ("z without the noise's scale", lambda df, m, v, e: _path(df, m, v, e, sigma=torch.ones_like)),
+    ("multiplied by z", lambda df, m, v, e: (df(m + _sigma(v) * e) * (m + _sigma(v) * e), _path(df, m, v, e)[1])),
+    (
+        "z - mu forgotten: z / 2",
+        lambda df, m, v, e: (_path(df, m, v, e)[0], _path(df, m, v, e)[0] * 0.5 * (m + _sigma(v) * e)),
+    ),
+    ("the scores multiplied in", lambda df, m, v, e: (_path(df, m, v, e)[0] * e / _sigma(v), _path(df, m, v, e)[1])),
+    ("averaged", lambda df, m, v, e: tuple(g.mean(0) for g in _path(df, m, v, e))),
+    (
+        "the slope averaged first",
+        lambda df, m, v, e: (lambda s: (s, s * 0.5 * _sigma(v) * e))(df(m + _sigma(v) * e).mean(0).expand_as(e)),
+    ),
+    ("the pair exchanged", lambda df, m, v, e: _path(df, m, v, e)[::-1]),
+    ("the sign of the second", lambda df, m, v, e: _path(df, m, v, e, lambda s, e: -0.5 * s * e)),
+]
+
+SCORE_FUNCTION_LOSS = [
+    ("a column of weights against a row of log q", lambda f, q, b: ((f - b).detach()[:, None] * q).mean()),
+    ("averaged before multiplying", lambda f, q, b: (f - b).detach().mean() * q.mean()),
+    ("summed", lambda f, q, b: ((f - b).detach() * q).sum()),
+    ("one loss for each sample", lambda f, q, b: (f - b).detach() * q),
+    ("nothing detached", lambda f, q, b: ((f - b) * q).mean()),
+    ("only f detached", lambda f, q, b: ((f.detach() - b) * q).mean()),
+    ("only the baseline detached", lambda f, q, b: ((f - b.detach()) * q).mean()),
+    ("log q detached", lambda f, q, b: ((f - b) * q.detach()).mean()),
+    ("all detached", lambda f, q, b: ((f - b) * q).mean().detach()),
+    ("q, not log q", lambda f, q, b: ((f - b).detach() * q.exp()).mean()),
+    ("the sign for ascent", lambda f, q, b: -((f - b).detach() * q).mean()),
+    ("the baseline added", lambda f, q, b: ((f + b).detach() * q).mean()),
+    ("the baseline multiplied", lambda f, q, b: ((f * b).detach() * q).mean()),
+    ("the baseline subtracted from log q", lambda f, q, b: (f.detach() * (q - b.detach())).mean()),
+    ("f added to the loss", lambda f, q, b: ((f - b).detach() * q + f).mean()),
+    ("the weight added", lambda f, q, b: ((f - b).detach() + q).mean()),
+    ("f centred besides", lambda f, q, b: ((f - b - (f - b).mean()).detach() * q).mean()),
+    ("the mean of the baseline for each", lambda f, q, b: ((f - b.mean()).detach() * q).mean()),
+    ("the absolute advantage", lambda f, q, b: ((f - b).abs().detach() * q).mean()),
+    ("the squared advantage", lambda f, q, b: ((f - b).square().detach() * q).mean()),
+]
+
+GAUSSIAN_KL = [
+    ("-1 outside the sum", lambda m, v: 0.5 * ((m**2 + v.exp() - v).sum(1) - 1)),
+    ("-1 outside the half", lambda m, v: (0.5 * (m**2 + v.exp() - v) - 1).sum(1)),
+    ("+1 for -1", lambda m, v: 0.5 * (m**2 + v.exp() + 1 - v).sum(1)),
+    ("the 1 left out", lambda m, v: 0.5 * (m**2 + v.exp() - v).sum(1)),
+    ("the sign of the whole", lambda m, v: -_kl(m, v).sum(1)),
+    ("the half forgotten", lambda m, v: 2 * _kl(m, v).sum(1)),
+    ("the half on the first term only", lambda m, v: (0.5 * m**2 + v.exp() - 1 - v).sum(1)),
+    ("mu not squared", lambda m, v: 0.5 * (m + v.exp() - 1 - v).sum(1)),
+    ("the absolute mu", lambda m, v: 0.5 * (m.abs() + v.exp() - 1 - v).sum(1)),
+    ("the square of the summed mu", lambda m, v: 0.5 * (m.sum(1) ** 2 + (v.exp() - 1 - v).sum(1))),
+    ("sigma for the variance", lambda m, v: 0.5 * (m**2 + _sigma(v) - 1 - v).sum(1)),
+    ("log_var as log sigma", lambda m, v: _kl(m, 2 * v).sum(1)),
+    ("log_var as the variance", lambda m, v: 0.5 * (m**2 + v - 1 - v.abs().log()).sum(1)),
+    ("log_var squared", lambda m, v: 0.5 * (m**2 + v**2 - 1 - v).sum(1)),
+    ("log of log_var", lambda m, v: 0.5 * (m**2 + v.exp() - 1 - v.abs().log()).sum(1)),
+    ("log sigma in the last term", lambda m, v: 0.5 * (m**2 + v.exp() - 1 - v / 2).sum(1)),
+    ("log_var added", lambda m, v: 0.5 * (m**2 + v.exp() - 1 + v).sum(1)),
+    ("the reverse KL", lambda m, v: 0.5 * ((m**2 + 1) / v.exp() - 1 + v).sum(1)),
+    ("the cross-entropy only", lambda m, v: 0.5 * (m**2 + v.exp() + LOG_2PI).sum(1)),
+    ("the batch averaged", lambda m, v: _kl(m, v).mean(0)),
+    ("a number for all", lambda m, v: _kl(m, v).sum(1).mean()),
+    ("the dimensions averaged", lambda m, v: _kl(m, v).mean(1)),
+    ("in bits", lambda m, v: _kl(m, v).sum(1) / math.log(2)),
+    ("divided by the batch size", lambda m, v: _kl(m, v).sum(1) / len(m)),
+    ("the largest dimension", lambda m, v: _kl(m, v).amax(1)),
+    ("mu squared averaged over the batch", lambda m, v: (_kl(0 * m, v) + 0.5 * (m**2).mean(0)).sum(1)),
+    ("multiplied by exp(log_var)", lambda m, v: 0.5 * ((m**2 + 1) * v.exp() - 1 - v).sum(1)),
+    ("each distance divided by the variance", lambda m, v: 0.5 * (m**2 / v.exp() + v.exp() - 1 - v).sum(1)),
+]
+
+
+def _full(mq, Sq, mp, Sp, trace=None, distance=None, dims=None, logs=None, half=0.5):
+    """The solution with terms exchanged: functions of (Sq, Sp) and (offset, Sq, Sp)."""
+    d, inverse = mp - mq, torch.linalg.inv(Sp)
+    trace = trace(Sq, Sp) if trace else (inverse @ Sq).trace()
+    distance = distance(d, Sq, Sp) if distance else d @ inverse @ d
+    logs = logs(Sq, Sp) if logs else Sp.logdet() - Sq.logdet()
+    return half * (trace + distance - (len(d) if dims is None else dims) + logs)
+
+
+GAUSSIAN_KL_FULL = [
+    (
+        "S_q inverted",
+        lambda m, S, n, T: _full(
+            m, S, n, T, lambda S, T: (S.inverse() @ T).trace(), lambda d, S, T: d @ S.inverse() @ d
+        ),
+    ),
+    ("S_q inverted in the trace", lambda m, S, n, T: _full(m, S, n, T, lambda S, T: (S.inverse() @ T).trace())),
+    (
+        "S_q inverted in the distance",
+        lambda m, S, n, T: _full(m, S, n, T, distance=lambda d, S, T: d @ S.inverse() @ d),
+    ),
+    ("p and q exchanged", lambda m, S, n, T: _full(n, T, m, S)),
+    ("the log determinants exchanged", lambda m, S, n, T: _full(m, S, n, T, logs=lambda S, T: S.logdet() - T.logdet())),
+    ("determinants without log", lambda m, S, n, T: _full(m, S, n, T, logs=lambda S, T: T.det() - S.det())),
+    ("the quotient without log", lambda m, S, n, T: _full(m, S, n, T, logs=lambda S, T: T.det() / S.det())),
+    (
+        "half the log determinants once more",
+        lambda m, S, n, T: _full(m, S, n, T, logs=lambda S, T: (T.logdet() - S.logdet()) / 2),
+    ),
+    ("log base 2", lambda m, S, n, T: _full(m, S, n, T, logs=lambda S, T: T.det().log2() - S.det().log2())),
+    ("log of the trace", lambda m, S, n, T: _full(m, S, n, T, logs=lambda S, T: T.trace().log() - S.trace().log())),
+    ("entries divided, not the inverse", lambda m, S, n, T: _full(m, S, n, T, lambda S, T: (S / T).trace())),
+    ("the product summed, not its trace", lambda m, S, n, T: _full(m, S, n, T, lambda S, T: (T.inverse() @ S).sum())),
+    ("S_p not inverted in the trace", lambda m, S, n, T: _full(m, S, n, T, lambda S, T: (T @ S).trace())),
+    ("the traces divided", lambda m, S, n, T: _full(m, S, n, T, lambda S, T: S.trace() / T.trace())),
+    ("only the diagonals", lambda m, S, n, T: _full(m, torch.diag(S.diag()), n, torch.diag(T.diag()))),
+    ("the distance without the covariance", lambda m, S, n, T: _full(m, S, n, T, distance=lambda d, S, T: d @ d)),
+    ("the distance with S_p not inverted", lambda m, S, n, T: _full(m, S, n, T, distance=lambda d, S, T: d @ T @ d)),
+    (
+        "the root of the distance",
+        lambda m, S, n, T: _full(m, S, n, T, distance=lambda d, S, T: (d @ T.inverse() @ d).sqrt()),
+    ),
+    ("the means added", lambda m, S, n, T: _full(m, S, -n, T)),
+    ("1 for L", lambda m, S, n, T: _full(m, S, n, T, dims=1)),
+    ("L forgotten", lambda m, S, n, T: _full(m, S, n, T, dims=0)),
+    ("L squared, as len of the flat matrix", lambda m, S, n, T: _full(m, S, n, T, dims=S.numel())),
+    ("the half forgotten", lambda m, S, n, T: _full(m, S, n, T, half=1)),
+    (
+        "Cholesky factors taken as covariances",
+        lambda m, S, n, T: _full(m, torch.linalg.cholesky(S), n, torch.linalg.cholesky(T)),
+    ),
+]
+
+
+def _mc(log_q=None, log_p=None, z=None, reduce=None):
+    """The solution with log q, of (z, mu, log_var, eps), log p, of z, z itself or the reduction exchanged."""
+
+    def wrong(m, v, e):
+        x = z(m, v, e) if z else m + _sigma(v) * e
+        q = log_q(x, m, v, e) if log_q else -0.5 * (LOG_2PI + v + e**2)
+        p = log_p(x) if log_p else -0.5 * (LOG_2PI + x**2)
+        return reduce(q - p) if reduce else (q - p).sum(-1).mean(0)
+
+    return wrong
+
+
+def _normal(scale):
+    return _mc(lambda z, m, v, e: torch.distributions.Normal(m, scale(v)).log_prob(z))
+
+
+KL_MONTE_CARLO = [
+    ("Normal(mu, sigma squared)", _normal(torch.exp)),
+    ("Normal(mu, exp(2 log_var))", _normal(lambda v: (2 * v).exp())),
+    ("sigma = exp(log_var) in z only", _mc(z=lambda m, v, e: m + v.exp() * e)),
+    ("sigma = exp(log_var) everywhere", lambda m, v, e: _mc()(m, 2 * v, e)),
+    ("mu left out of z", _mc(z=lambda m, v, e: _sigma(v) * e)),
+    ("eps in place of z in log p", _mc(z=lambda m, v, e: e)),
+    ("log sigma forgotten in log q", _mc(lambda z, m, v, e: -0.5 * (LOG_2PI + e**2))),
+    ("z in place of eps in log q", _mc(lambda z, m, v, e: -0.5 * (LOG_2PI + v + z**2))),
+    ("(z - mu) not divided", _mc(lambda z, m, v, e: -0.5 * (LOG_2PI + v + (z - m) ** 2))),
+    ("2 pi in log q only", _mc(log_p=lambda z: -0.5 * z**2)),
+    ("the half forgotten in log p", _mc(log_p=lambda z: -LOG_2PI / 2 - z**2)),
+    ("p's log-density at its mean", _mc(log_p=lambda z: torch.full_like(z, -LOG_2PI / 2))),
+    ("log_var added, not subtracted", _mc(lambda z, m, v, e: -0.5 * (LOG_2PI - v + e**2))),
+    ("averaged over the dimensions too", _mc(reduce=lambda r: r.mean(-1).mean(0))),
+    ("summed over the samples too", _mc(reduce=lambda r: r.sum(-1).sum(0))),
+    ("averaged over samples and batch, summed over dimensions", _mc(reduce=lambda r: r.mean((0, 1)).sum())),
+    ("only the first sample", _mc(reduce=lambda r: r[0].sum(-1))),
+    ("K log-ratios kept", _mc(reduce=lambda r: r.sum(-1))),
+    ("the log of the mean ratio", _mc(reduce=lambda r: r.sum(-1).logsumexp(0) - math.log(len(r)))),
+    ("log p - log q", _mc(reduce=lambda r: -r.sum(-1).mean(0))),
+    (
+        "densities, not their logs",
+        lambda m, v, e: ((-0.5 * e**2).exp() / _sigma(v) - (-0.5 * (m + _sigma(v) * e) ** 2).exp()).sum(-1).mean(0),
+    ),
+    ("the closed form", lambda m, v, e: _kl(m, v).sum(-1)),
+    ("the absolute log-ratio", _mc(reduce=lambda r: r.sum(-1).abs().mean(0))),
+    ("half the squared log-ratio", _mc(reduce=lambda r: 0.5 * r.sum(-1).square().mean(0))),
+    ("samples averaged before the ratio", lambda m, v, e: _mc()(m, v, e.mean(0, keepdim=True))),
+]
+
+KL_GRADIENT = [
+    ("the reverse KL's gradient", lambda m, v: (m / v.exp(), 0.5 * (1 - (m**2 + 1) / v.exp()))),
+    ("the half forgotten", lambda m, v: (m, v.exp() - 1)),
+    ("2 mu", lambda m, v: (2 * m, 0.5 * (v.exp() - 1))),
+    ("half of mu", lambda m, v: (m / 2, 0.5 * (v.exp() - 1))),
+    ("mu squared", lambda m, v: (m**2, 0.5 * (v.exp() - 1))),
+    ("half of mu squared", lambda m, v: (0.5 * m**2, 0.5 * (v.exp() - 1))),
+    ("the gradient to sigma", lambda m, v: (m, _sigma(v) - 1 / _sigma(v))),
+    ("the gradient to log sigma", lambda m, v: (m, v.exp() - 1.0)),
+    ("the gradient to the variance", lambda m, v: (m, 0.5 * (1 - 1 / v.exp()))),
+    ("1 / log_var for the log term", lambda m, v: (m, 0.5 * (v.exp() - 1 / v))),
+    ("the log term's derivative as -log_var", lambda m, v: (m, 0.5 * (v.exp() - v))),
+    ("-1 and log_var both kept", lambda m, v: (m, 0.5 * (v.exp() - 1 - v))),
+    ("exp's derivative as v exp(v - 1)", lambda m, v: (m, 0.5 * (v * (v - 1).exp() - 1))),
+    ("exp(log_var) left out", lambda m, v: (m, torch.full_like(v, -0.5))),
+    ("the -1 left out", lambda m, v: (m, 0.5 * v.exp())),
+    ("the -1 outside the half", lambda m, v: (m, 0.5 * v.exp() - 1)),
+    ("mu squared in the second", lambda m, v: (m, 0.5 * (m**2 + v.exp() - 1))),
+    ("sigma for its square", lambda m, v: (m, 0.5 * (_sigma(v) - 1))),
+    ("divided by the batch", lambda m, v: (m / len(m), 0.5 * (v.exp() - 1) / len(m))),
+    ("descent's sign", lambda m, v: (-m, -0.5 * (v.exp() - 1))),
+    ("exchanged", lambda m, v: (0.5 * (v.exp() - 1), m)),
+    ("summed over dimensions", lambda m, v: (m.sum(1), 0.5 * (v.exp() - 1).sum(1))),
+    ("ones for mu", lambda m, v: (torch.ones_like(m), 0.5 * (v.exp() - 1))),
+    ("times sigma, as along the path", lambda m, v: (m, 0.5 * (v.exp() - 1) * _sigma(v))),
+]
+
+BITS_PER_DIMENSION = [
+    ("multiplied by log 2", lambda m, v: _kl(m, v).mean(0) * math.log(2)),
+    ("log base 2 of the nats", lambda m, v: _kl(m, v).mean(0).log2()),
+    ("divided by log 10", lambda m, v: _kl(m, v).mean(0) / math.log(10)),
+    ("divided by log10 of 2", lambda m, v: _kl(m, v).mean(0) / math.log10(2)),
+    ("log_var alone in bits", lambda m, v: 0.5 * (m**2 + v.exp() - 1 - v / math.log(2)).mean(0)),
+    ("divided by 2", lambda m, v: _kl(m, v).mean(0) / 2),
+    ("divided by 8", lambda m, v: _kl(m, v).mean(0) / 8),
+    ("nats", lambda m, v: _kl(m, v).mean(0)),
+    ("summed over the examples", lambda m, v: _kl(m, v).sum(0) / math.log(2)),
+    ("over the dimensions", lambda m, v: _kl(m, v).mean(1) / math.log(2)),
+    (
+        "total shared among the dimensions",
+        lambda m, v: (_kl(m, v).sum(1).mean() / m.shape[1] / math.log(2)).expand(m.shape[1]),
+    ),
+    ("KL of the mean code", lambda m, v: _kl(m.mean(0), v.mean(0)) / math.log(2)),
+    ("one total", lambda m, v: _kl(m, v).sum(1).mean() / math.log(2)),
+    ("divided by N - 1", lambda m, v: _kl(m, v).sum(0) / (len(m) - 1) / math.log(2)),
+    ("the median example", lambda m, v: _kl(m, v).median(0).values / math.log(2)),
+    ("2 to the power in place of exp", lambda m, v: 0.5 * (m**2 + 2**v - 1 - v).mean(0) / math.log(2)),
+    ("log1p for the log", lambda m, v: _kl(m, v).mean(0) / math.log1p(2)),
+]
+
+
 def _all(**groups: list) -> list[tuple[str, str, Callable]]:
     return [(name, words, wrong) for name, answers in groups.items() for words, wrong in answers]
 
@@ -302,4 +638,14 @@ UNLISTED: list[tuple[str, str, Callable]] = _all(
     posterior=POSTERIOR,
     multi_sample_bound=MULTI_SAMPLE_BOUND,
     fit_linear_gaussian=FIT_LINEAR_GAUSSIAN,
+    score_function_gradient=SCORE_FUNCTION_GRADIENT,
+    leave_one_out=LEAVE_ONE_OUT,
+    reparameterize=REPARAMETERIZE,
+    pathwise_gradient=PATHWISE_GRADIENT,
+    score_function_loss=SCORE_FUNCTION_LOSS,
+    gaussian_kl=GAUSSIAN_KL,
+    gaussian_kl_full=GAUSSIAN_KL_FULL,
+    kl_monte_carlo=KL_MONTE_CARLO,
+    kl_gradient=KL_GRADIENT,
+    bits_per_dimension=BITS_PER_DIMENSION,
 )
