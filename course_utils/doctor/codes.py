@@ -7,8 +7,8 @@ class Code(NamedTuple):
     """What is the same for every finding with one code."""
 
     title: str
-    advice: str
     section: str
+    advice: str
 
 
 _03 = "03 · What goes wrong"
@@ -17,173 +17,79 @@ _05 = "05 · What goes wrong"
 
 CODES: dict[str, Code] = {
     # ------------------------------------------------------------------------------------ it does not run, or not far
-    "raises": Code(
-        "the model or its loss raises an error",
-        "Repair the line that the traceback names, then examine again.",
-        "08 · How the clinic works",
-    ),
-    "not-finite": Code(
-        "NaN or infinity on ordinary data",
-        "Find the first term that is not finite: an exp of a large number, a log of 0, a division by a σ of 0.",
-        "03 · Why the network predicts log σ²",
-    ),
+    "raises": Code("the model or its loss raises an error", "08 · How the clinic works",
+        "Repair the line that the traceback names, then examine again."),
+    "not-finite": Code("NaN or infinity on ordinary data", "03 · Why the network predicts log σ²",
+        "Find the first term that is not finite: an exp of a large number, a log of 0, a division by a σ of 0."),
     # ---------------------------------------------------------------------------------------------------- the encoder
-    "one-head": Code(
-        "one head for both parameters",
-        "Give μ and log σ² a layer each (or one layer of 2L outputs, cut in two).",
-        _03,
-    ),
-    "latents-averaged": Code(
-        "the latent dimensions are averaged into one",
-        "Take out the mean (or sum) over the latent axis: μ and log σ² are (B, L), and so is z.",
-        _03,
-    ),
-    "encoder-cut-off": Code(
-        "the reconstruction gives the encoder no gradient",
-        "Sample with z = μ + σ·ε (or rsample()); no detach, no_grad, .data or sample() between encoder and decoder.",
-        "03 · A sample blocks the way",
-    ),
+    "one-head": Code("one head for both parameters", _03,
+        "Give μ and log σ² a layer each (or one layer of 2L outputs, cut in two)."),
+    "latents-averaged": Code("the latent dimensions are averaged into one", _03,
+        "Take out the mean (or sum) over the latent axis: μ and log σ² are (B, L), and so is z."),
+    "encoder-cut-off": Code("the reconstruction gives the encoder no gradient", "03 · A sample blocks the way",
+        "Sample with z = μ + σ·ε (or rsample()); no detach, no_grad, .data or sample() between encoder and decoder."),
     # --------------------------------------------------------------------------------------------------- the sampling
-    "no-sampling": Code(
-        "nothing is sampled",
-        "Draw fresh noise in every forward pass, z = μ + exp(½ log σ²)·ε, and decode that z.",
-        "03 · Second way: move the samples",
-    ),
-    "noise-frozen": Code(
-        "the noise is the same at every call",
-        "Draw the noise inside the forward pass, without setting a seed there.",
-        _03,
-    ),
-    "noise-shared": Code(
-        "one noise for several numbers",
-        "Draw noise of the shape of μ: torch.randn_like(mu).",
-        _03,
-    ),
-    "noise-not-normal": Code(
-        "the noise is not standard normal",
-        "Use torch.randn_like(mu); torch.rand_like is uniform on [0, 1].",
-        "03 · Second way: move the samples",
-    ),
-    "sigma-exp-log-var": Code(
-        "σ = exp(log_var)",
-        "The standard deviation is exp(0.5 * log_var): log_var is log σ², so its exponential is σ².",
-        _03,
-    ),
-    "sigma-mismatch": Code(
-        "the sampler and the KL mean different σ",
-        "Decide what the encoder's second output is (log σ², σ, …) and use it as that in the sampler and in the KL.",
-        "03 · Why the network predicts log σ²",
-    ),
+    "no-sampling": Code("nothing is sampled", "03 · Second way: move the samples",
+        "Draw fresh noise in every forward pass, z = μ + exp(½ log σ²)·ε, and decode that z."),
+    "noise-frozen": Code("the noise is the same at every call", _03,
+        "Draw the noise inside the forward pass, without setting a seed there."),
+    "noise-shared": Code("one noise for several numbers", _03,
+        "Draw noise of the shape of μ: torch.randn_like(mu)."),
+    "noise-not-normal": Code("the noise is not standard normal", "03 · Second way: move the samples",
+        "Use torch.randn_like(mu); torch.rand_like is uniform on [0, 1]."),
+    "sigma-exp-log-var": Code("σ = exp(log_var)", _03,
+        "The standard deviation is exp(0.5 * log_var): log_var is log σ², so its exponential is σ²."),
+    "sigma-mismatch": Code("the sampler and the KL mean different σ", "03 · Why the network predicts log σ²",
+        "Decide what the encoder's second output is (log σ², σ, …) and use it as that in the sampler and in the KL."),
     # -------------------------------------------------------------------------------------------------- the objective
-    "no-kl": Code(
-        "there is no KL in the loss",
-        "Add 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1), the KL of each example.",
-        "04 · A VAE without it",
-    ),
-    "kl-sign": Code(
-        "the KL enters with the wrong sign",
-        "A loss is minimised: recon + kl; kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1) is never negative.",
-        _04,
-    ),
-    "kl-form": Code(
-        "the KL is not the closed form",
-        "Compare with 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1), term by term.",
-        "04 · One dimension, by hand",
-    ),
-    "kl-scale": Code(
-        "the KL is weighed far from 1",
-        "Sum the KL over latent dimensions and the reconstruction over pixels, then average both over the batch.",
-        "05 · The scale trap",
-    ),
-    "recon-averaged": Code(
-        "the reconstruction is averaged over pixels, the KL is not",
-        "Sum the reconstruction term over the pixels of an example, then average over the batch.",
-        "05 · The scale trap",
-    ),
-    "recon-sign": Code(
-        "the loss rewards bad reconstructions",
-        "The reconstruction term is −log p(x|z), smallest where the output fits the data.",
-        "05 · A loss is a negative log-likelihood",
-    ),
-    "loss-sign": Code(
-        "the loss is the ELBO itself",
-        "The ELBO is maximised; return its negative as the loss.",
-        "02 · Distortion and rate",
-    ),
-    "no-gradient": Code(
-        "the loss has no gradient",
-        "Return the tensor that was computed from the model's output: no .item(), float(), .detach() or numpy in it.",
-        "08 · How the clinic works",
-    ),
-    "loss-depends-on-batch": Code(
-        "the loss depends on the batch size",
-        "Take each term per example, (B,), then one mean over the batch for all of them.",
-        _04,
-    ),
+    "no-kl": Code("there is no KL in the loss", "04 · A VAE without it",
+        "Add 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1), the KL of each example."),
+    "kl-sign": Code("the KL enters with the wrong sign", _04,
+        "A loss is minimised: recon + kl; kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1) is never negative."),
+    "kl-form": Code("the KL is not the closed form", "04 · One dimension, by hand",
+        "Compare with 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1), term by term."),
+    "kl-scale": Code("the KL is weighed far from 1", "05 · The scale trap",
+        "Sum the KL over latent dimensions and the reconstruction over pixels, then average both over the batch."),
+    "recon-averaged": Code("the reconstruction is averaged over pixels, the KL is not", "05 · The scale trap",
+        "Sum the reconstruction term over the pixels of an example, then average over the batch."),
+    "recon-sign": Code("the loss rewards bad reconstructions", "05 · A loss is a negative log-likelihood",
+        "The reconstruction term is −log p(x|z), smallest where the output fits the data."),
+    "loss-sign": Code("the loss is the ELBO itself", "02 · Distortion and rate",
+        "The ELBO is maximised; return its negative as the loss."),
+    "no-gradient": Code("the loss has no gradient", "08 · How the clinic works",
+        "Return the tensor that was computed from the model's output: no .item(), float(), .detach() or numpy in it."),
+    "loss-depends-on-batch": Code("the loss depends on the batch size", _04,
+        "Take each term per example, (B,), then one mean over the batch for all of them."),
     # ----------------------------------------------------------------------------------------- the output and the data
-    "output-range": Code(
-        "the output's range fits neither likelihood nor data",
-        "Let the likelihood decide: logits without activation for BCE with logits, a sigmoid for BCE on probabilities, "
-        "none for a Gaussian.",
+    "output-range": Code("the output's range fits neither likelihood nor data",
         "01 · A case from tutorials: can the output reach the data?",
-    ),
-    "double-sigmoid": Code(
-        "a sigmoid twice",
-        "Keep one: logits with binary_cross_entropy_with_logits, or a sigmoid with binary_cross_entropy.",
-        _05,
-    ),
-    "data-range": Code(
-        "the data leave [0, 1]",
-        "Scale pixels with x / 255 and do not standardise them for this likelihood.",
-        _05,
-    ),
-    "saturation": Code(
-        "the loss breaks at saturated probabilities",
-        "Compute the cross-entropy from logits: F.binary_cross_entropy_with_logits.",
-        "05 · At saturation",
-    ),
-    "overflow": Code(
-        "nothing bounds log σ²",
-        "Begin with small weights in the log σ² head and clamp it where it is made, as in models.LOG_VAR_RANGE.",
-        "03 · Why the network predicts log σ²",
-    ),
+        "Let the likelihood decide: logits without activation for BCE with logits, a sigmoid for BCE on "
+        "probabilities, none for a Gaussian."),
+    "double-sigmoid": Code("a sigmoid twice", _05,
+        "Keep one: logits with binary_cross_entropy_with_logits, or a sigmoid with binary_cross_entropy."),
+    "data-range": Code("the data leave [0, 1]", _05,
+        "Scale pixels with x / 255 and do not standardise them for this likelihood."),
+    "saturation": Code("the loss breaks at saturated probabilities", "05 · At saturation",
+        "Compute the cross-entropy from logits: F.binary_cross_entropy_with_logits."),
+    "overflow": Code("nothing bounds log σ²", "03 · Why the network predicts log σ²",
+        "Begin with small weights in the log σ² head and clamp it where it is made, as in models.LOG_VAR_RANGE."),
     # -------------------------------------------------------------------------------------- evaluation and conditions
-    "samples-at-evaluation": Code(
-        "the output varies in eval()",
-        "For reconstructions to look at or compare, decode μ; for an ELBO, sampling is right.",
-        "06 · What goes wrong",
-    ),
-    "train-eval-difference": Code(
-        "train() and eval() differ",
-        "Call model.eval() before every evaluation, and give F.dropout training=self.training.",
-        "08 · Training and evaluation",
-    ),
-    "condition-ignored-encoder": Code(
-        "the encoder does not see the condition",
-        "Join the condition to the encoder's input (unless q(z|x) without it is what you want).",
-        "07 · One concatenation",
-    ),
-    "condition-ignored-decoder": Code(
-        "the decoder does not see the condition",
-        "Join the condition to z: self.decoder(torch.cat([z, cond], dim=-1)).",
-        "08 · The condition",
-    ),
+    "samples-at-evaluation": Code("the output varies in eval()", "06 · What goes wrong",
+        "For reconstructions to look at or compare, decode μ; for an ELBO, sampling is right."),
+    "train-eval-difference": Code("train() and eval() differ", "08 · Training and evaluation",
+        "Call model.eval() before every evaluation, and give F.dropout training=self.training."),
+    "condition-ignored-encoder": Code("the encoder does not see the condition", "07 · One concatenation",
+        "Join the condition to the encoder's input (unless q(z|x) without it is what you want)."),
+    "condition-ignored-decoder": Code("the decoder does not see the condition", "08 · The condition",
+        "Join the condition to z: self.decoder(torch.cat([z, cond], dim=-1))."),
     # ----------------------------------------------------------------------------------------------- what z is used for
-    "decoder-ignores-z": Code(
-        "the decoder does not see z",
-        "Follow z from the sampler to the decoder's first layer: it is lost or multiplied by 0 on the way.",
-        "06 · Which of the 20 dimensions say something?",
-    ),
+    "decoder-ignores-z": Code("the decoder does not see z", "06 · Which of the 20 dimensions say something?",
+        "Follow z from the sampler to the decoder's first layer: it is lost or multiplied by 0 on the way."),
     "collapse": Code(
-        "the posterior has collapsed: q(z|x) is the prior",
-        "This is a state, not its cause. Check the weight of the KL first; then train longer, or let that weight grow "
-        "from 0 in the first epochs.",
-        "06 · Which of the 20 dimensions say something?",
-    ),
-    "unused-dimensions": Code(
-        "latent dimensions without effect",
-        "If the decoder cannot see them, look for slicing of z or a wrong size; if training switched them off, fewer "
-        "would do.",
-        "04 · What each dimension carries",
-    ),
-}
+        "the posterior has collapsed: q(z|x) is the prior", "06 · Which of the 20 dimensions say something?",
+        "This is a state, not its cause. Check the weight of the KL first; then train longer, or let that weight "
+        "grow from 0 in the first epochs."),
+    "unused-dimensions": Code("latent dimensions without effect", "04 · What each dimension carries",
+        "If the decoder cannot see them, look for slicing of z or a wrong size; if training switched them off, "
+        "fewer would do."),
+}  # fmt: skip

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from course_utils.doctor.patient import Patient
-from course_utils.doctor.probe import weights_kept
+from course_utils.doctor.probe import normals, weights_kept
 from course_utils.doctor.report import Notes
 
 MOST_DIMENSIONS = 128  # each costs one forward pass
@@ -34,34 +34,29 @@ class Reach(NamedTuple):
 
 def check_code_is_used(patient: Patient, notes: Notes) -> None:
     """Does the output move with z at all, and with every one of its dimensions?"""
-    code = patient.zero.code if patient.zero.code is not None else patient.zero.z
-    code = patient.mu if code is None else code
+    code = _code(patient)
     if code is None or patient.first.recon is None:
         return notes.skipped("whether the decoder uses z: no code or no reconstruction was found.")
-    code = code.detach()
     base = patient.decoded(code)
     if base is None:
         return notes.skipped("whether the decoder uses z: z was not seen on its way, and there is no decode(z).")
     scale = base.detach().abs().max().clamp_min(1e-12)
-    generator = torch.Generator().manual_seed(0)
-    shift = torch.randn(code.shape, generator=generator, dtype=torch.float64).to(code)
-    effect = ((patient.decoded(code + 3 * shift) - base).abs().max() / scale).item()
-    if effect < 1e-7:
-        return notes.found(
-            "decoder-ignores-z", "error",
+
+    def effect(shift: Tensor) -> float:
+        return ((patient.decoded(code + 3 * shift) - base).abs().max() / scale).item()
+
+    if (whole := effect(normals(0)(code))) < 1e-7:
+        return notes.error(
+            "decoder-ignores-z",
             "The output does not depend on z at all, not even by rounding: the decoder never sees it.",
-            f"largest change of the output when z moves by 3 standard normal draws: {effect:.2g} of its size",
+            f"largest change of the output when z moves by 3 standard normal draws: {whole:.2g} of its size",
         )  # fmt: skip
-    effects = []
-    for j in range(min(code.shape[1], MOST_DIMENSIONS)):
-        moved = code.clone()
-        moved[:, j] += 3.0
-        effects.append(((patient.decoded(moved) - base).abs().max() / scale).item())
+    effects = [effect(axis) for axis in torch.eye(code.shape[1]).to(code)[:MOST_DIMENSIONS]]
     top = max(effects)
     dead = [j for j, value in enumerate(effects) if value <= 1e-6 * top]
     if dead:
-        return notes.found(
-            "unused-dimensions", "error",
+        return notes.error(
+            "unused-dimensions",
             f"{len(dead)} of {len(effects)} latent dimensions cannot reach the output, whatever their value.",
             f"change of the output when z_j moves by 3: 0 for j = {_listed(dead)}; up to {top:.2g} for the others",
         )  # fmt: skip
@@ -102,23 +97,29 @@ def check_collapse(patient: Patient, notes: Notes) -> None:
         f"rate {rates.sum().item():.3g} nats; from code to code the outputs vary {moved.item():.2%} as the data do"
     )
     if moved < 0.01 and rates.sum() < 0.1 + 0.01 * len(rates):
-        causes = ", ".join(dict.fromkeys(finding.code for finding in notes.diagnosis().errors))
-        return notes.found(
-            "collapse", "warning",
+        causes = ", ".join(dict.fromkeys(finding.code for finding in notes.findings if finding.severity == "error"))
+        return notes.warning(
+            "collapse",
             "The posterior has collapsed: q(z|x) is N(0, I) for every x, and the output is the same for every code.",
             measured,
             f"This is a state; its likely cause was found as well: mend {causes} first." if causes else None,
-        )  # fmt: skip
+        )
     if captured < 0.05:
         return notes.skipped(f"collapse: the model has learned little more than the mean image so far ({measured}).")
     notes.well(f"no collapse: {measured}; the reconstruction explains {captured.item():.0%} of the data's variance")
     if quiet.any():
-        notes.found(
-            "unused-dimensions", "remark",
+        idle = _listed(quiet.nonzero().flatten().tolist())
+        notes.remark(
+            "unused-dimensions",
             f"{int(quiet.sum())} of {len(quiet)} latent dimensions carry less than 0.01 nats: training left them idle.",
-            f"dimensions {_listed(quiet.nonzero().flatten().tolist())}; "
-            f"the others carry {rates[~quiet].sum().item():.3g} nats",
-        )  # fmt: skip
+            f"dimensions {idle}; the others carry {rates[~quiet].sum().item():.3g} nats",
+        )
+
+
+def _code(patient: Patient) -> Tensor | None:
+    """What the decoder is given without noise, or the next best."""
+    found = next((t for t in (patient.zero.code, patient.zero.z, patient.mu) if t is not None), None)
+    return None if found is None else found.detach()
 
 
 def check_condition(patient: Patient, notes: Notes) -> None:
@@ -126,39 +127,34 @@ def check_condition(patient: Patient, notes: Notes) -> None:
     cond = patient.cond
     if cond is None:
         return
-    other = _exchanged(cond)
+    other = next((o for o in (cond.roll(n, 0) for n in range(1, len(cond))) if not torch.equal(o, cond)), None)
     if other is None:
         return notes.skipped("the condition: all examples have the same one.")
     before, after = patient.zero, patient.run(cond=other, noise=0.0)
-    pairs = [
-        (a, b)
-        for a, b in ((before.mu, after.mu), (before.spread, after.spread), (before.code, after.code))
-        if a is not None
-    ]
-    if not pairs:
+    pairs = ((before.mu, after.mu), (before.spread, after.spread), (before.code, after.code))
+    moves = [(a - b).abs().max().item() for a, b in pairs if a is not None]
+    if not moves:
         notes.skipped("whether the encoder sees the condition: no code was found.")
-    elif moved := max((a - b).abs().max().item() for a, b in pairs):
+    elif moved := max(moves):
         notes.well(f"the encoder sees the condition (the code moves by up to {moved:.2g})")
     else:
-        notes.found(
-            "condition-ignored-encoder", "warning",
-            "The encoder's output does not depend on the condition, so z has to carry what the condition says already.",
+        notes.warning(
+            "condition-ignored-encoder",
+            "The encoder's output does not depend on the condition: z has to carry what the condition says already.",
             "largest change of μ and log σ² when every example gets another's condition: 0",
-        )  # fmt: skip
-    code = before.code if before.code is not None else before.z if before.z is not None else before.mu
-    first = None if code is None else patient.decoded(code.detach())
-    if first is None:
-        return notes.skipped(
-            "whether the decoder sees the condition: z was not seen on its way, and there is no decode(z, cond)."
         )
-    moved = (patient.decoded(code.detach(), other) - first).abs().max().item()
-    if moved:
+    code = _code(patient)
+    first = None if code is None else patient.decoded(code)
+    if first is None:
+        needed = "z was not seen on its way, and there is no decode(z, cond)"
+        return notes.skipped(f"whether the decoder sees the condition: {needed}.")
+    if moved := (patient.decoded(code, other) - first).abs().max().item():
         return notes.well(f"the decoder sees the condition (the output moves by up to {moved:.2g} at the same z)")
-    notes.found(
-        "condition-ignored-decoder", "error",
+    notes.error(
+        "condition-ignored-decoder",
         "At the same z the output does not depend on the condition: one cannot ask this model for anything.",
         "largest change of the output when the condition changes and z does not: 0",
-    )  # fmt: skip
+    )
 
 
 def measure_reach(patient: Patient) -> Reach | None:
@@ -168,19 +164,17 @@ def measure_reach(patient: Patient) -> Reach | None:
         return None
     code = patient.mu if patient.mu is not None else patient.mean
     behind = patient.influences(recon)
-    before = patient.influences(code) if code is not None else [torch.zeros_like(m) for m in behind]
-    masks = [a & ~b for a, b in zip(behind, before, strict=True)]
+    masks = behind if code is None else patient.only(recon, code)
     if not any(mask.any() for mask in masks):
         masks = behind
     low, high = recon.min().item(), recon.max().item()
     with weights_kept(patient.model):
         start = [p.detach().clone() for p in patient.parameters]
         for seed in range(4):
-            generator = torch.Generator().manual_seed(seed)
+            noise = normals(seed)
             for parameter, old, mask in zip(patient.parameters, start, masks, strict=True):
-                noise = torch.randn(old.shape, generator=generator, dtype=torch.float64).to(old)
-                size = old.abs().mean() + 0.1
-                parameter.data.copy_(torch.where(mask, old + 20 * size * noise, old))
+                large = old + 20 * (old.abs().mean() + 0.1) * noise(old)
+                parameter.data.copy_(torch.where(mask, large, old))
             values = patient.run(seed=seed).recon.detach()
             if values.isfinite().all():
                 low, high = min(low, values.min().item()), max(high, values.max().item())
@@ -195,74 +189,40 @@ def check_range(patient: Patient, notes: Notes, form: str | None) -> None:
     low, high = patient.x.min().item(), patient.x.max().item()
     measured = f"outputs of decoders with very large weights lie in {reach}; the data in [{low:.3g}, {high:.3g}]"
     outside = low < -1e-6 or high > 1 + 1e-6
-    bernoulli = form is not None and form.startswith(("BCE", "continuous"))
-    if outside and (bernoulli or (form is None and reach.unit)):
-        notes.found(
-            "data-range",
-            "error",
-            "The data leave [0, 1], where a Bernoulli likelihood is meant to live: its loss has no floor there.",
-            measured,
-        )
+    if outside and ((form is None and reach.unit) or (form or "").startswith(("BCE", "continuous"))):
+        text = "The data leave [0, 1], where a Bernoulli likelihood is meant to live: its loss has no floor there."
+        notes.error("data-range", text, measured)
     elif high > 10 or low < -10:
-        notes.found(
-            "data-range",
-            "warning",
-            "The data are not of the order of 1 (8-bit pixels?), far from where a fresh network works well.",
-            measured,
-        )
+        text = "The data are not of the order of 1 (8-bit pixels?), far from where a fresh network works well."
+        notes.warning("data-range", text, measured)
     else:
         notes.well(f"the data lie in [{low:.3g}, {high:.3g}]")
-    narrow = reach.low >= 0.45 and reach.high <= 0.75
-    if narrow or (form in ("BCE with logits", "continuous Bernoulli") and reach.unit):
+    logits, narrow = form in ("BCE with logits", "continuous Bernoulli"), reach.low >= 0.45 and reach.high <= 0.75
+    if narrow or (logits and reach.unit):
         second = "the decoder applies it twice" if narrow else f"the loss ({form}) applies another"
-        return notes.found(
-            "double-sigmoid", "error",
-            f"The output passes through a sigmoid already, and {second}: pixels can only be between 0.5 and 0.73.",
-            measured,
-        )  # fmt: skip
-    if form in ("BCE with logits", "continuous Bernoulli") and reach.bounded:
-        return notes.found(
-            "output-range",
-            "error",
-            f"The loss ({form}) wants logits, any real number, and the output is bounded.",
-            measured,
-        )
+        text = f"The output has been through a sigmoid, and {second}: pixels can only be between 0.5 and 0.73."
+        return notes.error("double-sigmoid", text, measured)
+    if logits and reach.bounded:
+        text = f"The loss ({form}) wants logits, any real number, and the output is bounded."
+        return notes.error("output-range", text, measured)
     if form == "BCE on probabilities" and not reach.unit:
-        return notes.found(
-            "output-range",
-            "error",
-            "The loss is a cross-entropy of probabilities, and the output can leave [0, 1].",
-            measured,
-        )
+        text = "The loss is a cross-entropy of probabilities, and the output can leave [0, 1]."
+        return notes.error("output-range", text, measured)
     if form in (None, "squared error", "absolute error") and reach.bounded:
         room = 0.02 * max(reach.high - reach.low, 1e-6)
         if low < reach.low - room or high > reach.high + room:
-            if not (notes.has("data-range") and not outside):
-                return notes.found(
-                    "output-range", "error", "The output cannot reach the data, whatever the decoder learns.", measured
-                )
+            if outside or not notes.has("data-range"):
+                text = "The output cannot reach the data, whatever the decoder learns."
+                return notes.error("output-range", text, measured)
         elif reach.low < -0.9 and reach.high <= 1 + 1e-6 and low >= 0 and form is not None:
-            return notes.found(
-                "output-range",
-                "warning",
-                "The output is made for [−1, 1] (tanh), and the data use the upper half of that only.",
-                measured,
-            )
+            text = "The output is made for [−1, 1] (tanh), and the data use the upper half of that only."
+            return notes.warning("output-range", text, measured)
     notes.well(f"the output's range, {reach}, fits {'the likelihood and the data' if form else 'the data'}")
 
 
 def _explained(guess: Tensor, target: Tensor) -> float:
     """1 − (error of the guess) / (error of the best constant image)."""
     return (1 - (guess - target).square().sum() / (target - target.mean()).square().sum().clamp_min(1e-12)).item()
-
-
-def _exchanged(cond: Tensor) -> Tensor | None:
-    """The conditions moved on by a few examples, so that some change; None if they are all the same."""
-    for shift in range(1, len(cond)):
-        other = cond.roll(shift, 0)
-        if not torch.equal(other, cond):
-            return other
-    return None
 
 
 def _listed(numbers: list[int]) -> str:

@@ -21,9 +21,8 @@ def check_heads(patient: Patient, notes: Notes) -> None:
     if shared and correlation > 0.9999:
         difference = (mu - spread).abs().max().item()
         equal = "the very same numbers" if difference < 1e-6 else "one an affine image of the other"
-        return notes.found(
-            "one-head", "error",
-            f"μ and the spread come from one head: they are {equal}. "
+        return notes.error(
+            "one-head", f"μ and the spread come from one head: they are {equal}. "
             "Where μ is large, σ must be large too; the encoder cannot choose them separately.",
             f"smallest |correlation| between μ_j and the spread of z_j over {len(mu)} examples: {correlation:.6f}; "
             f"weights that only one of them depends on: 0 ({how})",
@@ -47,11 +46,8 @@ def check_averaging(patient: Patient, notes: Notes) -> None:
             if what is None and values is not None and (rows := _averaged_rows(patient, values)):
                 what = f"{name} is the mean (or sum) of {rows} outputs of the encoder, all with the same gradient"
     if what:
-        return notes.found(
-            "latents-averaged", "error",
-            "The latent dimensions are averaged into one number, so z holds one direction, whatever its size.",
-            what,
-        )  # fmt: skip
+        text = "The latent dimensions are averaged into one number, so z holds one direction, whatever its size."
+        return notes.error("latents-averaged", text, what)
     notes.well(f"the code has {mean.shape[1]} dimension{'s' if mean.shape[1] > 1 else ''}, none averaged away")
 
 
@@ -70,10 +66,9 @@ def check_gradient(patient: Patient, notes: Notes) -> None:
     hit = sum(int((mask & other).sum()) for mask, other in zip(encoder, reached, strict=True))
     if hit == 0:
         reach = f"it reaches 0 of the {total:,} weights behind μ" if total else "μ itself carries none"
-        return notes.found(
-            "encoder-cut-off", "error",
-            "The encoder learns nothing from the reconstruction: z is cut off from it between sampling and decoding, "
-            "so only the KL trains the encoder.",
+        return notes.error(
+            "encoder-cut-off", "The encoder learns nothing from the reconstruction: z is cut off from it between "
+            "sampling and decoding, so only the KL trains the encoder.",
             f"gradient of the reconstruction: {reach}",
         )  # fmt: skip
     if patient.spread is not None and patient.spread.shape == mu.shape and not notes.has("one-head"):
@@ -82,9 +77,8 @@ def check_gradient(patient: Patient, notes: Notes) -> None:
             total = sum(int(mask.sum()) for mask in own)
             hit = sum(int((mask & other).sum()) for mask, other in zip(own, reached, strict=True))
             if total and not hit:
-                return notes.found(
-                    "encoder-cut-off", "error",
-                    f"The head of {name} learns nothing from the reconstruction; only the KL trains it.",
+                return notes.error(
+            "encoder-cut-off", f"The head of {name} learns nothing from the reconstruction; only the KL trains it.",
                     f"gradient of the reconstruction reaches 0 of the {total:,} weights that are {name}'s own",
                 )  # fmt: skip
     notes.well("the reconstruction's gradient reaches the encoder")

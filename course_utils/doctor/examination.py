@@ -49,7 +49,7 @@ def examine(
         try:
             patient = _patient(model, x, cond, loss or _loss_of_output(model), forward, encode, decode)
         except ModelRaised as error:
-            notes.found("raises", "error", "The model raises an error on these data.", str(error))
+            notes.error("raises", "The model raises an error on these data.", str(error))
             notes.skipped("everything else: the model has to run first.")
             return notes.diagnosis()
         _run_checks(patient, notes)
@@ -58,7 +58,7 @@ def examine(
 
 def _run_checks(patient: Patient, notes: Notes) -> None:
     if bad := _not_finite(patient):
-        notes.found("not-finite", "error", "The forward pass gives numbers that are not finite.", bad)
+        notes.error("not-finite", "The forward pass gives numbers that are not finite.", bad)
         return notes.skipped("everything else: the numbers have to be finite first.")
     form = kl_kind = None
 

@@ -163,16 +163,3 @@ def _total(result: object) -> Tensor | None:
             return value
     found = [leaf.value for leaf in leaves(result)]
     return next((value for value in found if value.requires_grad), found[0] if found else None)
-
-
-def gradients(loss: Tensor, tensors: list[Tensor | None]) -> list[Tensor | None]:
-    """d loss / d tensor for each, zeros where the loss does not depend on it."""
-    wanted = [t for t in tensors if t is not None]
-    if not loss.requires_grad:
-        return [None if t is None else torch.zeros_like(t) for t in tensors]
-    found = iter(torch.autograd.grad(loss, wanted, allow_unused=True))
-    out: list[Tensor | None] = []
-    for tensor in tensors:
-        grad = None if tensor is None else next(found)
-        out.append(torch.zeros_like(tensor) if grad is None and tensor is not None else grad)
-    return out

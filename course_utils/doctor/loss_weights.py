@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_utils.doctor.loss_probe import LossProbe, NoLoss, Numbers, gradients
+from course_utils.doctor.loss_probe import LossProbe, NoLoss, Numbers
 from course_utils.doctor.patient import Patient
+from course_utils.doctor.probe import gradients
+from course_utils.doctor.spreads import SPREADS, slopes
 from course_utils.losses.likelihoods import ContinuousBernoulli
 
 TOLERANCE = 0.01  # share of a derivative that may stay unexplained by a closed form
@@ -84,9 +86,7 @@ def _other_prior(mus: Tensor, g_mu: Tensor, s: Tensor, g_s: Tensor, kind: str) -
     expected = g_mu[0] + k * (mus[2] - mus[0])
     if (expected - g_mu[2]).norm() > TOLERANCE * g_mu[2].norm() or not ((k > 0).all() or (k < 0).all()):
         return None
-    slopes = {"log_var": (s.exp(), torch.ones_like(s)), "log_std": (2 * (2 * s).exp(), 2 * torch.ones_like(s)),
-              "std": (2 * s, 2 / s), "var": (torch.ones_like(s), 1 / s)}  # fmt: skip
-    variance, log_variance = slopes[kind]
+    variance, log_variance = slopes(kind, s)
     b = (k * variance - 2 * g_s) / log_variance
     return b.mean().item() if b.std() < 0.02 * b.mean().abs() else None
 
@@ -97,14 +97,12 @@ def _derivatives(probe: LossProbe, recon: Tensor, mu: Tensor, s: Tensor, kind: s
     A KL that is estimated from z is a square in ε, and two points with the moments of a standard normal give the
     expectation of a square exactly.
     """
-    total = None
+    total = [0.0] * 3
     for noise in (1.0, -1.0):
         points = [t.clone().requires_grad_() for t in (recon, mu, s)]
-        sigma = {"std": points[2], "var": points[2].abs().sqrt(), "log_std": points[2].exp()}.get(kind)
-        sigma = (0.5 * points[2]).exp() if sigma is None else sigma
+        sigma = SPREADS[kind].log_sigma(points[2]).exp()
         loss = probe(Numbers(*points, sigma if sigma.shape == mu.shape else None), noise=noise)
-        grads = [0.5 * g for g in gradients(loss, points)]
-        total = grads if total is None else [t + g for t, g in zip(total, grads, strict=True)]
+        total = [t + 0.5 * g for t, g in zip(total, gradients(loss, points), strict=True)]
     return total
 
 
@@ -150,10 +148,8 @@ def fit_likelihood(
 
 def _fit_spread(s: Tensor, g: Tensor, positive: bool) -> tuple[str | None, float]:
     """What does the KL take s for, and with which weight?"""
-    forms = {"log_var": 0.5 * s.expm1(), "log_std": (2 * s).expm1()}
-    if positive:
-        forms |= {"std": s - 1 / s, "var": 0.5 * (1 - 1 / s)}
-    fits = {name: fit(form, g) for name, form in forms.items()}
+    kinds = [kind for kind in SPREADS if positive or kind.startswith("log")]
+    fits = {kind: fit(variance - log_variance, 2 * g) for kind in kinds for variance, log_variance in [slopes(kind, s)]}
     best = min(fits, key=lambda name: fits[name][1])
     return (best, fits[best][0]) if fits[best][1] < TOLERANCE else (None, 0.0)
 

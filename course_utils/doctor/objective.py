@@ -3,11 +3,14 @@
 import torch
 from torch import Tensor
 
-from course_utils.doctor.loss_probe import CannotTrain, LossProbe, NoLoss, Numbers, gradients
+from course_utils.doctor.loss_probe import CannotTrain, LossProbe, NoLoss, Numbers
 from course_utils.doctor.loss_weights import Measured, fit, measure
 from course_utils.doctor.patient import ModelRaised, Patient
-from course_utils.doctor.probe import weights_kept
+from course_utils.doctor.probe import gradients, normals, weights_kept
 from course_utils.doctor.report import Notes
+
+NO_KL = "The loss contains no KL, so nothing says where codes live or how wide they are."
+MINUS = "The KL enters with a minus: the loss pays for codes far from the prior, without limit."
 
 
 def check_objective(patient: Patient, notes: Notes) -> tuple[str | None, str | None]:
@@ -22,17 +25,17 @@ def check_objective(patient: Patient, notes: Notes) -> tuple[str | None, str | N
         notes.skipped(f"the loss: {why}")
         return None, None
     except CannotTrain as why:
-        notes.found("no-gradient", "error", "The loss cannot train the model: it has no gradient.", str(why))
+        notes.error("no-gradient", "The loss cannot train the model: it has no gradient.", str(why))
         return None, None
     except ModelRaised as error:
-        notes.found("raises", "error", "The loss raises an error.", str(error))
+        notes.error("raises", "The loss raises an error.", str(error))
         return None, None
     if raised and measured.form != "BCE on probabilities":
-        notes.found("raises", "error", "The loss raises an error on the model's own output.", raised)
+        notes.error("raises", "The loss raises an error on the model's own output.", raised)
     if measured.form is None:
         notes.skipped("the reconstruction term: its derivative is that of no likelihood that the doctor knows.")
     elif measured.form == "none":
-        notes.found("recon-sign", "error", "The loss does not depend on the reconstruction.", "derivative: 0")
+        notes.error("recon-sign", "The loss does not depend on the reconstruction.", "derivative: 0")
     else:
         _check_saturation(probe, measured, notes)
         _check_target(measured, notes)
@@ -40,13 +43,9 @@ def check_objective(patient: Patient, notes: Notes) -> tuple[str | None, str | N
         _without_posterior(patient, probe, notes)
     elif not measured.has_kl:
         linear = " μ and the spread enter linearly only, which is no KL." if measured.linear else ""
-        notes.found(
-            "no-kl", "error",
-            f"The loss contains no KL, so nothing says where codes live or how wide they are.{linear}",
-            "derivative of the loss with respect to μ: "
-            + ("the same whatever μ is" if measured.linear else "0")
-            + ", expected proportional to μ",
-        )  # fmt: skip
+        slope = "the same whatever μ is" if measured.linear else "0"
+        words = f"derivative of the loss with respect to μ: {slope}, expected proportional to μ"
+        notes.error("no-kl", f"{NO_KL}{linear}", words)
     else:
         _check_weights(patient, measured, _per_example(probe, measured, patient, notes), notes)
     if measured.form == "none" or (probe.own and patient.forward is not None):
@@ -60,15 +59,13 @@ def _natural(patient: Patient, probe: LossProbe, notes: Notes) -> str:
         loss = probe.natural()
     except ModelRaised as error:
         return str(error)
-    grads = torch.autograd.grad(loss, patient.parameters, allow_unused=True) if loss.requires_grad else []
-    if not any(g is not None and g.any() for g in grads):
-        raise CannotTrain(f"its gradient reaches 0 of {len(patient.parameters)} weights")
-    bad = sum(1 for g in grads if g is not None and not g.isfinite().all())
-    if not loss.isfinite() or bad:
-        notes.found(
-            "not-finite", "error", "The loss or its gradient is not finite on these data.",
-            f"loss {loss.item():.4g}; gradients with NaN or infinity: {bad} of {len(grads)} weights",
-        )  # fmt: skip
+    grads = gradients(loss, patient.parameters)
+    bad = sum(1 for g in grads if not g.isfinite().all())
+    if bad or not loss.isfinite():
+        measured = f"loss {loss.item():.4g}; gradients with NaN or infinity: {bad} of {len(grads)} weights"
+        notes.error("not-finite", "The loss or its gradient is not finite on these data.", measured)
+    elif not any(g.any() for g in grads):
+        raise CannotTrain(f"its gradient reaches 0 of {len(grads)} weights")
     else:
         notes.well("loss and gradient are finite")
     return ""
@@ -86,19 +83,18 @@ def _per_example(probe: LossProbe, one: Measured, patient: Patient, notes: Notes
         notes.skipped(f"the loss against the batch size: a batch of {2 * size} could not be run ({_last_line(error)}).")
         return size
     change_a, change_b = two.a / one.a, fit(one.pull, two.pull)[0]
+    sizes = f"in a batch of {2 * size}, {{:.3g}} times that in a batch of {size}"
     if change_b and abs(change_a / change_b - 1) > 0.02:
-        notes.found(
-            "loss-depends-on-batch", "error",
+        notes.error(
+            "loss-depends-on-batch",
             "The two terms of the loss treat the batch differently, so the KL's weight depends on the batch size.",
-            f"weight of the KL against the reconstruction: in a batch of {2 * size}, {change_b / change_a:.3g} times "
-            f"that in a batch of {size}",
+            f"weight of the KL against the reconstruction: {sizes.format(change_b / change_a)}",
         )  # fmt: skip
     elif abs(change_a - 1) < 0.02 and not probe.per_example:
-        notes.found(
-            "loss-depends-on-batch", "remark",
+        notes.remark(
+            "loss-depends-on-batch",
             "The loss is a sum over the batch. Its minimum is right, but loss and gradient grow with the batch.",
-            f"weight of one example: in a batch of {2 * size}, {change_a:.3g} times that in a batch of {size}; "
-            "with a mean over the batch it is 0.5 times",
+            f"weight of one example: {sizes.format(change_a)}; with a mean over the batch it is 0.5 times",
             "Take the mean over the batch, so that learning rate and gradient clipping do not depend on its size.",
         )  # fmt: skip
     else:
@@ -110,44 +106,26 @@ def _check_weights(patient: Patient, m: Measured, size: float, notes: Notes) -> 
     a, b_mu, b_spread = m.a * size, m.b_mu * size, m.b_spread * size
     weights = f"weight of the reconstruction {a:.4g}, of the KL {b_mu:.4g} in μ and {b_spread:.4g} in the spread"
     if m.curved or m.linear:
-        return notes.found(
-            "kl-form", "warning",
-            "The loss depends on μ and the spread, but not as KL(N(μ, σ²) ‖ N(0, I)) does. Fine if that is meant "
-            "(another prior, free bits).", weights,
+        return notes.warning(
+            "kl-form", "The loss depends on μ and the spread, but not as KL(N(μ, σ²) ‖ N(0, I)) does. Fine if that is "
+            "meant (another prior, free bits).", weights,
         )  # fmt: skip
     if m.prior != "N(0, I)":
         notes.well(f"the KL is that to {m.prior}")
     if abs(b_spread - b_mu) > 0.02 * max(abs(b_mu), abs(b_spread)):
-        return notes.found(
-            "kl-form", "error",
-            "The terms of the KL do not belong together: μ² has one weight, σ² − log σ² another.", weights,
-        )  # fmt: skip
+        text = "The terms of the KL do not belong together: μ² has one weight, σ² − log σ² another."
+        return notes.error("kl-form", text, weights)
     if a < 0 and b_mu < 0:
-        return notes.found(
-            "loss-sign",
-            "error",
-            "Both terms are negative: this is the ELBO, and minimising it makes it worse.",
-            weights,
-        )
+        text = "Both terms are negative: this is the ELBO, and minimising it makes it worse."
+        return notes.error("loss-sign", text, weights)
     if a < 0:
-        notes.found(
-            "recon-sign",
-            "error",
-            "The reconstruction term has the wrong sign: the loss falls as the output moves away from x.",
-            weights,
-        )
+        text = "The reconstruction term has the wrong sign: the loss falls as the output moves away from x."
+        notes.error("recon-sign", text, weights)
     if b_mu < 0:
-        return notes.found(
-            "kl-sign",
-            "error",
-            "The KL enters with a minus: the loss pays for codes far from the prior, without limit.",
-            weights,
-        )
+        return notes.error("kl-sign", MINUS, weights)
     if m.form in (None, "none") or a < 0:
         return
-    if notes.has("loss-depends-on-batch") and any(
-        f.code == "loss-depends-on-batch" and f.severity == "error" for f in notes.diagnosis().findings
-    ):
+    if any(f.code == "loss-depends-on-batch" and f.severity == "error" for f in notes.findings):
         return notes.skipped("the weight of the KL: it depends on the batch size, see above.")
     _check_beta(patient, m.form, a, b_mu, weights, notes)
 
@@ -156,32 +134,24 @@ def _check_beta(patient: Patient, form: str, a: float, b: float, weights: str, n
     pixels = patient.x[0].numel()
     gaussian = form in ("squared error", "absolute error")
     beta = b / (2 * a) if gaussian else b / a
-    words = f"effective β = {beta:.4g}"
-    off = max(beta, 1 / beta)
+    words, off = f"effective β = {beta:.4g}", max(beta, 1 / beta)
     if gaussian:
-        contrast = patient.x.double().std().clamp_min(1e-12).item()
-        sigma = beta**0.5
-        words = (
-            f"implied decoder σ = {sigma:.3g} at β = 1 (or β = {beta:.4g} at σ = 1); "
-            f"the data's standard deviation is {contrast:.2g}"
-        )
+        contrast, sigma = patient.x.double().std().clamp_min(1e-12).item(), beta**0.5
+        words = f"implied decoder σ = {sigma:.3g} at β = 1 (or β = {beta:.4g} at σ = 1)"
+        weights = f"the data's standard deviation is {contrast:.2g}; {weights}"
         ratio = sigma / contrast
         off = ratio if ratio >= 5 else 2.0 if ratio < 0.01 else 1.0
-    words = f"{words}; {weights}"
     averaged = any(abs(a * pixels / factor - 1) < 0.01 for factor in (1.0, 0.5)) and pixels > 10
     if averaged and beta > 10:
-        return notes.found(
-            "recon-averaged", "error",
-            f"The reconstruction is averaged over {pixels} pixels, the KL is not, and so weighs far too much.", words,
-        )  # fmt: skip
+        text = f"The reconstruction is averaged over {pixels} pixels, the KL is not, and so weighs far too much."
+        return notes.error("recon-averaged", text, f"{words}; {weights}")
     if off > 10:
         strong = "too much: codes will carry next to nothing" if beta > 1 else "too little: nearly an autoencoder"
-        return notes.found("kl-scale", "error", f"The KL weighs far {strong}.", words)
+        return notes.error("kl-scale", f"The KL weighs far {strong}.", f"{words}; {weights}")
     if off > (5 if gaussian else 1.1):
-        return notes.found(
-            "kl-scale", "warning", "The KL's weight is not that of the ELBO. Fine if that is meant (a β-VAE).", words
-        )
-    notes.well(f"the KL has the weight of an ELBO ({words.split(';')[0]}; {form})")
+        text = "The KL's weight is not that of the ELBO. Fine if that is meant (a β-VAE)."
+        return notes.warning("kl-scale", text, f"{words}; {weights}")
+    notes.well(f"the KL has the weight of an ELBO ({words}; {form})")
 
 
 def _check_saturation(probe: LossProbe, m: Measured, notes: Notes) -> None:
@@ -196,12 +166,8 @@ def _check_saturation(probe: LossProbe, m: Measured, notes: Notes) -> None:
         return notes.skipped(f"saturated probabilities: the loss raises ({_last_line(error)}).")
     if finite:
         return notes.well("the cross-entropy stays finite at probabilities of 0 and 1")
-    notes.found(
-        "saturation",
-        "warning",
-        "At probabilities of exactly 0 or 1 the loss (or its gradient) is infinite or NaN.",
-        f"loss {loss.item():.4g}",
-    )
+    text = "At probabilities of exactly 0 or 1 the loss (or its gradient) is infinite or NaN."
+    notes.warning("saturation", text, f"loss {loss.item():.4g}")
 
 
 def _check_target(m: Measured, notes: Notes) -> None:
@@ -209,11 +175,10 @@ def _check_target(m: Measured, notes: Notes) -> None:
     if m.target is None:
         return
     low, high = m.target
-    measured = f"targets, computed from the loss's derivatives ({m.form}): in [{low:.3g}, {high:.3g}], and not x itself"
     if m.form != "squared error" and (low < -1e-3 or high > 1 + 1e-3):
-        return notes.found(
-            "data-range", "error",
-            "The loss compares the output with targets outside of [0, 1], and has no floor there.", measured,
+        return notes.error(
+            "data-range", "The loss compares the output with targets outside of [0, 1], and has no floor there.",
+            f"targets, computed from the loss's derivatives ({m.form}): in [{low:.3g}, {high:.3g}], and not x itself",
         )  # fmt: skip
     notes.well(f"the targets of the loss lie in [{low:.3g}, {high:.3g}]; they are not x itself")
 
@@ -227,19 +192,15 @@ def _without_posterior(patient: Patient, probe: LossProbe, notes: Notes) -> None
         return notes.skipped("the KL: the output holds no μ and no spread.")
     left, wanted, size = _left_over(patient, probe)
     if left.norm() <= 1e-5 * size:
-        return notes.found(
-            "no-kl", "error",
-            "The loss contains no KL, so nothing says where codes live or how wide they are.",
-            "gradient of the loss without its reconstruction term: 0",
-        )  # fmt: skip
+        return notes.error("no-kl", NO_KL, "gradient of the loss without its reconstruction term: 0")
     if wanted is None:
         return notes.skipped("the KL: no code was found that it could be compared with.")
     fits = [fit(wanted, left)]
     for seed in range(2):
+        noise = normals(seed)
         with weights_kept(patient.model):
-            generator = torch.Generator().manual_seed(seed)
             for p in patient.parameters:
-                p.data += p.abs().mean() * torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p)
+                p.data += p.abs().mean() * noise(p)
             left, wanted, _ = _left_over(patient, probe)
             fits.append(fit(wanted, left))
     weights, rests = (torch.tensor(values) for values in zip(*fits, strict=True))
@@ -247,20 +208,14 @@ def _without_posterior(patient: Patient, probe: LossProbe, notes: Notes) -> None
     apart = ((weights - weights[0]).abs().max() / weights.abs().max()).item()
     if rests.max() > 0.05 or apart > 0.05:
         return notes.found(
-            "no-kl", "error" if rests.max() > 0.3 or apart > 0.3 else "warning",
-            "What the loss adds to the reconstruction is not the KL of the code that is sampled.",
+            "error" if rests.max() > 0.3 or apart > 0.3 else "warning",
+            "no-kl", "What the loss adds to the reconstruction is not the KL of the code that is sampled.",
             f"{measured}; share of the gradient that is none of the KL's: up to {rests.max():.0%}",
         )  # fmt: skip
     if weights[0] < 0:
-        return notes.found(
-            "kl-sign",
-            "error",
-            "The KL enters with a minus: the loss pays for codes far from the prior, without limit.",
-            measured,
-        )
-    notes.well(
-        f"the loss contains the KL of the code that is sampled (weight {weights[0]:.4g} in a batch of {len(patient.x)})"
-    )
+        return notes.error("kl-sign", MINUS, measured)
+    batch = f"weight {weights[0]:.4g} in a batch of {len(patient.x)}"
+    notes.well(f"the loss contains the KL of the code that is sampled ({batch})")
     notes.skipped("the weight of the KL against the batch size: the output holds no μ and no spread.")
 
 
@@ -284,14 +239,7 @@ def _left_over(patient: Patient, probe: LossProbe) -> tuple[Tensor, Tensor | Non
 
 def _gradient(patient: Patient, values: Tensor, weights: Tensor | None = None) -> Tensor:
     """With respect to all parameters, as one vector."""
-    if not values.requires_grad:
-        return torch.zeros(sum(p.numel() for p in patient.parameters), dtype=torch.float64, device=values.device)
-    grads = torch.autograd.grad(values, patient.parameters, weights, allow_unused=True, retain_graph=True)
-    return torch.cat([_vector(g, p) for g, p in zip(grads, patient.parameters, strict=True)])
-
-
-def _vector(gradient: Tensor | None, parameter: Tensor) -> Tensor:
-    return (torch.zeros_like(parameter) if gradient is None else gradient).detach().double().flatten()
+    return torch.cat([g.detach().double().flatten() for g in gradients(values, patient.parameters, weights)])
 
 
 def _last_line(error: Exception) -> str:

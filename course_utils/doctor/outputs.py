@@ -14,10 +14,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, distributions
 
+from course_utils.doctor.spreads import SPREADS
+
 Path = tuple[str | int, ...]
 
 # Names without case and punctuation, as in zLogVar -> "zlogvar"; the first pattern that fits decides.
-SPREADS = ("log_var", "log_std", "var", "std")
 _PREFIX = r"(z|q|qz|enc|encoder|latent|posterior)?"
 _SUFFIX = r"(s|z|q|qz|x|latent)?"
 PATTERNS = (

@@ -1,7 +1,5 @@
 """At which log σ² does the model stop giving numbers?"""
 
-import torch
-
 from course_utils.doctor.patient import Patient
 from course_utils.doctor.probe import weights_kept
 from course_utils.doctor.report import Notes
@@ -20,19 +18,20 @@ def check_overflow(patient: Patient, notes: Notes) -> None:
     for pushed in TRIED:
         with weights_kept(patient.model):
             for bias, mask in biases:
-                bias.data += torch.where(mask, torch.as_tensor(pushed, dtype=bias.dtype, device=bias.device), 0.0)
+                bias.data += pushed * mask.to(bias)
             run = patient.run()
             spread = run.spread if run.spread is not None else patient.spread
-            top = spread.max().item()
-            z = run.code if run.code is not None else run.z
-            variance = torch.as_tensor(top, dtype=patient.x.dtype).exp() if patient.spread_kind[0] != "std" else spread
-            parts = {"z": z, "the output": run.recon, "the variance in the KL": variance}
+            variance = spread if patient.spread_kind[0] == "std" else spread.max().exp()
+        parts = {"z": run.code if run.code is not None else run.z, "the output": run.recon}
+        parts["the variance in the KL"] = variance
+        top = spread.max().item()
         broken = [name for name, values in parts.items() if values is not None and not values.isfinite().all()]
         if broken:
+            early = pushed <= 10
             return notes.found(
-                "overflow", "error" if pushed <= 10 else "remark",
+                "error" if early else "remark", "overflow",
                 "Nothing keeps log σ² from growing until exp overflows"
-                + (", and it does so early." if pushed <= 10 else "; data of the order of 1 do not get there."),
+                + (", and it does so early." if early else "; data of the order of 1 do not get there."),
                 f"with {pushed:g} added to its head's bias (largest value {top:.3g}), not finite: {', '.join(broken)}",
             )  # fmt: skip
     notes.well(f"numbers stay finite with {TRIED[-1]:g} added to log σ² (largest value {top:.3g})")

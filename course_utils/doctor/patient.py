@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.doctor.outputs import Reading, get, leaves, read, same
-from course_utils.doctor.probe import Probe, instead, seed_everything
+from course_utils.doctor.probe import Probe, gradients, instead, normals, seed_everything
 
 EXAMPLES = 64  # more would measure no better
 OTHERS = ("<frozen", *(str(Path(m.__file__).parent) for m in (torch, traceback)), str(Path(__file__).parent))
@@ -179,21 +179,13 @@ class Patient:
 
     # ------------------------------------------------------------------------------------------------------ gradients
 
-    def gradients(self, values: Tensor, *, seed: int = 0) -> list[Tensor | None]:
+    def gradients(self, values: Tensor) -> list[Tensor]:
         """Of a random combination of ``values``, with respect to each parameter: what influences them, and where."""
-        if not values.requires_grad:
-            return [None] * len(self.parameters)
-        generator = torch.Generator().manual_seed(seed)
-        weights = torch.randn(values.shape, generator=generator, dtype=torch.float64).to(values)
-        return list(torch.autograd.grad(values, self.parameters, weights, allow_unused=True, retain_graph=True))
+        return gradients(values, self.parameters, normals(0)(values))
 
     def influences(self, values: Tensor) -> list[Tensor]:
         """For each parameter a mask of the elements that ``values`` depend on."""
-        grads = self.gradients(values)
-        return [
-            torch.zeros_like(p, dtype=torch.bool) if g is None else g != 0
-            for p, g in zip(self.parameters, grads, strict=True)
-        ]
+        return [gradient != 0 for gradient in self.gradients(values)]
 
     def only(self, values: Tensor, others: Tensor) -> list[Tensor]:
         """Masks of the elements that ``values`` depend on and ``others`` do not: those of a head of its own."""

@@ -86,16 +86,11 @@ class Probe(TorchFunctionMode):
             return drawn
         if not name.startswith("normal"):
             return torch.full_like(drawn, self.noise)
-        mean, std = _moments(args[1:] if name == "normal_" else args, kwargs)
+        given = dict(zip(("mean", "std"), args[name == "normal_" :], strict=False))
+        mean, std = (({"mean": 0.0, "std": 1.0} | kwargs | given)[key] for key in ("mean", "std"))
         with torch.no_grad():
             value = torch.as_tensor(mean + std * self.noise, dtype=drawn.dtype, device=drawn.device).expand_as(drawn)
             return drawn.copy_(value)
-
-
-def _moments(args: tuple, kwargs: dict) -> tuple:
-    mean = args[0] if args else kwargs.get("mean", 0.0)
-    std = args[1] if len(args) > 1 else kwargs.get("std", 1.0)
-    return mean, std
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
@@ -121,6 +116,20 @@ def instead(model: nn.Module, methods: Mapping[str, Callable]) -> Iterator[None]
         model.__dict__.update(before)
 
 
+def gradients(value: Tensor, tensors: list[Tensor], weights: Tensor | None = None) -> list[Tensor]:
+    """d value / d tensor for each, zeros where the value does not depend on it; ``weights`` where it is no scalar."""
+    if not value.requires_grad:
+        return [torch.zeros_like(t) for t in tensors]
+    found = torch.autograd.grad(value, tensors, weights, allow_unused=True, retain_graph=True)
+    return [torch.zeros_like(t) if g is None else g for t, g in zip(tensors, found, strict=True)]
+
+
+def normals(seed: int) -> Callable[[Tensor], Tensor]:
+    """Standard normal numbers in the shape of a tensor, the same on every device and in every precision."""
+    generator = torch.Generator().manual_seed(seed)
+    return lambda like: torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
+
+
 def seed_everything(seed: int) -> None:
     """Seed the generators that a model may draw from: torch's, numpy's, Python's."""
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would leave orders for a GPU that is not in use
@@ -133,7 +142,11 @@ def seed_everything(seed: int) -> None:
 @contextmanager
 def kept(model: nn.Module) -> Iterator[None]:
     """On leaving, everything is as it was: weights, buffers, gradients, modes, attributes and random state."""
-    modules = [(module, dict(module.__dict__), _contents(module)) for module in model.modules()]
+    registries = ("_parameters", "_buffers", "_modules")  # so that a buffer that is assigned anew goes back too
+    modules = [
+        (module, dict(module.__dict__), {name: dict(module.__dict__[name]) for name in registries})
+        for module in model.modules()
+    ]
     tensors = [*model.parameters(), *model.buffers()]
     values = [
         (t, t.detach().clone(), t.requires_grad, t.grad, None if t.grad is None else t.grad.clone()) for t in tensors
@@ -159,11 +172,6 @@ def kept(model: nn.Module) -> Iterator[None]:
         random.setstate(states[2])
         if cuda is not None:
             torch.cuda.set_rng_state_all(cuda)
-
-
-def _contents(module: nn.Module) -> dict[str, dict]:
-    """Copies of a module's registries, so that a buffer that is assigned anew goes back too."""
-    return {name: dict(module.__dict__[name]) for name in ("_parameters", "_buffers", "_modules")}
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What the doctor hands back: findings, what was healthy, what could not be checked; to print or to show."""
 
 from dataclasses import dataclass
+from functools import partialmethod
 from html import escape
 
 from course_utils.doctor.codes import CODES
@@ -68,31 +69,26 @@ class Diagnosis:
 
     def __str__(self) -> str:
         blocks = [self.summary(), *map(str, self.findings)]
-        if self.healthy:
-            blocks.append("\n".join(["Found healthy:", *(f"  ✔ {text}" for text in self.healthy)]))
-        if self.unchecked:
-            blocks.append("\n".join(["Could not be checked:", *(f"  ? {text}" for text in self.unchecked)]))
+        for title, mark, texts in (("Found healthy", "✔", self.healthy), ("Could not be checked", "?", self.unchecked)):
+            blocks += ["\n".join([f"{title}:", *(f"  {mark} {text}" for text in texts)])] if texts else []
         return "\n\n".join(blocks)
 
     def _repr_html_(self) -> str:
-        def cell(text: str) -> str:
-            return f'<td style="text-align: left; white-space: pre-wrap">{escape(text)}</td>'
+        def row(tag: str, *texts: str) -> str:
+            start = f'<{tag} style="text-align: left; white-space: pre-wrap">'
+            return f"<tr>{''.join(f'{start}{escape(text)}</{tag}>' for text in texts)}</tr>"
 
+        heads = row("th", "finding", "what it means", "measured", "what to change")
         rows = [
-            "<tr>"
-            + cell(f"{MARKS[f.severity]} {f.severity}\n{f.code}")
-            + cell(f.text)
-            + cell(f.measurement)
-            + cell(f"{f.advice}\n({f.section})")
-            + "</tr>"
+            row(
+                "td", f"{MARKS[f.severity]} {f.severity}\n{f.code}", f.text, f.measurement, f"{f.advice}\n({f.section})"
+            )
             for f in self.findings
         ]
-        heads = "".join(f"<th>{head}</th>" for head in ("finding", "what it means", "measured", "what to change"))
-        table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""
+        table = f"<table><thead>{heads}</thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""
         lists = "".join(
             f"<details><summary>{title} ({len(texts)})</summary><ul>"
-            + "".join(f"<li>{escape(text)}</li>" for text in texts)
-            + "</ul></details>"
+            f"{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul></details>"
             for title, texts in (("Found healthy", self.healthy), ("Could not be checked", self.unchecked))
             if texts
         )
@@ -103,29 +99,33 @@ class Notes:
     """Collects findings while the checks run."""
 
     def __init__(self) -> None:
-        self._findings: list[Finding] = []
-        self._healthy: list[str] = []
-        self._unchecked: list[str] = []
+        self.findings: list[Finding] = []
+        self.healthy: list[str] = []
+        self.unchecked: list[str] = []
 
-    def found(self, code: str, severity: str, text: str, measurement: str = "", advice: str | None = None) -> None:
+    def found(self, severity: str, code: str, text: str, measurement: str = "", advice: str | None = None) -> None:
         """Note a finding; the advice is the code's own unless given."""
         entry = CODES[code]
-        self._findings.append(Finding(code, severity, text, measurement, advice or entry.advice, entry.section))
+        self.findings.append(Finding(code, severity, text, measurement, advice or entry.advice, entry.section))
+
+    error = partialmethod(found, "error")
+    warning = partialmethod(found, "warning")
+    remark = partialmethod(found, "remark")
 
     def well(self, text: str) -> None:
         """Note what was checked and is as it should be."""
-        self._healthy.append(text)
+        self.healthy.append(text)
 
     def skipped(self, text: str) -> None:
         """Note what could not be checked, and why."""
-        if text not in self._unchecked:
-            self._unchecked.append(text)
+        if text not in self.unchecked:
+            self.unchecked.append(text)
 
     def has(self, *codes: str) -> bool:
         """Whether one of these was found already."""
-        return any(finding.code in codes for finding in self._findings)
+        return any(finding.code in codes for finding in self.findings)
 
     def diagnosis(self) -> Diagnosis:
         """All notes, the most severe findings first."""
-        ordered = sorted(self._findings, key=lambda f: SEVERITIES.index(f.severity))
-        return Diagnosis(tuple(ordered), tuple(self._healthy), tuple(self._unchecked))
+        ordered = sorted(self.findings, key=lambda f: SEVERITIES.index(f.severity))
+        return Diagnosis(tuple(ordered), tuple(self.healthy), tuple(self.unchecked))

@@ -6,12 +6,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from course_utils.doctor.outputs import SPREADS
 from course_utils.doctor.patient import NORMS, Patient
-from course_utils.doctor.probe import weights_kept
+from course_utils.doctor.probe import normals, weights_kept
 from course_utils.doctor.report import Notes
-
-SIGMA = {"log_var": "exp(½s)", "log_std": "exp(s)", "std": "s", "var": "√s"}  # σ, for the encoder's second output s
+from course_utils.doctor.spreads import SPREADS
 
 
 def check_noise(patient: Patient, notes: Notes) -> None:
@@ -20,39 +18,39 @@ def check_noise(patient: Patient, notes: Notes) -> None:
         return _nothing_moves(patient, notes)
     notes.well("two calls give two samples")
     size = len(patient.x)
-    cond = None if patient.cond is None else patient.cond[:1].expand_as(patient.cond)
-    runs = [patient.run(x=patient.x[:1].expand_as(patient.x), cond=cond, seed=seed) for seed in range(8)]
-    calm = patient.run(x=patient.x[:1].expand_as(patient.x), cond=cond, noise=0.0)
-    pairs = [(run.code if calm.code is not None else run.z if run.z is not None else run.recon) for run in runs]
-    if pairs[0] is None:
+    alike = {"x": patient.x[:1].expand_as(patient.x)}
+    alike["cond"] = None if patient.cond is None else patient.cond[:1].expand_as(patient.cond)
+    runs = [patient.run(**alike, seed=seed) for seed in range(8)]
+    calm = patient.run(**alike, noise=0.0).code
+    moving = [(run.code if calm is not None else run.z if run.z is not None else run.recon) for run in runs]
+    if moving[0] is None:
         return notes.skipped("the noise of a batch: neither z nor a reconstruction was found.")
-    rows = torch.stack([values.detach() for values in pairs])  # (8, B, L)
+    rows = torch.stack([values.detach() for values in moving])  # (8, B, L)
     scale = (rows - rows.mean(0)).abs().max()
-    if rows.shape[1] == size and (rows - rows[:, :1]).abs().max() < 1e-5 * scale:
-        return notes.found(
-            "noise-shared", "error",
-            "All examples of a batch get the same noise, so a larger batch averages none of it away.",
-            f"{size} copies of one example: largest difference between their samples "
-            f"{(rows - rows[:, :1]).abs().max().item():.2g}; between two calls {scale.item():.2g}",
+    apart = (rows - rows[:, :1]).abs().max()
+    if rows.shape[1] == size and apart < 1e-5 * scale:
+        return notes.error(
+            "noise-shared", "All examples of a batch get the same noise, so a larger batch averages none of it away.",
+            f"{size} copies of one example: largest difference between their samples {apart.item():.2g}; "
+            f"between two calls {scale.item():.2g}",
         )  # fmt: skip
-    if patient.sigma is None or calm.code is None:
+    if patient.sigma is None or calm is None:
         return notes.skipped("the distribution of the noise: the draws were not seen.")
     sigma = patient.sigma[:1].detach()
     if not (sigma.abs() > 1e-12).all():
         return notes.skipped("the distribution of the noise: σ is 0 in some dimensions.")
-    eps = (rows - calm.code.detach()) / sigma  # (8, B, L)
-    if eps.shape[2] > 1 and (eps - eps[..., :1]).abs().max() < 1e-3 * eps.abs().max():
-        return notes.found(
-            "noise-shared", "error",
-            "All latent dimensions of an example get the same noise: z is moved along one diagonal only.",
-            f"largest difference between the noise of two dimensions: {(eps - eps[..., :1]).abs().max().item():.2g}",
+    eps = (rows - calm.detach()) / sigma  # (8, B, L)
+    apart = (eps - eps[..., :1]).abs().max()
+    if eps.shape[2] > 1 and apart < 1e-3 * eps.abs().max():
+        return notes.error(
+            "noise-shared", "All latent dimensions of an example get the same noise: z moves along one diagonal only.",
+            f"largest difference between the noise of two dimensions: {apart.item():.2g}",
         )  # fmt: skip
     notes.well("every example and every dimension gets noise of its own")
-    count = eps.numel()
-    mean, std = eps.mean().item(), eps.std().item()
+    count, mean, std = eps.numel(), eps.mean().item(), eps.std().item()
     if abs(mean) > max(0.1, 6 / count**0.5) or abs(std - 1) > max(0.1, 5 / count**0.5):
-        return notes.found(
-            "noise-not-normal", "error",
+        return notes.error(
+            "noise-not-normal",
             "The noise is not standard normal, so z is not a sample of N(μ, σ²), which the KL speaks about.",
             f"mean {mean:.3f} and standard deviation {std:.3f} of {count:,} draws, expected 0 and 1",
         )  # fmt: skip
@@ -65,19 +63,18 @@ def _nothing_moves(patient: Patient, notes: Notes) -> None:
     if patient.spread is not None and patient.mu_is_reported and patient.first.recon is not None:
         with _shaken(patient):
             moved = (patient.run().recon - patient.first.recon).abs().max().item()
-    if (patient.first.probe.draws and patient.first.code is not None) or moved:
-        seen = f", although {patient.first.probe.draws} draws were made" if patient.first.probe.draws else ""
+    draws = patient.first.probe.draws
+    if (draws and patient.first.code is not None) or moved:
+        seen = f", although {draws} draws were made" if draws else ""
         felt = f"; other values of log σ² move the output by up to {moved:.2g}" if moved else ""
-        return notes.found(
-            "noise-frozen", "error",
-            "The noise is the same at every call. Noise that never changes can be learned by heart: this is an "
-            "autoencoder with an offset.",
+        return notes.error(
+            "noise-frozen", "The noise is the same at every call. Noise that never changes can be learned by heart: "
+            "this is an autoencoder with an offset.",
             f"difference between two calls with different seeds: 0{seen}{felt}",
         )  # fmt: skip
     felt = "; other values of log σ² do not move the output either" if moved == 0 else ""
-    notes.found(
-        "no-sampling", "error",
-        "Nothing is sampled: the decoder gets μ (or another fixed code), so this is an autoencoder.",
+    notes.error(
+        "no-sampling", "Nothing is sampled: the decoder gets μ (or another fixed code), so this is an autoencoder.",
         f"difference between two calls in train(): 0{felt}",
     )  # fmt: skip
 
@@ -100,12 +97,12 @@ def measure_spread(patient: Patient) -> tuple[str | None, str]:
     if not usable.any() or s.std() < 1e-3:
         return None, "the encoder's second output hardly varies"
     log_sigma, s = sigma[usable].log(), s[usable]
-    guesses = {"log_var": s / 2, "log_std": s, "std": s.abs().log(), "var": s.abs().log() / 2}
-    errors = {name: (log_sigma - guess).abs().median().item() for name, guess in guesses.items()}
+    errors = {kind: (log_sigma - spread.log_sigma(s)).abs().median().item() for kind, spread in SPREADS.items()}
     best = min(errors, key=errors.__getitem__)
     if errors[best] > 0.02:
-        return None, f"σ is none of {', '.join(SIGMA.values())} (the closest is off by {errors[best]:.0%})"
-    words = f"σ of z, measured by moving the noise, is {SIGMA[best]} to {max(errors[best], 1e-6):.1g}"
+        tried = ", ".join(spread.sigma for spread in SPREADS.values())
+        return None, f"σ is none of {tried} (the closest is off by {errors[best]:.0%})"
+    words = f"σ of z, measured by moving the noise, is {SPREADS[best].sigma} to {max(errors[best], 1e-6):.1g}"
     return best, f"{words}; exp(½s) would be off by {errors['log_var']:.2g} in log σ" if best != "log_var" else words
 
 
@@ -115,69 +112,57 @@ def check_spread(patient: Patient, notes: Notes, kl_kind: str | None) -> None:
         return notes.skipped("the size of the noise: the sampling (or the encoder) is broken already, see above.")
     kind, words = patient.spread_kind
     stated = kl_kind or patient.reading.kind
-    by = f"the KL takes s for {_meaning(stated)}" if kl_kind else f"its name says that s is {_meaning(stated)}"
+    said = "the KL takes s for" if kl_kind else "its name says that s is"
+    by = f"{words}; {said} {SPREADS[stated].name}" if stated else f"{words}; no name and no KL says otherwise"
     if kind is None:
         if stated and "none of" in words:
-            return notes.found(
-                "sigma-mismatch", "warning", "σ of the sample is no usual function of s.", f"{words}; {by}"
-            )
+            return notes.warning("sigma-mismatch", "σ of the sample is no usual function of s.", by)
         return notes.skipped(f"the size of the noise: {words}.")
     if stated == kind or (stated is None and kind != "log_std"):
         return notes.well(f"the noise has the size that the encoder says ({words})")
-    if kind == "log_std" and stated in (None, "log_var"):
-        severity = "error" if stated else "warning"
+    if stated is None:
+        text = "σ is exp(s): right if s is log σ, wrong if s is log σ²."
+        return notes.warning("sigma-exp-log-var", text, by)
+    if (kind, stated) == ("log_std", "log_var"):
         text = "The noise is multiplied by exp(log_var), which is σ² and not σ: the KL charges for other codes."
-        if stated is None:
-            by, text = "no name and no KL says otherwise", "σ is exp(s): right if s is log σ, wrong if s is log σ²."
-        return notes.found("sigma-exp-log-var", severity, text, f"{words}; {by}")
-    notes.found(
-        "sigma-mismatch",
-        "error",
-        "The sampler and the KL disagree about the encoder's second output s.",
-        f"{words}; {by}",
-    )
+        return notes.error("sigma-exp-log-var", text, by)
+    notes.error("sigma-mismatch", "The sampler and the KL disagree about the encoder's second output s.", by)
 
 
 def check_modes(patient: Patient, notes: Notes) -> None:
     """What changes between train() and eval(), and what stays random in eval()?"""
-    runs = {
-        (training, noise, seed): patient.run(training=training, noise=noise, seed=seed, as_is=True).recon
-        for training, noise, seed in [
-            (False, None, 0),
-            (False, None, 1),
-            (False, 0.0, 0),
-            (False, 0.0, 1),
-            (True, 0.0, 0),
-        ]
-    }
-    if any(recon is None for recon in runs.values()):
+
+    def recon(training: bool, noise: float | None, seed: int) -> Tensor | None:
+        return patient.run(training=training, noise=noise, seed=seed, as_is=True).recon
+
+    calm = recon(False, 0.0, 0)
+    if calm is None:
         return notes.skipped("train() against eval(): no reconstruction was found.")
-    still = [_apart(runs[False, 0.0, 0], runs[False, 0.0, 1]), _apart(runs[False, None, 0], runs[False, None, 1])]
-    names = sorted(
-        {type(m).__name__ for m in patient.model.modules() if isinstance(m, NORMS) or "Dropout" in type(m).__name__}
-    )
-    if still[0] and patient.draws:
-        notes.found(
-            "train-eval-difference", "warning",
+    unruly = _apart(calm, recon(False, 0.0, 1))
+    samples = _apart(recon(False, None, 0), recon(False, None, 1))
+    if unruly and patient.draws:
+        notes.warning(
+            "train-eval-difference",
             "In eval() the output stays random even without the latent noise: something like dropout is never off.",
-            f"relative difference between two calls in eval() with the latent noise at 0: {still[0]:.2g}",
+            f"relative difference between two calls in eval() with the latent noise at 0: {unruly:.2g}",
         )  # fmt: skip
-    elif change := _apart(runs[True, 0.0, 0], runs[False, 0.0, 0]):
-        notes.found(
-            "train-eval-difference", "remark",
-            f"Beyond the latent noise, train() and eval() give other outputs ({', '.join(names) or 'cause unknown'}).",
+    elif change := _apart(recon(True, 0.0, 0), calm):
+        kinds = {type(m).__name__ for m in patient.model.modules() if isinstance(m, NORMS) or "Dropout" in str(type(m))}
+        notes.remark(
+            "train-eval-difference", f"Beyond the latent noise, train() and eval() give other outputs "
+            f"({', '.join(sorted(kinds)) or 'cause unknown'}).",
             f"relative difference with the latent noise at 0: {change:.2g}",
         )  # fmt: skip
     else:
         notes.well("train() and eval() differ in nothing but the latent noise, if at all")
-    if still[1] and not still[0]:
-        notes.found(
-            "samples-at-evaluation", "remark",
-            "In eval() z is still sampled. Right for an ELBO; for reconstructions the mean is usually meant.",
-            f"relative difference between two calls in eval(): {still[1]:.2g}",
-        )  # fmt: skip
-    elif not still[1]:
+    if not samples:
         notes.well("in eval() the output is the same at every call")
+    elif not unruly:
+        notes.remark(
+            "samples-at-evaluation",
+            "In eval() z is still sampled. Right for an ELBO; for reconstructions the mean is usually meant.",
+            f"relative difference between two calls in eval(): {samples:.2g}",
+        )  # fmt: skip
 
 
 def _apart(a: Tensor, b: Tensor) -> float:
@@ -187,19 +172,13 @@ def _apart(a: Tensor, b: Tensor) -> float:
     return relative if relative > 1e-4 else 0.0
 
 
-def _meaning(kind: str | None) -> str:
-    return dict(zip(SPREADS, ("log σ²", "log σ", "σ²", "σ"), strict=True)).get(kind or "", "unknown")
-
-
 @contextmanager
 def _shaken(patient: Patient) -> Iterator[None]:
     """While active, the weights that only the spread depends on have random values added; then they go back."""
-    generator = torch.Generator().manual_seed(0)
+    noise = normals(0)
     with weights_kept(patient.model):
-        masks = patient.only(patient.spread, patient.mu)
-        for parameter, mask in zip(patient.parameters, masks, strict=True):
+        for parameter, mask in zip(patient.parameters, patient.only(patient.spread, patient.mu), strict=True):
             if mask.any():
                 scale = 1.0 if parameter.dim() < 2 else parameter[0].numel() ** -0.5
-                noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter)
-                parameter.data += torch.where(mask, scale * noise, 0.0)
+                parameter.data += torch.where(mask, scale * noise(parameter), 0.0)
         yield
