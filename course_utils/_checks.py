@@ -2,7 +2,9 @@
 
 import math
 import operator
+from numbers import Real
 
+import torch
 from torch import Tensor
 
 
@@ -63,12 +65,47 @@ def check_positive_int(name: str, value: object) -> int:
     return number
 
 
-def check_beta(beta: float) -> float:
-    """Return β as a float, or raise a ``ValueError`` when it is negative or not finite."""
-    beta = float(beta)
-    if not math.isfinite(beta) or beta < 0.0:
-        raise ValueError(f"beta must be a finite number of at least 0, got {beta}; beta = 1 gives the ELBO")
-    return beta
+def check_number(name: str, value: object, *, above: float = -math.inf, least: float = -math.inf) -> float:
+    """Return a finite number, NumPy's among them, as a float; ``TypeError`` for other types, ``ValueError`` outside
+    the bounds: ``above`` is excluded, ``least`` is not."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+    number = float(value)
+    if not (above < number < math.inf and number >= least):
+        bound = "positive" if above == 0 else f"above {above:g}" if above > -math.inf else f"at least {least:g}"
+        raise ValueError(f"{name} must be finite and {bound}, got {number:g}")
+    return number
+
+
+def check_beta(beta: object) -> float:
+    """Return β, the weight of the KL, as a float; see :func:`check_number`. β = 1 gives the ELBO."""
+    return check_number("beta", beta, least=0)
+
+
+def check_share(name: str, value: object) -> float:
+    """Return a share, strictly between 0 and 1, as a float; 95 is no share."""
+    if not check_number(name, value, above=0) < 1:
+        raise ValueError(f"{name} must lie between 0 and 1, got {value}; 95 % is 0.95")
+    return float(value)
+
+
+def check_dtype(name: str, value: Tensor, weights: Tensor) -> None:
+    """Raise a ``TypeError`` unless a model's input has the floating-point type of its weights."""
+    if value.dtype != weights.dtype:
+        own, came = (str(tensor.dtype).removeprefix("torch.") for tensor in (weights, value))
+        raise TypeError(
+            f"{name} must be {own} as the model's weights are, got {came}; "
+            f"convert one of them: {name}.to(torch.{own}) or model.to(torch.{came})"
+        )
+
+
+def check_device(device: object) -> torch.device:
+    """Return ``device`` (None: the CPU) after using it, or raise a ``ValueError`` that says why it cannot be used."""
+    try:
+        return torch.empty(0, device="cpu" if device is None else device).device
+    except (RuntimeError, AssertionError, TypeError) as error:  # AssertionError: a torch built without CUDA
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f'device={device!r} cannot be used ({reason}); "cpu" always works') from error
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:

@@ -28,7 +28,7 @@ from course_utils.losses.terms import (
     squared_error,
 )
 from course_utils.models.autoencoder import Autoencoder
-from course_utils.models.cvae import CVAE
+from course_utils.models.cvae import CVAE, one_hot_labels
 from course_utils.models.layers import reparameterize
 from course_utils.models.vae import VAE, VAEOutput
 from course_utils.teaching import plotting
@@ -36,7 +36,7 @@ from course_utils.teaching.claims import claim
 from course_utils.teaching.exercises import check, hint, solution
 from course_utils.teaching.set_repository import set_repository
 from course_utils.training.checkpoints import load, save
-from course_utils.training.fit import fit, one_hot_labels
+from course_utils.training.fit import fit
 
 X = torch.full((3, 1, 28, 28), 0.5)
 FLAT = X.flatten(1)
@@ -129,14 +129,14 @@ MISUSE = {
         lambda: fit(cvae(), (FLAT, ONE_HOT[:2]), epochs=1), ValueError, "[3, 2]", "one length",
     ),
     "a condition without a use": (
-        lambda: fit(vae(), SPLIT, epochs=1, condition=lambda x, y: x), TypeError, "VAE", "CVAE",
+        lambda: fit(vae(), SPLIT, epochs=1, condition=lambda x, y: x), TypeError, "VAE", "conditional model",
     ),
-    "a CVAE without conditions": (lambda: evaluate(cvae(), FLAT), ValueError, "CVAE", "needs cond"),
-    "a VAE with conditions": (lambda: evaluate(vae(), X, ONE_HOT), ValueError, "VAE", "takes no cond"),
+    "a CVAE without conditions": (lambda: evaluate(cvae(), FLAT), ValueError, "1 tensor and", "cond_inputs"),
+    "a VAE with conditions": (lambda: evaluate(vae(), X, ONE_HOT), ValueError, "2 tensors and", "VAE.loss(x, beta)"),
     "evaluation on nothing": (lambda: evaluate(vae(), EMPTY), ValueError, "none", "at least one"),
     "zero importance samples": (lambda: log_likelihood(vae(), X, samples=0), ValueError, "0", "at least 1"),
     "log p(x) of an autoencoder": (
-        lambda: log_likelihood(Autoencoder(latent_dim=2), X, samples=2), TypeError, "Autoencoder", "VAE",
+        lambda: log_likelihood(Autoencoder(latent_dim=2), X, samples=2), TypeError, "Autoencoder", "log_weights",
     ),
     "a variance of one": (lambda: active_units(vae(), X[:1]), ValueError, "1", "two examples"),
     "a small picture for the judge": (lambda: Judge()(torch.zeros(3, 1, 8, 8)), ValueError, "8, 8", "28"),

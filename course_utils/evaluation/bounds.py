@@ -1,109 +1,107 @@
 """Bounds on log p(x) over a data set: the ELBO, and the importance-weighted bound."""
 
+import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from course_utils._checks import check_batch, check_positive_int
+from course_utils._checks import check_positive_int
 from course_utils._random import seeded
-from course_utils.losses.terms import ELBO, LOG_2PI
-from course_utils.models.cvae import CVAE
-from course_utils.models.vae import VAE
+from course_utils.losses.terms import Terms
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module,
-    x: Tensor,
-    cond: Tensor | None = None,
-    *,
-    beta: float = 1.0,
-    seed: int = 0,
-    batch_size: int = 1000,
-) -> ELBO:
-    """The loss and its terms for each example of ``x``, (N,) each, in nats, with one sample z per example.
+def evaluate(model: nn.Module, *inputs: Tensor, beta: float = 1.0, seed: int = 0, batch_size: int = 1000) -> Terms:
+    """The loss and its terms for each example, (N,) each, in nats, with one sample z per example.
 
-    Shapes: ``x`` (N, …) as the model takes it; for a CVAE also ``cond`` (N, C). The same formula as in training: the
-    test ELBO is ``-evaluate(model, x).loss.mean()``. The same seed draws the same noise.
+    Shapes: ``inputs`` (N, …) as ``model.loss`` takes them: ``evaluate(vae, x)``, ``evaluate(cvae, x, cond)``. The same
+    formula as in training: the test ELBO is ``-evaluate(model, x).loss.mean()``. The same seed draws the same noise.
+    Raises ``ValueError`` or ``TypeError`` for inputs that are not those of ``model.loss``.
     """
-    kwargs = {} if beta == 1.0 else {"beta": beta}
+    loss = method_of(model, "loss", "evaluate")
     with seeded(seed, device_of(model)):
-        parts = [model.loss(*batch, **kwargs) for batch in batches_of(model, x, cond, batch_size)]
-    return ELBO(*(torch.cat(terms) for terms in zip(*parts, strict=True)))
+        parts = [
+            check_terms(model, loss(*batch, beta=beta), len(batch[0]))
+            for batch in batches_of(model, inputs, batch_size)
+        ]
+    return Terms(**{name: torch.cat([getattr(part, name) for part in parts]) for name in parts[0].names})
 
 
 @torch.no_grad()
-def log_likelihood(
-    model: VAE | CVAE,
-    x: Tensor,
-    cond: Tensor | None = None,
-    *,
-    samples: int,
-    seed: int = 0,
-    batch_size: int = 2000,
-) -> Tensor:
+def log_likelihood(model: nn.Module, *inputs: Tensor, samples: int, seed: int = 0, batch_size: int = 2000) -> Tensor:
     """Importance-weighted estimate of log p(x) per example, in nats: in expectation a bound, tighter with samples.
 
     log 1/K Σ_k p(x|z_k) p(z_k) / q(z_k|x) with z_k from q(z|x) and K = ``samples``; with K = 1 its mean is the ELBO.
-    For a CVAE every term is given the condition, the prior too: p(z_k|c).
+    For a conditional model every term is given the condition, the prior too: p(z_k|c).
     It is a log-density only where the likelihood is one. ``batch_size`` bounds how many (example, sample) pairs are
     decoded at a time, and so the memory.
 
-    Shapes: ``x`` (N, …), ``cond`` (N, C) for a CVAE → (N,). Raises ``ValueError`` for ``samples`` below 1 and
-    ``TypeError`` for a model without a likelihood. Source: Burda, Grosse & Salakhutdinov 2016, the bound L_k.
+    Shapes: ``inputs`` (N, …) as for :func:`evaluate` → (N,). Raises ``ValueError`` for ``samples`` or ``batch_size``
+    below 1 and ``TypeError`` for a model without ``log_weights``. Source: Burda, Grosse & Salakhutdinov 2016, the bound
+    L_k.
     """
-    samples = check_positive_int("samples", samples)
-    if not isinstance(model, VAE | CVAE):
-        raise TypeError(f"log_likelihood needs a VAE or a CVAE, got {type(model).__name__}")
+    samples, batch_size = check_positive_int("samples", samples), check_positive_int("batch_size", batch_size)
+    log_weights = method_of(model, "log_weights", "log_likelihood")
     chunk = min(samples, batch_size)
     counts = [min(chunk, samples - done) for done in range(0, samples, chunk)]
-    results = []
     with seeded(seed, device_of(model)):
-        for batch in batches_of(model, x, cond, max(1, batch_size // chunk)):
-            mu, log_var = model.encode(*batch)
-            prior = _prior(model, batch, mu)
-            weights = [_log_weights(model, batch, (mu, log_var), prior, count) for count in counts]
-            results.append(torch.cat(weights).logsumexp(0) - math.log(samples))
-    return torch.cat(results)
+        return torch.cat([
+            torch.cat([log_weights(*batch, samples=count) for count in counts]).logsumexp(0) - math.log(samples)
+            for batch in batches_of(model, inputs, max(1, batch_size // chunk))
+        ])  # fmt: skip
 
 
-def _log_weights(
-    model: VAE | CVAE, batch: tuple[Tensor, ...], posterior: tuple[Tensor, ...], prior: tuple[Tensor, ...], count: int
-) -> Tensor:
-    """log p(x|z) + log p(z) − log q(z|x) for ``count`` fresh z per example: (count, B), in float64."""
-    repeated = [tensor.repeat(count, *[1] * (tensor.dim() - 1)) for tensor in (*batch, *posterior, *prior)]
-    x, *cond, mu, log_var, mu_p, log_var_p = repeated
-    eps = torch.randn_like(mu)
-    z = model.reparameterize(mu, log_var, eps=eps)
-    log_px = -model.likelihood.nll(model.decode(z, *cond), x).double()
-    from_prior = (z.double() - mu_p.double()).square() / log_var_p.double().exp()
-    log_pz = -0.5 * (from_prior + LOG_2PI + log_var_p.double()).flatten(1).sum(1)
-    log_qz = -0.5 * (eps.double().square() + LOG_2PI + log_var.double()).flatten(1).sum(1)
-    return (log_px + log_pz - log_qz).view(count, -1)
+def method_of(model: nn.Module, name: str, asker: str) -> Callable[..., Any]:
+    """The model's method of that name. Raises ``TypeError`` where it has none."""
+    method = getattr(model, name, None)
+    if not callable(method):
+        raise TypeError(f"{asker} needs a model with a method {name}, which {type(model).__name__} has not")
+    return method
 
 
-def _prior(model: VAE | CVAE, batch: tuple[Tensor, ...], mu: Tensor) -> tuple[Tensor, Tensor]:
-    """``mu`` and ``log_var`` of the model's prior for each example, in the shape of the posterior's ``mu``."""
-    return model.prior(batch[1]) if isinstance(model, CVAE) else (torch.zeros_like(mu), torch.zeros_like(mu))
+def check_terms(model: nn.Module, terms: object, size: int) -> Terms:
+    """Raise ``TypeError`` or ``ValueError`` unless ``model.loss`` has returned terms of ``size`` numbers each."""
+    if not isinstance(terms, Terms):
+        raise TypeError(f"{type(model).__name__}.loss must return losses.Terms(loss=…, …), got {type(terms).__name__}")
+    for name, value in terms.items():
+        if not isinstance(value, Tensor) or value.shape != (size,):
+            came = tuple(value.shape) if isinstance(value, Tensor) else repr(value)
+            raise ValueError(
+                f"{type(model).__name__}.loss must return one number for each of {size} examples, got {name} {came}; "
+                "sum over the dimensions of an example, and leave the mean over the batch to the caller"
+            )
+    return terms
 
 
-def batches_of(model: nn.Module, x: Tensor, cond: Tensor | None, batch_size: int) -> Iterator[tuple[Tensor, ...]]:
+def batches_of(model: nn.Module, inputs: tuple[Tensor, ...], batch_size: int) -> Iterator[tuple[Tensor, ...]]:
     """The data in order, as the arguments of the model's methods, on the model's device."""
-    check_batch("x", x)
     check_positive_int("batch_size", batch_size)
-    if len(x) == 0:
-        raise ValueError("x must hold at least one example, got none")
-    if isinstance(model, CVAE) != (cond is not None):
-        need = "needs cond as well" if cond is None else "takes no cond"
-        raise ValueError(f"a {type(model).__name__} {need}")
-    if cond is not None and len(cond) != len(x):
-        raise ValueError(f"x and cond must have one length, got {len(x)} and {len(cond)}")
+    check_inputs(model, inputs)
     device = device_of(model)
-    tensors = (x,) if cond is None else (x, cond)
-    for parts in zip(*(tensor.split(batch_size) for tensor in tensors), strict=True):
+    for parts in zip(*(tensor.split(batch_size) for tensor in inputs), strict=True):
         yield tuple(part.to(device) for part in parts)
+
+
+def check_inputs(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Raise unless these are tensors of one length, at least 1, and as many as ``model.loss`` takes beside ``beta``."""
+    came = f"{len(inputs)} tensor{'' if len(inputs) == 1 else 's'}"
+    for tensor in inputs:
+        if not isinstance(tensor, Tensor) or tensor.dim() == 0:
+            raise TypeError(f"data must be tensors (N, …), got {type(tensor).__name__}")
+    signature = inspect.signature(method_of(model, "loss", "training"))
+    try:
+        signature.bind(*inputs, beta=1.0)
+    except TypeError:
+        raise ValueError(
+            f"{type(model).__name__}.loss({', '.join(signature.parameters)}) does not take {came} and beta"
+        ) from None
+    if len({len(tensor) for tensor in inputs}) != 1:
+        raise ValueError(f"the inputs must have one length, got {[len(tensor) for tensor in inputs]}")
+    if len(inputs[0]) == 0:
+        raise ValueError("data must hold at least one example, got none")
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from course_utils._checks import check_beta, check_same_shape
 from course_utils.losses.likelihoods import Likelihood, make_likelihood
-from course_utils.losses.terms import ELBO, gaussian_kl
+from course_utils.losses.terms import Terms, gaussian_kl
 
 
 class _Output(Protocol):
@@ -24,7 +24,7 @@ def elbo(
     likelihood: str | Likelihood,
     beta: float = 1.0,
     prior: tuple[Tensor, Tensor] | None = None,
-) -> ELBO:
+) -> Terms:
     """The loss to minimise and its two terms, for one sample z per example: ``loss = recon + beta * kl``.
 
     Shapes: ``output`` as a model's forward pass returns it, ``x`` (B, …) → three tensors (B,), nats per example. At
@@ -38,4 +38,4 @@ def elbo(
     recon = likelihood.nll(output.x_params, x)
     kl = gaussian_kl(output.mu, output.log_var, prior=prior)
     check_same_shape("recon", recon, "kl", kl)
-    return ELBO(loss=recon + beta * kl, recon=recon, kl=kl)
+    return Terms(loss=recon + beta * kl, recon=recon, kl=kl)

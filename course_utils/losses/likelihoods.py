@@ -4,6 +4,7 @@
 """
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -59,8 +60,8 @@ class Gaussian(nn.Module):
 
     def __init__(self, sigma: float | str = 1.0) -> None:
         super().__init__()
-        start = 1.0 if sigma == "learned" else _positive(sigma)
-        log_sigma = torch.tensor(math.log(start))
+        sigma = plain_sigma(sigma)
+        log_sigma = torch.tensor(0.0 if sigma == "learned" else math.log(sigma))
         if sigma == "learned":
             self.log_sigma = nn.Parameter(log_sigma)
         else:
@@ -113,7 +114,10 @@ def make_likelihood(name: str, *, sigma: float | str = 1.0) -> Likelihood:
     return Bernoulli() if name == "bernoulli" else ContinuousBernoulli()
 
 
-def _positive(sigma: object) -> float:
-    if isinstance(sigma, bool) or not isinstance(sigma, int | float) or not 0 < sigma < math.inf:
+def plain_sigma(sigma: object) -> float | str:
+    """``sigma`` as a float, or "learned". Raises ``ValueError`` for anything else."""
+    if isinstance(sigma, str) and sigma == "learned":
+        return sigma
+    if isinstance(sigma, bool) or not isinstance(sigma, Real) or not 0 < sigma < math.inf:
         raise ValueError(f'sigma must be a positive number or "learned", got {sigma!r}')
     return float(sigma)

@@ -6,7 +6,8 @@ one exception that says so (:func:`squared_error`).
 """
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, ItemsView, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,23 +15,45 @@ from torch.nn import functional as F
 
 from course_utils._checks import check_batch, check_float, check_same_shape, check_unit_interval
 
-if TYPE_CHECKING:
-    pass
-
-
 LOG_2PI = math.log(2 * math.pi)
 
 
-class ELBO(NamedTuple):
-    """The objective and its two terms, each of shape (B,), in nats: ``loss = recon + beta * kl``.
+class Terms:
+    """What a model's ``loss`` returns: ``loss``, to be minimised, and the terms it is made of, by whatever names.
 
-    ``recon`` is the distortion, −E_q[log p(x|z)] estimated with the sample z at hand; ``kl`` is the rate. With β = 1,
-    ``-loss`` is a one-sample estimate of the ELBO.
+    Each is a tensor (B,), in nats per example: ``Terms(loss=recon + kl, recon=recon, kl=kl)``. They are read by name,
+    ``terms.kl``, or in order: ``loss, recon, kl = terms``. Raises ``ValueError`` for a name that a method here has.
     """
 
-    loss: Tensor
-    recon: Tensor
-    kl: Tensor
+    def __init__(self, *, loss: Any, **others: Any) -> None:
+        if taken := sorted(name for name in others if hasattr(Terms, name)):
+            raise ValueError(f"a term must have a name that Terms itself does not use, got {', '.join(taken)}")
+        self.__dict__.update(loss=loss, **others)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The terms' names, ``loss`` first."""
+        return tuple(self.__dict__)
+
+    def items(self) -> ItemsView[str, Any]:
+        """Pairs of name and value, in order."""
+        return self.__dict__.items()
+
+    def map(self, f: Callable[[Any], Any]) -> "Terms":
+        """The same terms with ``f`` of each value, as in ``terms.map(torch.mean)``."""
+        return Terms(**{name: f(value) for name, value in self.items()})
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.__dict__.values())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Terms) and self.__dict__ == other.__dict__
+
+    def __repr__(self) -> str:
+        return f"Terms({', '.join(f'{name}={value!r}' for name, value in self.items())})"
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"no term {name!r}; there are {', '.join(self.__dict__)}")
 
 
 def squared_error(x_hat: Tensor, x: Tensor) -> Tensor:

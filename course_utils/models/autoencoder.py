@@ -8,15 +8,18 @@ from torch import Tensor, nn
 
 from course_utils._checks import check_choice, check_positive_int
 from course_utils.losses.likelihoods import Bernoulli, SquaredError
-from course_utils.losses.terms import ELBO
+from course_utils.losses.terms import Terms
 from course_utils.models.layers import (
+    as_input,
     check_code,
     check_hidden_dims,
     check_input,
+    check_no_condition,
     check_shape,
     decoder_layers,
     encoder_layers,
 )
+from course_utils.models.registry import register
 
 
 class AutoencoderOutput(NamedTuple):
@@ -26,6 +29,7 @@ class AutoencoderOutput(NamedTuple):
     z: Tensor  # (B, L)
 
 
+@register
 class Autoencoder(nn.Module):
     """Encoder, code, decoder; trained on the reconstruction alone.
 
@@ -60,13 +64,18 @@ class Autoencoder(nn.Module):
         self.decoder = nn.Sequential(*decoder_layers(self.input_shape, self.latent_dim, dims, trunk, activation))
         self.likelihood = SquaredError() if likelihood == "squared_error" else Bernoulli()
 
+    def inputs(self, x: Tensor, y: Tensor, condition: object = None) -> tuple[Tensor]:
+        """What ``loss`` takes, from images (B, C, H, W) and labels: the images. There is no use for a condition."""
+        check_no_condition(self, condition)
+        return (as_input(x, self.input_shape),)
+
     def encode(self, x: Tensor) -> Tensor:
         """Images (B, *input_shape) → codes (B, L)."""
-        return self.encoder(check_input(x, self.input_shape))
+        return self.encoder(check_input(x, self.input_shape, self.encoder[-1].weight))
 
     def decode(self, z: Tensor) -> Tensor:
         """Codes (B, L) → decoder output (B, *input_shape)."""
-        return self.decoder(check_code(z, self.latent_dim))
+        return self.decoder(check_code(z, self.latent_dim, self.encoder[-1].weight))
 
     def forward(self, x: Tensor) -> AutoencoderOutput:
         """Encode and decode ``x`` (B, *input_shape)."""
@@ -77,9 +86,9 @@ class Autoencoder(nn.Module):
         """The reconstruction x̂ (B, *input_shape), as pixels."""
         return self.likelihood.mean(self(x).x_params)
 
-    def loss(self, x: Tensor, *, beta: float = 1.0) -> ELBO:
+    def loss(self, x: Tensor, *, beta: float = 1.0) -> Terms:
         """The reconstruction loss per example, in the form of the VAE's: ``kl`` is 0, as there is none to weigh."""
         if beta != 1.0:
             raise ValueError(f"an autoencoder has no KL for beta to weigh, got beta={beta}")
         recon = self.likelihood.nll(self(x).x_params, x)
-        return ELBO(loss=recon, recon=recon, kl=torch.zeros_like(recon))
+        return Terms(loss=recon, recon=recon, kl=torch.zeros_like(recon))

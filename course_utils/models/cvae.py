@@ -1,27 +1,33 @@
 """The conditional variational autoencoder. D is the number of input dimensions, C that of the condition."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from course_utils._checks import check_choice, check_float, check_positive_int
+from course_utils._checks import check_choice, check_dtype, check_float, check_positive_int
 from course_utils.losses.elbo import elbo
-from course_utils.losses.likelihoods import make_likelihood
-from course_utils.losses.terms import ELBO
+from course_utils.losses.likelihoods import make_likelihood, plain_sigma
+from course_utils.losses.terms import Terms
 from course_utils.models.layers import (
     GaussianHeads,
+    as_input,
     check_hidden_dims,
+    gaussian_log_weights,
     mlp_layers,
     prior_net,
     reparameterize,
     standard_noise,
 )
+from course_utils.models.registry import register
 from course_utils.models.vae import VAEOutput
 
+Condition = Callable[[Tensor, Tensor], Tensor]  # images (B, C, H, W) and labels (B,) -> conditions (B, C)
 PRIORS = ("standard", "learned")
 
 
+@register
 class CVAE(nn.Module):
     """The conditional VAE: encoder and decoder both see the condition, joined on the last dimension.
 
@@ -54,7 +60,7 @@ class CVAE(nn.Module):
         self.likelihood = make_likelihood(likelihood, sigma=sigma)
         self.config = dict(
             input_dim=self.input_dim, cond_dim=self.cond_dim, latent_dim=self.latent_dim, hidden_dims=dims,
-            activation=activation, likelihood=likelihood, sigma=sigma, prior=prior,
+            activation=activation, likelihood=likelihood, sigma=plain_sigma(sigma), prior=prior,
         )  # fmt: skip
         layers, features = mlp_layers(self.input_dim + self.cond_dim, dims, activation)
         self.encoder = nn.Sequential(*layers)
@@ -63,9 +69,14 @@ class CVAE(nn.Module):
         self.decoder = nn.Sequential(*layers, nn.Linear(features, self.input_dim))
         self.prior_net = None if prior == "standard" else prior_net(self.cond_dim, self.latent_dim, activation)
 
+    def inputs(self, x: Tensor, y: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
+        """What ``loss`` takes, from images (B, C, H, W) and labels (B,): flat images, and ``condition(x, y)`` (B, C),
+        one-hot labels unless given."""
+        return as_input(x, (self.input_dim,)), (condition or one_hot_labels)(x, y)
+
     def encode(self, inputs: Tensor, cond_inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(…, D) and (…, C) → ``mu`` and ``log_var`` of q(z|x, c), each (…, L)."""
-        return self.heads(self.encoder(_join("inputs", inputs, self.input_dim, cond_inputs, self.cond_dim)))
+        return self.heads(self.encoder(self._join("inputs", inputs, self.input_dim, cond_inputs)))
 
     def reparameterize(self, mu: Tensor, log_var: Tensor, *, eps: Tensor | None = None) -> Tensor:
         """z = μ + σ·ε, (…, L): see :func:`reparameterize`."""
@@ -73,7 +84,7 @@ class CVAE(nn.Module):
 
     def prior(self, cond_inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(…, C) → ``mu`` and ``log_var`` of p(z|c), each (…, L): zeros with the standard prior, which is N(0, I)."""
-        _check_cond(cond_inputs, self.cond_dim)
+        self._check_cond(cond_inputs)
         if self.prior_net is not None:
             return self.prior_net(cond_inputs)
         zeros = cond_inputs.new_zeros(*cond_inputs.shape[:-1], self.latent_dim)
@@ -81,7 +92,7 @@ class CVAE(nn.Module):
 
     def decode(self, z: Tensor, cond_inputs: Tensor) -> Tensor:
         """(…, L) and (…, C) → parameters of p(x|z, c), (…, D)."""
-        return self.decoder(_join("z", z, self.latent_dim, cond_inputs, self.cond_dim))
+        return self.decoder(self._join("z", z, self.latent_dim, cond_inputs))
 
     def forward(self, inputs: Tensor, cond_inputs: Tensor) -> VAEOutput:
         """Encode, sample z, decode; samples in ``train()`` and in ``eval()``."""
@@ -100,44 +111,63 @@ class CVAE(nn.Module):
         return [inputs, self.likelihood.mean(self.decode(z, cond_inputs)), mu, log_var, z]
 
     @torch.no_grad()
-    def sample(self, cond_inputs: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """One new example for each condition (…, C) → (…, D): z from the prior p(z|c), decoded to expected pixels."""
+    def sample(
+        self, cond_inputs: Tensor, *, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """One new example for each condition (…, C) → (…, D): z from the prior p(z|c), decoded to expected pixels.
+
+        ``temperature`` multiplies the prior's standard deviation; 0 decodes its mean.
+        """
         mu, log_var = self.prior(cond_inputs)
-        eps = standard_noise((*cond_inputs.shape[:-1], self.latent_dim), self.heads.mu.weight, generator)
+        eps = standard_noise(mu.shape, self.heads.mu.weight, generator, temperature)
         return self.likelihood.mean(self.decode(self.reparameterize(mu, log_var, eps=eps), cond_inputs))
 
-    def loss(self, inputs: Tensor, cond_inputs: Tensor, *, beta: float = 1.0) -> ELBO:
+    def loss(self, inputs: Tensor, cond_inputs: Tensor, *, beta: float = 1.0) -> Terms:
         """The loss and its terms per example, (B,) each, in nats; a sequence axis is summed over."""
         output, prior = self(inputs, cond_inputs), self.prior(cond_inputs)
         return elbo(output, inputs, likelihood=self.likelihood, beta=beta, prior=prior)
 
+    def posterior_and_prior(
+        self, inputs: Tensor, cond_inputs: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """``(mu, log_var)`` of q(z|x, c) and of p(z|c), each (…, L)."""
+        return self.encode(inputs, cond_inputs), self.prior(cond_inputs)
 
-def _join(name: str, value: Tensor, size: int, cond_inputs: Tensor, cond_dim: int) -> Tensor:
-    """Concatenate on the last dimension, after checking that both fit: [value, cond], (…, size + C)."""
-    check_float(name, value)
-    _check_cond_type(cond_inputs, cond_dim)
-    if value.shape[-1:] != (size,):
-        raise ValueError(f"{name} must end in a dimension of {size} for this model, got {tuple(value.shape)}")
-    if cond_inputs.shape != (*value.shape[:-1], cond_dim):
-        raise ValueError(
-            f"cond_inputs must be {(*value.shape[:-1], cond_dim)} to go with {name} of shape {tuple(value.shape)}, "
-            f"got {tuple(cond_inputs.shape)}"
-        )
-    return torch.cat([value, cond_inputs], dim=-1)
+    def log_weights(self, inputs: Tensor, cond_inputs: Tensor, *, samples: int) -> Tensor:
+        """log p(x, z|c) − log q(z|x, c) for ``samples`` z from q per example: (samples, B), in nats, float64."""
+        return gaussian_log_weights(self, inputs, cond_inputs, samples=samples)
+
+    def _join(self, name: str, value: Tensor, size: int, cond_inputs: Tensor) -> Tensor:
+        """Concatenate on the last dimension, after checking that both fit: [value, cond], (…, size + C)."""
+        check_dtype(name, check_float(name, value), self.heads.mu.weight)
+        if value.shape[-1:] != (size,):
+            raise ValueError(f"{name} must end in a dimension of {size} for this model, got {tuple(value.shape)}")
+        self._check_cond(cond_inputs, like=(name, value))
+        return torch.cat([value, cond_inputs], dim=-1)
+
+    def _check_cond(self, cond_inputs: Tensor, like: tuple[str, Tensor] | None = None) -> None:
+        if isinstance(cond_inputs, Tensor) and not cond_inputs.is_floating_point():
+            raise TypeError(
+                f"cond_inputs must be floating-point, got {cond_inputs.dtype}; for class labels use "
+                f"torch.nn.functional.one_hot(labels, {self.cond_dim}).float()"
+            )
+        check_dtype("cond_inputs", check_float("cond_inputs", cond_inputs), self.heads.mu.weight)
+        if like is not None and cond_inputs.shape != (*like[1].shape[:-1], self.cond_dim):
+            raise ValueError(
+                f"cond_inputs must be {(*like[1].shape[:-1], self.cond_dim)} to go with {like[0]} of shape "
+                f"{tuple(like[1].shape)}, got {tuple(cond_inputs.shape)}"
+            )
+        if cond_inputs.shape[-1:] != (self.cond_dim,):
+            raise ValueError(
+                f"cond_inputs must end in a dimension of {self.cond_dim} for this model, got {tuple(cond_inputs.shape)}"
+            )
 
 
-def _check_cond_type(cond_inputs: Tensor, cond_dim: int) -> None:
-    if isinstance(cond_inputs, Tensor) and not cond_inputs.is_floating_point():
-        raise TypeError(
-            f"cond_inputs must be floating-point, got {cond_inputs.dtype}; for class labels use "
-            f"torch.nn.functional.one_hot(labels, {cond_dim}).float()"
-        )
-    check_float("cond_inputs", cond_inputs)
+def one_hot_labels(x: Tensor, y: Tensor) -> Tensor:
+    """The usual condition: labels y (B,) in 0…9 as one-hot vectors (B, 10), in the dtype of ``x``.
 
-
-def _check_cond(cond_inputs: Tensor, cond_dim: int) -> None:
-    _check_cond_type(cond_inputs, cond_dim)
-    if cond_inputs.shape[-1:] != (cond_dim,):
-        raise ValueError(
-            f"cond_inputs must end in a dimension of {cond_dim} for this model, got {tuple(cond_inputs.shape)}"
-        )
+    Raises ``ValueError`` for a label that is no digit.
+    """
+    if len(y) and not 0 <= y.min() <= y.max() <= 9:
+        raise ValueError(f"labels must lie in 0…9, got values from {int(y.min())} to {int(y.max())}")
+    return F.one_hot(y, 10).to(x.dtype)

@@ -6,12 +6,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from course_utils._checks import check_batch, check_choice, check_float, check_positive_int, check_same_shape
+from course_utils._checks import (
+    check_batch,
+    check_choice,
+    check_dtype,
+    check_float,
+    check_number,
+    check_positive_int,
+    check_same_shape,
+)
+from course_utils.losses.terms import LOG_2PI
 
-LOG_VAR_RANGE = (
-    -30.0,
-    20.0,
-)  # σ from 3e-7 to 2e4: far outside what training visits, far inside what exp can take
+LOG_VAR_RANGE = (-30.0, 20.0)  # σ from 3e-7 to 2e4: far outside what training visits, far inside what exp can take
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -133,8 +139,9 @@ def check_hidden_dims(value: Sequence[int] | None, trunk: str) -> tuple[int, ...
     return tuple(check_positive_int(f"hidden_dims[{i}]", width) for i, width in enumerate(value))
 
 
-def check_input(x: Tensor, input_shape: tuple[int, ...]) -> Tensor:
+def check_input(x: Tensor, input_shape: tuple[int, ...], weights: Tensor) -> Tensor:
     check_batch("x", x)
+    check_dtype("x", x, weights)
     if x.shape[1:] != input_shape:
         raise ValueError(
             f"x must be (B, {', '.join(map(str, input_shape))}) for this model, got {tuple(x.shape)}; "
@@ -143,14 +150,53 @@ def check_input(x: Tensor, input_shape: tuple[int, ...]) -> Tensor:
     return x
 
 
-def check_code(z: Tensor, latent_dim: int) -> Tensor:
+def as_input(x: Tensor, input_shape: tuple[int, ...]) -> Tensor:
+    """Images (B, C, H, W) as a model takes them: as they are, or flat for a model of flat inputs; nothing else fits."""
+    if len(input_shape) == 1:
+        x = x.flatten(1)
+    if x.shape[1:] != input_shape:
+        raise ValueError(
+            f"the model takes images of shape {input_shape}, got {tuple(x.shape[1:])}; "
+            "build the model with another input_shape, or resize the images"
+        )
+    return x
+
+
+def check_no_condition(model: nn.Module, condition: object) -> None:
+    if condition is not None:
+        raise TypeError(f"condition is for a conditional model; a {type(model).__name__} has no use for one")
+
+
+def check_code(z: Tensor, latent_dim: int, weights: Tensor) -> Tensor:
     check_float("z", z)
+    check_dtype("z", z, weights)
     if z.dim() != 2 or z.shape[1] != latent_dim:
         raise ValueError(f"z must be (B, {latent_dim}) for this model, got {tuple(z.shape)}")
     return z
 
 
-def standard_noise(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal noise of the weights' dtype and device, drawn where the generator lives."""
+def standard_noise(
+    shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None, temperature: float = 1.0
+) -> Tensor:
+    """Normal noise of standard deviation ``temperature`` in the weights' dtype, drawn where the generator lives."""
+    temperature = check_number("temperature", temperature, least=0)
     device = like.device if generator is None else generator.device
-    return torch.randn(shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
+    noise = torch.randn(shape, generator=generator, device=device, dtype=like.dtype).to(like.device)
+    return noise if temperature == 1.0 else temperature * noise
+
+
+def gaussian_log_weights(model: nn.Module, x: Tensor, *cond: Tensor, samples: int) -> Tensor:
+    """log p(x|z) + log p(z) − log q(z|x) for ``samples`` fresh z ~ q of each example, (samples, B), in float64.
+
+    For a model whose q and p are those of ``posterior_and_prior``, and whose ``likelihood`` takes ``decode(z, *cond)``.
+    """
+    posterior, prior = model.posterior_and_prior(x, *cond)
+    repeated = [tensor.repeat(samples, *[1] * (tensor.dim() - 1)) for tensor in (x, *cond, *posterior, *prior)]
+    x, *cond, mu, log_var, mu_p, log_var_p = repeated
+    eps = torch.randn_like(mu)
+    z = model.reparameterize(mu, log_var, eps=eps)
+    log_px = -model.likelihood.nll(model.decode(z, *cond), x).double()
+    from_prior = (z.double() - mu_p.double()).square() / log_var_p.double().exp()
+    log_pz = -0.5 * (from_prior + LOG_2PI + log_var_p.double()).flatten(1).sum(1)
+    log_qz = -0.5 * (eps.double().square() + LOG_2PI + log_var.double()).flatten(1).sum(1)
+    return (log_px + log_pz - log_qz).view(samples, -1)

@@ -1,50 +1,34 @@
 """Models on disk: weights as a state dict, the constructor's arguments beside them, no pickled code."""
 
+import contextlib
+import io
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from course_utils import models
+from course_utils._checks import check_device
+from course_utils._files import check_writable, replace_file
+from course_utils._random import seeded
+from course_utils.models.registry import check_registered, registered
 
-KINDS: dict[str, type[nn.Module]] = {
-    "Autoencoder": models.Autoencoder,
-    "VAE": models.VAE,
-    "CVAE": models.CVAE,
-}
-FORMAT = 1
+FORMAT = 2  # 1 held the same model and less of its training
+CPU = torch.device("cpu")
 
 
 def save(model: nn.Module, path: str | os.PathLike[str], *, training: dict[str, Any] | None = None) -> Path:
-    """Write a model of this course to ``path``, atomically: a file that was there stays whole until the new one is.
+    """Write a registered model to ``path``, atomically: a file that was there stays whole until the new one is.
 
     ``training`` is what ``fit`` needs to go on later: tensors and plain values only.
-    Raises ``TypeError`` for other models, ``FileNotFoundError`` when the folder is missing, ``OSError`` when the disk
-    refuses.
+    Raises ``TypeError`` for a model that is not registered, ``FileNotFoundError`` when the folder is missing,
+    ``OSError`` when the disk refuses.
     """
-    kind = type(model).__name__
-    if KINDS.get(kind) is not type(model):
-        raise TypeError(f"model must be one of {', '.join(KINDS)}, got {type(model).__name__}")
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot save to {path}: the folder {path.parent} does not exist")
-    content = {"format": FORMAT, "kind": kind, "config": model.config, "state": model.state_dict()}
-    if training is not None:
-        content["training"] = training
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
-    return path
+    content = _written(model, training)
+    check_writable(path)
+    replace_file(path, content)
+    return Path(path)
 
 
 def load(
@@ -57,50 +41,83 @@ def load(
 
     ``kind``, as in ``kind=VAE``, is what the file must hold. Only tensors and plain values are read, never code
     (``weights_only=True``). Raises ``FileNotFoundError``, and ``ValueError`` when the file is no checkpoint of this
-    course, is damaged, or holds another kind of model.
+    course, is damaged, or holds another kind of model, and for a device that is not there.
     """
-    path = Path(path)
-    content = _read(path, device or "cpu")
-    found = content["kind"]
-    if kind is not None and KINDS[found] is not kind:
-        raise ValueError(f"{path} holds a model of kind {found}, expected {kind.__name__}")
-    model = KINDS[found](**content["config"])
-    _fill(model, content, path)
-    return model.to(device or "cpu").eval()
+    device = check_device(device)
+    content = read(path)
+    if kind is not None and registered(content["kind"]) is not kind:
+        raise ValueError(f"{path} holds a model of kind {content['kind']}, expected {kind.__name__}")
+    return _built(content, path).to(device).eval()
 
 
-def resume(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the weights in ``path`` into ``model``, which must be of the same kind and configuration, and return the
-    ``training`` that was saved with them, on the CPU. Raises as :func:`load` does."""
-    path = Path(path)
-    content = _read(path, "cpu")
-    if KINDS[content["kind"]] is not type(model) or content["config"] != model.config:
-        raise ValueError(
-            f"{path} holds another model: {content['kind']} {content['config']}; "
-            f"expected {type(model).__name__} {getattr(model, 'config', '')}"
-        )
-    if "training" not in content:
-        raise ValueError(f"{path} holds a model without its training state, so training cannot go on from it")
-    _fill(model, content, path)
-    return content["training"]
-
-
-def _read(path: Path, device: str | torch.device) -> dict[str, Any]:
+def check_can_be_saved(model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Raise at once whatever :func:`save` and :func:`load` would raise after training, by writing and reading once."""
+    content = _written(model)
+    check_writable(path)
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        _built(read(path, content), path)
+    except ValueError as error:
+        raise TypeError(f"a {type(model).__name__} cannot be saved so that it can be loaded: {error}") from error
+
+
+def read(path: str | os.PathLike[str], content: bytes | None = None) -> dict[str, Any]:
+    """What the checkpoint ``path`` holds, on the CPU: kind, config, state, perhaps training. Raises as load does."""
+    try:
+        source = Path(path) if content is None else io.BytesIO(content)
+        found = torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise FileNotFoundError(f"no checkpoint at {path}") from None
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path} is not a readable checkpoint (damaged, or not made by save): {reason}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT or content.get("kind") not in KINDS:
-        raise ValueError(f"{path} was not made by course_utils.training.checkpoints.save (or by a later version of it)")
-    return content
+    fields = {"kind": str, "config": dict, "state": dict}
+    if not isinstance(found, dict) or found.get("format") not in (1, FORMAT):
+        raise ValueError(f"{path} was not made by course_utils.save (or by a later version of it)")
+    for name, kind in fields.items():
+        if not isinstance(found.get(name), kind):
+            raise ValueError(f"{path} is damaged: its {name} is {found.get(name)!r}, expected a {kind.__name__}")
+    return found
 
 
-def _fill(model: nn.Module, content: dict[str, Any], path: Path) -> None:
+def check_same_model(model: nn.Module, content: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Raise ``ValueError`` unless the checkpoint holds a model of the same kind, arguments and shapes."""
+    if registered(content["kind"]) is not type(model) or content["config"] != model.config:
+        raise ValueError(
+            f"{path} holds another model: {content['kind']} {content['config']}; "
+            f"expected {type(model).__name__} {model.config}"
+        )
+    _check_shapes(model, content, path)
+
+
+def _written(model: nn.Module, training: dict[str, Any] | None = None) -> bytes:
+    content = {"format": FORMAT, "kind": check_registered(model), "config": model.config, "state": model.state_dict()}
+    if training is not None:
+        content["training"] = training
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def _built(content: dict[str, Any], path: str | os.PathLike[str]) -> nn.Module:
+    """The model described in a checkpoint, with its weights; a description that nobody could build costs no memory."""
+    kind = registered(content["kind"])
     try:
+        with contextlib.suppress(RuntimeError), torch.device("meta"):  # RuntimeError: this one needs real numbers
+            _check_shapes(kind(**content["config"]), content, path)
+        with seeded(0, CPU):
+            model = kind(**content["config"])
         model.load_state_dict(content["state"])
-    except RuntimeError as error:
-        kind = content["kind"]
-        raise ValueError(f"the weights in {path} do not fit the {kind} described beside them: {error}") from error
+    except Exception as error:
+        raise ValueError(f"{path} does not hold a {content['kind']} that can be built: {error}") from error
+    return model
+
+
+def _check_shapes(model: nn.Module, content: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(getattr(value, "shape", ())) for name, value in content["state"].items()}
+    if expected != found:
+        name = next(iter(set(expected.items()) ^ set(found.items())))[0]
+        raise ValueError(
+            f"the weights in {path} do not fit the {content['kind']} described beside them: "
+            f"{name} is {found.get(name)}, expected {expected.get(name)}"
+        )
