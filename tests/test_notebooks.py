@@ -1,4 +1,7 @@
-"""Every notebook runs from top to bottom: on MNIST and, with no network to reach, on the offline digits."""
+"""Every notebook runs from top to bottom: on MNIST and, with no network to reach, on the offline digits.
+
+On the digits its sections are then run again in reverse order: who goes back must still be told the truth.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from .conftest import NOTEBOOKS, ROOT, Fence, namespaces_work, python, why_mnist_is_missing
+from .test_notebook_files import NOT_YET
+from .tools.again import run as problems
 
 SECONDS_PER_CELL = 600
 SECONDS_PER_NOTEBOOK = 1800
@@ -30,9 +37,9 @@ def started(request, fence):
     found = {}
     for item in request.session.items:
         name, notebook = getattr(item, "originalname", ""), getattr(item, "callspec", None)
-        if name == "test_runs_on_the_digits_without_a_network":
+        if name == "test_runs_on_the_digits_and_again_without_a_network":
             path = notebook.params["notebook"]
-            found[name, path] = pool.submit(run, path, fence.environment(COURSE_DATASET="digits"), fence.command)
+            found[name, path] = pool.submit(run, path, fence.environment(COURSE_DATASET="digits"), fence.command, again)
         elif name == "test_runs_on_mnist" and (os.environ.get("COURSE_DATA") or not why_mnist_is_missing()):
             path = notebook.params["notebook"]
             found[name, path] = pool.submit(run, path, {**os.environ, "COURSE_DATASET": "mnist"})
@@ -41,8 +48,8 @@ def started(request, fence):
 
 
 @every_notebook
-def test_runs_on_the_digits_without_a_network(notebook, fence, started, capsys):
-    seconds = started["test_runs_on_the_digits_without_a_network", notebook].result()
+def test_runs_on_the_digits_and_again_without_a_network(notebook, fence, started, capsys):
+    seconds = started["test_runs_on_the_digits_and_again_without_a_network", notebook].result()
     show(notebook, f"digits, no network ({fence.kind})", seconds, capsys)
 
 
@@ -60,17 +67,27 @@ def threads() -> int:
     return max(1, (os.cpu_count() or 1) // AT_ONCE)
 
 
-def run(notebook: Path, environment: dict[str, str], wrap=list) -> float:
-    """Execute `notebook` with nbval, see that nothing was written beside it, and return the seconds that it took."""
-    environment = {**environment, "COURSE_NOTEBOOK": notebook.stem, "OMP_NUM_THREADS": str(threads())}
-    nbval = python(
+def nbval(notebook: Path) -> list[str]:
+    """The command that executes a notebook once, every cell of it."""
+    return python(
         "-m", "pytest", "--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={SECONDS_PER_CELL}",
         "-p", "no:cacheprovider", "-q", "--override-ini=filterwarnings=default", str(notebook),
     )  # fmt: skip
+
+
+def again(notebook: Path) -> list[str]:
+    """The command that executes a notebook, and then its sections in reverse order."""
+    once = ["--once"] if notebook.stem[:2] in NOT_YET else []
+    return python("-m", "tests.tools.again", f"--timeout={SECONDS_PER_CELL}", *once, str(notebook))
+
+
+def run(notebook: Path, environment: dict[str, str], wrap=list, command=nbval) -> float:
+    """Execute `notebook` by `command`, see that nothing was written beside it, and return the seconds that it took."""
+    environment = {**environment, "COURSE_NOTEBOOK": notebook.stem, "OMP_NUM_THREADS": str(threads())}
     before = files()
     started = time.monotonic()
     ran = subprocess.run(
-        wrap(nbval),
+        wrap(command(notebook)),
         cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -81,7 +98,7 @@ def run(notebook: Path, environment: dict[str, str], wrap=list) -> float:
     )
     seconds = time.monotonic() - started
     assert ran.returncode == 0, f"{ran.stdout[-20_000:]}\n{ran.stderr[-5_000:]}"
-    assert " passed" in ran.stdout, f"nbval ran no cell:\n{ran.stdout}"
+    assert command is not nbval or " passed" in ran.stdout, f"nbval ran no cell:\n{ran.stdout}"
     written = {path for path, state in files().items() if before.get(path) != state}
     assert not written, f"running {notebook.name} wrote into the repository: {sorted(written)}"
     return seconds
@@ -137,11 +154,33 @@ def test_the_fence_inside_python_looks_up_no_name(tmp_path):
     assert "Network is unreachable (fence of the tests)" in ran.stderr
 
 
-def test_a_broken_notebook_does_not_pass(tmp_path):
-    import nbformat
+SECTIONS = ["a = 1", "## First", "b = 2", "assert a < 2", "## Second", "a = 2", "b += 1", "## Third", "assert b < 4"]
 
-    broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("assert 1 + 1 == 3")])
-    path = tmp_path / "broken.ipynb"
-    nbformat.write(broken, path)
+
+def notebook_of(path: Path, *sources: str, long: int | None = None) -> Path:
+    new = [new_markdown_cell(s) if s.startswith("#") else new_code_cell(s) for s in sources]
+    if long is not None:
+        new[long].metadata["tags"] = ["long"]
+    nbformat.write(new_notebook(cells=new), path)
+    return path
+
+
+@pytest.mark.parametrize("command", [nbval, again])
+def test_a_broken_notebook_does_not_pass(tmp_path, command):
+    path = notebook_of(tmp_path / "broken.ipynb", "assert 1 + 1 == 3")
     with pytest.raises(AssertionError, match="assert 1 \\+ 1 == 3"):
-        run(path, dict(os.environ))
+        run(path, dict(os.environ), command=command)
+
+
+def test_going_back_to_a_section_finds_a_name_that_means_something_else(tmp_path):
+    (found,) = problems(notebook_of(tmp_path / "99.ipynb", *SECTIONS))
+    assert "going back to 'First (cell 1)', cell 3" in found and "assert a < 2" in found
+    assert not problems(notebook_of(tmp_path / "99.ipynb", *SECTIONS), once=True)
+    apart = [source.replace("a = 2", "c = 2") for source in SECTIONS]
+    assert not problems(notebook_of(tmp_path / "99.ipynb", *apart))
+
+
+def test_going_back_leaves_out_what_trains(tmp_path):
+    (found,) = problems(notebook_of(tmp_path / "99.ipynb", "## Only", "a = 1", "assert a == 1", "a = 2", long=1))
+    assert "going back to 'Only (cell 0)', cell 2" in found
+    assert "wrote to stderr" in problems(notebook_of(tmp_path / "99.ipynb", "import warnings", "warnings.warn('x')"))[0]
