@@ -41,25 +41,36 @@ def slips(solution: Callable[..., Any]) -> tuple[Slip, ...]:
         tree = ast.parse(textwrap.dedent(inspect.getsource(solution)))
     except (OSError, TypeError, SyntaxError):
         return ()
-    if not isinstance(tree.body[0], ast.FunctionDef):
+    if not isinstance(tree.body[0], ast.FunctionDef) or not inspect.isfunction(solution):
         return ()
     tree.body[0].decorator_list = []
-    found, known = [], {ast.unparse(tree)}
-    for i, node in enumerate(ast.walk(tree)):
-        for name, words, changed in _changes(node, tree.body[0]):
-            mutant = copy.deepcopy(tree)
-            old = next(other for j, other in enumerate(ast.walk(mutant)) if j == i)
-            if type(old) is type(changed):
-                old.__dict__.update(changed.__dict__)
-            else:
-                mutant = _Replace(old, changed).visit(mutant)
-            source = ast.unparse(ast.fix_missing_locations(mutant))
-            if source not in known:
-                known.add(source)
-                namespace = dict(solution.__globals__)
-                exec(compile(source, "<slip>", "exec"), namespace)
-                found.append((name, words, namespace[solution.__name__]))
+    single = [
+        (name, words, {i: changed})
+        for i, node in enumerate(ast.walk(tree))
+        for name, words, changed in _changes(node, tree.body[0])
+    ]
+    everywhere: dict[str, tuple[str, str, dict[int, ast.AST]]] = {}  # the same slip wherever it can be made
+    for name, words, change in single:
+        if words.startswith("one "):
+            known = everywhere.setdefault(name, (name, f"every {words[4:]}", {}))
+            known[2].update({i: new for i, new in change.items() if i not in known[2]})
+    found, sources = [], {ast.unparse(tree)}
+    for name, words, change in [*single, *(entry for entry in everywhere.values() if len(entry[2]) > 1)]:
+        source = _with_changes(tree, change)
+        if source not in sources:
+            sources.add(source)
+            namespace = dict(solution.__globals__)
+            exec(compile(source, "<slip>", "exec"), namespace)
+            found.append((name, words, namespace[solution.__name__]))
     return tuple(found)
+
+
+def _with_changes(tree: ast.Module, change: dict[int, ast.AST]) -> str:
+    mutant = copy.deepcopy(tree)
+    nodes = list(ast.walk(mutant))
+    for i, new in change.items():
+        mutant = _Replace(nodes[i], copy.deepcopy(new)).visit(mutant)
+    return ast.unparse(ast.fix_missing_locations(mutant))
 
 
 class _Replace(ast.NodeTransformer):
@@ -178,6 +189,8 @@ def _of_calls(node: ast.Call) -> Iterator[tuple[str, str, ast.AST]]:
         return
     if name in (*_ELEMENTWISE, *_MATRIX, "sum", "mean", "detach", "flatten", "cumsum"):
         yield f"{name} missing", f"one {name} is left out", subject
+    if name == "solve" and len(node.args) == 2:
+        yield "solve missing", "one matrix inverse is left out", node.args[1]
     if name in _ELEMENTWISE[:4]:
         yield (
             f"{name} twice",
@@ -199,7 +212,7 @@ def _of_calls(node: ast.Call) -> Iterator[tuple[str, str, ast.AST]]:
                     else ast.Name("torch", ast.Load())
                 )
                 changed.func = ast.Attribute(base, new, ast.Load())
-            words = {"det": "a determinant stands there without its logarithm", "matmul": "a matrix is not inverted"}
+            words = {"det": "one determinant stands without its logarithm", "matmul": "one matrix is not inverted"}
             yield f"{new} for {name}", words.get(new, f"{new} stands where {name} belongs"), changed
     for keyword in node.keywords:
         if keyword.arg in ("dim", "axis") and isinstance(keyword.value, ast.Constant | ast.UnaryOp):

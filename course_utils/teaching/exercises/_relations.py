@@ -136,12 +136,12 @@ class _Numbers:
 
     def relation(self, came: Values, wanted: Values) -> Relation | None:
         if all(a.shape == b.shape for a, b in zip(came, wanted, strict=True)):
-            found = self._scaled(came, wanted) or self._same_shape(came, wanted)
+            found = self.scaled(came, wanted) or self._same_shape(came, wanted)
             if found:
                 return found
         return self._shapes(came, wanted) or self._an_argument(came, wanted)
 
-    def _scaled(self, came: Values, wanted: Values, *, few: bool = False) -> Relation | None:
+    def scaled(self, came: Values, wanted: Values, *, few: bool = False) -> Relation | None:
         """A sign, a factor or an offset; `few`: only those that need no explaining beside another relation."""
         if any(a.shape != b.shape or not a.is_floating_point() for a, b in zip(came, wanted, strict=True)):
             return None
@@ -200,6 +200,7 @@ class _Numbers:
             if len(set(values)) > 1:
                 for prefix, multiple in _MULTIPLES.items():
                     yield f"{prefix}{name}", [multiple * v for v in values]
+                    yield f"{prefix}({name} − 1)", [multiple * (v - 1) for v in values]
                 if min(values) > 0:
                     for prefix, multiple in {"log ": 1.0, "½ log ": 0.5, "2 log ": 2.0}.items():
                         yield f"{prefix}{name}", [multiple * math.log(v) for v in values]
@@ -269,7 +270,7 @@ class _Numbers:
             words = f"Your numbers are the expected ones {op} over {over}: that is one step too many."
             if self.same(came, spread):
                 return Relation(f"{op} over {over}", words)
-            if factor := self._scaled(came, spread, few=True):
+            if factor := self.scaled(came, spread, few=True):
                 return Relation(f"{op} over {over}, {factor.name}", f"{_summary(op, over)} {_then(factor)}")
         for op, axes, reduced in _reductions(came):
             over = self._axis_names(came, axes)
@@ -277,7 +278,7 @@ class _Numbers:
             if self.same(spread, wanted):
                 words = f"{op.capitalize()} over {over}, your numbers would be the expected ones: that step is missing."
                 return Relation(f"not {op} over {over}", words)
-            if factor := self._scaled(spread, wanted, few=True):
+            if factor := self.scaled(spread, wanted, few=True):
                 words = f"{op.capitalize()} over {over}, your numbers would be the expected ones {_by(factor)}."
                 return Relation(f"not {op} over {over}, {factor.name}", words)
         for axis, end in itertools.product(range(max((t.dim() for t in wanted), default=0)), (0, -1)):
@@ -296,7 +297,7 @@ class _Numbers:
             if self.same(*totals) and any(t.dim() for t in wanted):
                 words = "Your numbers add up to the same total as the expected ones: the sum ran over another axis."
                 return Relation("another axis", words)
-            if any(t.dim() for t in wanted) and (factor := self._scaled(*totals, few=True)):
+            if any(t.dim() for t in wanted) and (factor := self.scaled(*totals, few=True)):
                 words = f"Another axis is left: your numbers add up to the expected total {_by(factor)}."
                 return Relation(f"another axis, {factor.name}", words)
         return None
@@ -452,42 +453,73 @@ def _exchanged_parts(evidence: Evidence, wrong: Sequence[str]) -> Relation | Non
 def _other_arguments(evidence: Evidence, wrong: Sequence[str]) -> Relation | None:
     """What the solution gives for other arguments."""
     gives = evidence.trial(evidence.solution)
-    found = []
-    for words, change in _changes(evidence):
-        cases = [change(case) for case in evidence.cases]
-        if any(case is None for case in cases):
-            continue
-        if relation := _explains(evidence, [gives(case) for case in cases], wrong):
-            found.append((len(relation.name), words, relation))
-            if not relation.name:
-                break
-    if not found:
+    tried = ((words, words, gives, [change(case) for case in evidence.cases]) for words, change in _changes(evidence))
+    found = _simplest(evidence, wrong, tried)
+    if found is None:
         return None
-    _, words, extra = min(found, key=lambda item: item[0])
-    more = f" {extra.words}" if extra.name else ""
-    name = f"{words}, {extra.name}" if extra.name else words
+    name, words, extra = found
     short = words.split(" in place of ")[0]
     meaning = f" That is the result for a log_var read as {_READ_AS[short]}." if short in _READ_AS else ""
-    return Relation(name, f"These are the numbers one gets with {words}{more}.{meaning}")
+    return Relation(f"{name}{extra.name}", f"These are the numbers one gets with {words}{extra.words}.{meaning}")
 
 
-def _explains(evidence: Evidence, outcomes: Sequence[Outcome | None], wrong: Sequence[str]) -> Relation | None:
+def _one_slip(evidence: Evidence, wrong: Sequence[str]) -> Relation | None:
+    """What the solution gives with one slip in it."""
+    tried = ((name, words, evidence.trial(slip), evidence.cases) for name, words, slip in slips(evidence.solution))
+    found = _simplest(evidence, wrong, tried)
+    if found is None:
+        return None
+    name, words, extra = found
+    return Relation(f"{name}{extra.name}", f"These are the numbers one gets when {words}{extra.words}.")
+
+
+def _simplest(
+    evidence: Evidence, wrong: Sequence[str], tried: Iterator[tuple[str, str, Callable, Sequence[tuple | None]]]
+) -> tuple[str, str, Relation] | None:
+    """The first (name, words) whose outcomes are what came; else the one that needs only a sign or factor besides."""
+    found = None
+    for name, words, gives, cases in tried:
+        extra = _explains(evidence, gives, cases, wrong)
+        if extra and not extra.name:
+            return name, words, extra
+        if extra and found is None:
+            found = name, words, extra
+    return found
+
+
+def _explains(
+    evidence: Evidence, gives: Callable[[tuple], Outcome | None], cases: Sequence[tuple | None], wrong: Sequence[str]
+) -> Relation | None:
     """Whether the outcomes are what came, as they are (a relation without a name) or up to a sign or a factor."""
-    if any(outcome is None for outcome in outcomes):
-        return None
-    parts = list(evidence.expected[0])
-    if any(list(outcome) != parts for outcome in outcomes):
-        return None
+    outcomes: list[Outcome] = []
+    for case, came in zip(cases, evidence.seen, strict=True):
+        outcome = gives(case) if case is not None else None
+        if outcome is None or list(outcome) != list(came) or not _in_step(came, outcome):
+            return None
+        outcomes.append(outcome)
     numbers = _Numbers(evidence)
-    if all(agree(a, b, evidence.tolerance) for a, b in zip(evidence.seen, outcomes, strict=True)) and any(
-        numbers.same([o[p] for o in evidence.seen], [o[p] for o in outcomes]) for p in wrong
-    ):
-        return Relation("", "")
-    if len(parts) == 1:
-        scaled = numbers._scaled([o[parts[0]] for o in evidence.seen], [o[parts[0]] for o in outcomes], few=True)
+    if all(agree(a, b, evidence.tolerance) for a, b in zip(evidence.seen, outcomes, strict=True)):
+        told = any(numbers.same([o[p] for o in evidence.seen], [o[p] for o in outcomes]) for p in wrong)
+        return Relation("", "") if told else None
+    if len(outcomes[0]) == 1:
+        (part,) = outcomes[0]
+        scaled = numbers.scaled([o[part] for o in evidence.seen], [o[part] for o in outcomes], few=True)
         if scaled:
-            return Relation(scaled.name, f"{'and' if scaled.name == 'sign' else 'and then'} {_by(scaled)}")
+            return Relation(f", {scaled.name}", f"{' and' if scaled.name == 'sign' else ', then'} {_by(scaled)}")
     return None
+
+
+def _in_step(came: Outcome, outcome: Outcome) -> bool:
+    """Cheaply: whether these could be the same numbers up to a factor."""
+    for a, b in ((came[key], outcome[key]) for key in came):
+        if a.shape != b.shape:
+            return False
+        a, b = a.flatten(), b.flatten()
+        ok = a.isfinite() & b.isfinite()
+        a, b = a[ok], b[ok]
+        if a.numel() > 1 and float((a @ b).abs()) < 0.99 * float(a.norm() * b.norm()):
+            return False
+    return True
 
 
 _TRANSFORMS: dict[str, Callable[[Any], Any]] = {
@@ -525,6 +557,10 @@ def _changes(evidence: Evidence) -> Iterator[tuple[str, Callable[[tuple], tuple 
         if all(_alike(case[i], case[j]) for case in evidence.cases if len(case) > j)
     ]
     for i, j in pairs:
+        for form, function in _TRANSFORMS.items() if {i, j} <= {*tensors} else ():
+            one, other = _applied(i, function), _applied(j, function)
+            both = f"{_label(form, names[i])} and {_label(form, names[j])} in place of {names[i]} and {names[j]}"
+            yield both, lambda case, f=one, g=other: (half := f(case)) and g(half)
         yield f"{names[i]} and {names[j]} exchanged", _picked({i: j, j: i})
         yield f"{names[i]} in place of {names[j]}", _picked({j: i})
         yield f"{names[j]} in place of {names[i]}", _picked({i: j})
@@ -580,27 +616,6 @@ def _alike(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.shape == b.shape and a.dtype == b.dtype
     return type(a) is type(b) and isinstance(a, int | float)
-
-
-def _one_slip(evidence: Evidence, wrong: Sequence[str]) -> Relation | None:
-    """What the solution gives with one slip in it."""
-    found = []
-    for name, words, function in slips(evidence.solution):
-        gives = evidence.trial(function)
-        first = gives(evidence.cases[0])
-        if first is None or list(first) != list(evidence.seen[0]):
-            continue
-        relation = _explains(evidence, [first, *(gives(case) for case in evidence.cases[1:])], wrong)
-        if relation:
-            found.append((len(relation.name), name, words, relation))
-            if not relation.name:
-                break
-    if not found:
-        return None
-    _, name, words, extra = min(found, key=lambda item: item[0])
-    if extra.name:
-        name, words = f"{name}, {extra.name}", f"{words}, {extra.words}"
-    return Relation(name, f"These are the numbers one gets when {words}.")
 
 
 # The learner's function, asked otherwise ---------------------------------------------------------------
