@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]  # the course's own folder
 def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
     """Put `content` in the place of the file at `path`, or create it, in one step.
 
-    What was there stays whole until then, and keeps its mode; a link keeps its name. Raises OSError where the folder or the disk refuses.
+    What was there stays whole until then, and a link its name. Raises OSError where the folder or the disk refuses.
     """
     path = Path(path).resolve()
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")

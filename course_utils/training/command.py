@@ -15,119 +15,143 @@ import io
 import math
 import os
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import distributed, nn
 
+from course_utils._files import print_anything
 from course_utils._random import seeded
-from course_utils.data.images import ImageData
-from course_utils.data.load import load_images
-from course_utils.evaluation.bounds import evaluate, log_likelihood
-from course_utils.training.fit import fit, model_inputs
-from course_utils.training.recipes import SETTINGS, Setting
+from course_utils.data import DATASETS, ImageData, load_images
+from course_utils.evaluation import evaluate, log_likelihood
+from course_utils.training.batches import Batches
+from course_utils.training.fit import fit
+from course_utils.training.recipes import SETTINGS
 
 
-def train(
-    name: str,
-    *,
-    data: ImageData,
-    path: Path,
-    device: torch.device | str = "cpu",
-    epochs: int | None = None,
-    seed: int = 0,
-    **options: Any,
-) -> nn.Module:
-    """Train setting ``name`` with ``fit``, go on from ``path`` where it exists, and return
-    the model. ``options`` replace those of the setting. Raises ``ValueError`` for an unknown name."""
-    if name not in SETTINGS:
-        raise ValueError(f"no setting {name!r}; there are {', '.join(SETTINGS)}")
-    setting = SETTINGS[name]
-    with seeded(seed, torch.device(device)):
-        model = setting.model().to(device)
-    options = {**setting.options, **{key: value for key, value in options.items() if value is not None}}
-    history = fit(model, data.to(device), epochs=epochs or setting.epochs, seed=seed, checkpoint=path, **options)
-    if history.interrupted:
-        raise KeyboardInterrupt
-    return model.eval()
+class Parser(argparse.ArgumentParser):
+    """A parser that answers a wrong argument in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (--help says more)\n")
 
 
-@torch.no_grad()
-def nll(model: nn.Module, x: Tensor, y: Tensor, samples: int) -> tuple[float, float]:
-    """Mean of −log p(x) by ``samples`` importance samples over the images ``x``, and its standard error over images."""
-    values = -log_likelihood(model, *model_inputs(model, x, y), samples=samples, batch_size=20_000)
-    return values.mean().item(), values.std().item() / math.sqrt(len(values))
+def number(kind: type, least: float, *, above: bool = False) -> Callable[[str], Any]:
+    """A type for argparse: a finite number of this kind, of at least ``least``, or above it."""
+
+    def parse(text: str) -> Any:
+        value = kind(text)
+        if not math.isfinite(value) or value < least or (above and value == least):
+            raise argparse.ArgumentTypeError(f"must be {'above' if above else 'at least'} {least}, got {text}")
+        return value
+
+    parse.__name__ = kind.__name__  # "invalid int value: 'two'"
+    return parse
 
 
-def report(model: nn.Module, data: ImageData, setting: Setting, *, samples: int, examples: int) -> None:
-    """Print −ELBO on the test data and, with ``samples`` above 0, the NLL beside the published one."""
-    device = next(model.parameters()).device
-    x, y = data.test[:], data.test.labels
-    if transform := setting.options.get("transform"):
-        with seeded(0, x.device):
-            x = transform(x)
-    terms = evaluate(model, *model_inputs(model, x.to(device), y.to(device)))
-    loss, recon, kl = (term.double().mean().item() for term in terms)
-    print(f"test loss {loss:.2f} = {recon:.2f} + {kl:.2f} nats per image, {len(x):,} images of {data.name}")
-    if not samples:
-        return
-    start = time.perf_counter()
-    value, error = nll(model, x[:examples].to(device), y[:examples].to(device), samples)
-    seconds = time.perf_counter() - start
-    print(f"test NLL  {value:.2f} ± {error:.2f} nats: {samples:,} samples for each of {len(x[:examples]):,} images,")
-    print(f"          one standard error over images, in {seconds:.0f} s on {device.type}")
-    if setting.published:
-        print(f"published {setting.published[0]:.2f}: {setting.published[1]}")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    found = Parser(
         prog="python -m course_utils.training",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", nargs="?", choices=list(SETTINGS), help="one of --list")
-    parser.add_argument("--list", action="store_true", help="list the settings")
-    parser.add_argument("--epochs", type=int, help="default: the setting's")
-    parser.add_argument("--batch-size", type=int, help="of all processes together; default: the setting's, or 128")
-    parser.add_argument("--lr", type=float, help="default: the setting's, or 0.001")
-    parser.add_argument("--beta", type=float, help="weight of the KL, default 1")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--dataset", default="auto", choices=["auto", "mnist", "digits"])
-    parser.add_argument("--samples", type=int, help="importance samples for the NLL; 0: none")
-    parser.add_argument("--examples", type=int, help="test images for the NLL")
-    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of the checkpoints, default runs")
-    parser.add_argument("--fresh", action="store_true", help="begin anew, even where a checkpoint exists")
-    options = parser.parse_args(arguments)
+    add, count, positive = found.add_argument, number(int, 1), number(float, 0, above=True)
+    add("name", nargs="?", choices=list(SETTINGS), help="one of --list")
+    add("--list", action="store_true", help="list the settings")
+    add("--epochs", type=count, help="default: the setting's")
+    add("--batch-size", type=count, help="of all processes together; default: the setting's, or 128")
+    add("--lr", type=positive, help="default: the setting's, or 0.001")
+    add("--beta", type=number(float, 0), help="weight of the KL, default 1")
+    add("--seed", type=number(int, 0), default=0)
+    add("--dataset", default="auto", choices=DATASETS)
+    add("--samples", type=number(int, 0), help="importance samples for the NLL; 0: none; default: the setting's")
+    add("--examples", type=number(int, 2), help="test images for the NLL; default: the setting's, or all")
+    add("--out", type=Path, default=Path("runs"), help="folder of the checkpoints, default runs")
+    add("--fresh", action="store_true", help="begin anew, even where a checkpoint exists")
+    return found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; whatever is wrong ends it with one line and a status other than 0."""
+    print_anything()
+    parse = parser()
+    options = parse.parse_args(arguments)
     if options.list or not options.name:
         for name, setting in SETTINGS.items():
             print(f"{name:<20} {setting.about}; {setting.epochs:,} epochs")
         return
-
     setting = SETTINGS[options.name]
-    device, first = join_group()
+    if options.samples is None:
+        options.samples = setting.samples
+    if options.samples and not hasattr(setting.model(), "log_weights"):
+        parse.error(f"argument --samples: {options.name} has no likelihood to estimate")
+    path, went_on = options.out / f"{options.name}.pt", False
     try:
+        device, first = join_group()
         with contextlib.nullcontext() if first else contextlib.redirect_stdout(io.StringIO()):
             data = load_images(options.dataset)
         options.out.mkdir(parents=True, exist_ok=True)
-        path = options.out / f"{options.name}.pt"
         if options.fresh and first:
             path.unlink(missing_ok=True)
         if distributed.is_initialized():
             distributed.barrier()
-        chosen = {key: getattr(options, key) for key in ("epochs", "batch_size", "lr", "beta", "seed")}
-        model = train(options.name, data=data, path=path, device=device, **chosen)
+        went_on = path.exists()
+        model = train(options, data=data, path=path, device=device)
+        if first:
+            report(model, data, options)
+            print(f"weights in {path}: course_utils.load({str(path)!r})")
     except KeyboardInterrupt:
-        raise SystemExit(f"interrupted; the same command goes on after the last whole epoch ({path})") from None
+        then = f"; the same command goes on after the last whole epoch ({path})" if path.exists() else ""
+        raise SystemExit(f"interrupted{then}") from None
+    except (ValueError, TypeError, FloatingPointError, OSError) as error:
+        anew = " --fresh begins anew." if went_on and isinstance(error, ValueError | TypeError) else ""
+        raise SystemExit(f"{parse.prog}: {' '.join(str(error).split())}.{anew}") from None
+    except RuntimeError as error:
+        if "MNIST cannot be loaded" not in str(error):
+            raise
+        raise SystemExit(str(error)) from None  # the causes and the cures, a line for each
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
-    if first:
-        samples = setting.samples if options.samples is None else options.samples
-        report(model, data, setting, samples=samples, examples=options.examples or setting.examples)
-        print(f"weights in {path}: course_utils.training.checkpoints.load({str(path)!r})")
+
+
+def train(options: argparse.Namespace, *, data: ImageData, path: Path, device: torch.device | str) -> nn.Module:
+    """Train the setting of that name as ``fit`` does, from ``path`` on where it exists; what was asked for comes before
+    what the setting says. Raises ``KeyboardInterrupt`` when training was interrupted."""
+    setting, chosen = SETTINGS[options.name], ("batch_size", "lr", "beta")
+    with seeded(options.seed, torch.device(device)):
+        model = setting.model().to(device)
+    asked = {name: getattr(options, name) for name in chosen if getattr(options, name) is not None}
+    epochs = setting.epochs if options.epochs is None else options.epochs
+    how = {**setting.options, **asked, "epochs": epochs, "seed": options.seed, "checkpoint": path}
+    if fit(model, data.to(device), **how).interrupted:
+        raise KeyboardInterrupt
+    return model.eval()
+
+
+def report(model: nn.Module, data: ImageData, options: argparse.Namespace) -> None:
+    """Print the terms of the loss on the test data and, with ``samples`` above 0, the NLL with its standard error over
+    images; beside it the published one, where the data are those of the publication."""
+    setting = SETTINGS[options.name]
+    inputs = Batches(model, data.test, binarize=setting.options.get("binarize")).whole()
+    means = evaluate(model, *inputs).map(lambda term: f"{term.double().mean().item():.2f}")
+    terms = " + ".join(f"{name} {value}" for name, value in list(means.items())[1:])
+    print(f"test loss {means.loss}: {terms}, nats per image, {len(data.test):,} images of {data.name}")
+    if not options.samples:
+        return
+    start, some = time.perf_counter(), [part[: options.examples or setting.examples] for part in inputs]
+    values = -log_likelihood(model, *some, samples=options.samples, batch_size=20_000)
+    value, error = values.mean().item(), values.std().item() / math.sqrt(len(values))
+    seconds, device = time.perf_counter() - start, some[0].device.type
+    print(f"test NLL  {value:.2f} ± {error:.2f} nats: {options.samples:,} samples for each of {len(values):,} images,")
+    print(f"          one standard error over images, in {seconds:.0f} s on {device}")
+    if setting.published:
+        what = "published {:.2f}: {}".format(*setting.published)
+        print(what if data.name == "mnist" else f"the published number is for MNIST; {data.name} are other images")
 
 
 def join_group() -> tuple[torch.device, bool]:
