@@ -6,6 +6,7 @@ Every broken patient is the plain one with a single method or a single line of t
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -64,164 +65,80 @@ def squared_loss(output, x: Tensor) -> Tensor:
     return (0.5 * (mean - x.flatten(1)).square().sum(1) + kl_of(mu, log_var)).mean()
 
 
-# ------------------------------------------------------------------------------------------ broken in the encoder
+# --------------------------------------------------------------- broken in the encoder, the sampler or the decoder
 
 
-class OneHead(Plain):
-    def encode(self, x):
-        h = self.to_mu(torch.relu(self.hidden(x.flatten(1))))
-        return h, h
+def plain(build: Callable = lambda self: None, **methods: Callable) -> type[Plain]:
+    """Plain with something done to it after it is built, and with some methods exchanged."""
 
-
-class OneHeadAffine(Plain):
-    def encode(self, x):
-        h = self.to_mu(torch.relu(self.hidden(x.flatten(1))))
-        return h, 0.5 * h - 1
-
-
-class MuAveraged(Plain):
-    def reparameterize(self, mu, log_var):
-        return super().reparameterize(mu.mean(1, keepdim=True).expand_as(mu), log_var)
-
-
-class BothAveraged(Plain):
     def __init__(self):
-        super().__init__()
-        self.back = nn.Linear(1, WIDTH)
+        Plain.__init__(self)
+        build(self)
 
-    def reparameterize(self, mu, log_var):
-        return super().reparameterize(mu.mean(1), log_var.mean(1))[:, None]
-
-
-class AveragedAndReturned(Plain):
-    def __init__(self):
-        super().__init__()
-        self.back = nn.Linear(1, WIDTH)
-
-    def encode(self, x):
-        mu, log_var = super().encode(x)
-        return mu.mean(1, keepdim=True), log_var.mean(1, keepdim=True)
+    return type("Variant", (Plain,), {"__init__": __init__, **methods})
 
 
-class Detached(Plain):
-    def reparameterize(self, mu, log_var):
-        return super().reparameterize(mu, log_var).detach()
+def sampled_with(noise: Callable[[Tensor], Tensor]) -> type[Plain]:
+    """Plain with another noise than torch.randn_like(mu)."""
+    return plain(reparameterize=lambda self, mu, log_var: mu + torch.exp(0.5 * log_var) * noise(mu))
 
 
-class Sampled(Plain):
-    def reparameterize(self, mu, log_var):
-        return torch.distributions.Normal(mu, (0.5 * log_var).exp()).sample()
+def one_head(self, x):
+    return self.to_mu(torch.relu(self.hidden(x.flatten(1))))
 
 
-class SigmaDetached(Plain):
-    def reparameterize(self, mu, log_var):
-        return super().reparameterize(mu, log_var.detach())
+def narrow(width: int) -> Callable:
+    """The decoder takes that many numbers."""
+    return lambda self: setattr(self, "back", nn.Linear(width, WIDTH))
 
 
-class OnlyNoise(Plain):
-    def reparameterize(self, mu, log_var):
-        return torch.randn_like(mu)
+def averaged_and_returned(self, x):
+    return tuple(values.mean(1, keepdim=True) for values in encode(self, x))
 
 
-class InfiniteLogVar(Plain):
-    def encode(self, x):
-        mu, variance = super().encode(x)
-        return mu, torch.relu(variance).log()
+def log_of_zero(self, x):
+    mu, variance = encode(self, x)
+    return mu, torch.relu(variance).log()
 
 
-# ----------------------------------------------------------------------------------------- broken in the sampling
+def seeded(self, mu, log_var):
+    torch.manual_seed(0)
+    return draw(self, mu, log_var)
 
 
-class NotSampled(Plain):
-    def reparameterize(self, mu, log_var):
-        return mu
-
-
-class SampledOnlyInEval(Plain):
-    def reparameterize(self, mu, log_var):
-        return mu if self.training else super().reparameterize(mu, log_var)
-
-
-class FrozenBuffer(Plain):
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("eps", torch.randn(1, self.latent))
-
-    def reparameterize(self, mu, log_var):
-        return mu + torch.exp(0.5 * log_var) * self.eps
-
-
-class FrozenSeed(Plain):
-    def reparameterize(self, mu, log_var):
-        torch.manual_seed(0)
-        return super().reparameterize(mu, log_var)
-
-
-class SharedNoise(Plain):
-    def reparameterize(self, mu, log_var):
-        return mu + torch.exp(0.5 * log_var) * torch.randn(1, self.latent, dtype=mu.dtype)
-
-
-class SharedOverDimensions(Plain):
-    def reparameterize(self, mu, log_var):
-        return mu + torch.exp(0.5 * log_var) * torch.randn(len(mu), 1)
-
-
-class UniformNoise(Plain):
-    def reparameterize(self, mu, log_var):
-        return mu + torch.exp(0.5 * log_var) * torch.rand_like(mu)
-
-
-class SigmaIsVariance(Plain):
-    def reparameterize(self, mu, log_var):
-        return mu + torch.exp(log_var) * torch.randn_like(mu)
-
-
-class SigmaIsLogVar(Plain):
-    def reparameterize(self, mu, log_var):
-        return mu + log_var * torch.randn_like(mu)
-
-
-# --------------------------------------------------------------------------------------- broken in the decoder
-
-
-class IgnoresZ(Plain):
-    def decode(self, z):
-        return super().decode(0 * z)
-
-
-class HalfOfZ(Plain):
-    def __init__(self):
-        super().__init__()
-        self.back = nn.Linear(self.latent // 2, WIDTH)
-
-    def decode(self, z):
-        return super().decode(z[:, : self.latent // 2])
-
-
-class WithSigmoid(Plain):
-    def decode(self, z):
-        return torch.sigmoid(super().decode(z))
-
-
-class SigmoidTwice(Plain):
-    def decode(self, z):
-        return torch.sigmoid(torch.sigmoid(super().decode(z)))
-
-
-class WithTanh(Plain):
-    def decode(self, z):
-        return torch.tanh(super().decode(z))
-
-
-class WithRelu(Plain):
-    def decode(self, z):
-        return torch.relu(super().decode(z))
-
-
-class DropoutAlwaysOn(Plain):
-    def decode(self, z):
-        return self.out(F.dropout(torch.relu(self.back(z)), 0.5))
+encode, draw, decode = Plain.encode, Plain.reparameterize, Plain.decode
+OneHead = plain(encode=lambda self, x: (one_head(self, x),) * 2)
+OneHeadAffine = plain(encode=lambda self, x: (h := one_head(self, x), 0.5 * h - 1))
+MuAveraged = plain(reparameterize=lambda self, m, s: draw(self, m.mean(1, keepdim=True).expand_as(m), s))
+BothAveraged = plain(narrow(1), reparameterize=lambda self, m, s: draw(self, m.mean(1), s.mean(1))[:, None])
+AveragedAndReturned = plain(narrow(1), encode=averaged_and_returned)
+Detached = plain(reparameterize=lambda self, m, s: draw(self, m, s).detach())
+Sampled = plain(reparameterize=lambda self, m, s: torch.distributions.Normal(m, (0.5 * s).exp()).sample())
+SigmaDetached = plain(reparameterize=lambda self, m, s: draw(self, m, s.detach()))
+OnlyNoise = plain(reparameterize=lambda self, m, s: torch.randn_like(m))
+InfiniteLogVar = plain(encode=log_of_zero)
+NotSampled = plain(reparameterize=lambda self, m, s: m)
+MeanInEval = plain(reparameterize=lambda self, m, s: draw(self, m, s) if self.training else m)
+SampledOnlyInEval = plain(reparameterize=lambda self, m, s: m if self.training else draw(self, m, s))
+FrozenBuffer = plain(
+    lambda self: self.register_buffer("eps", torch.randn(1, self.latent)),
+    reparameterize=lambda self, m, s: m + torch.exp(0.5 * s) * self.eps,
+)
+FrozenSeed = plain(reparameterize=seeded)
+SharedNoise = sampled_with(lambda mu: torch.randn(1, LATENT, dtype=mu.dtype))
+SharedOverDimensions = sampled_with(lambda mu: torch.randn(len(mu), 1))
+UniformNoise = sampled_with(torch.rand_like)
+NarrowNoise = sampled_with(lambda mu: torch.randn_like(mu).clamp(-1, 1))  # of mean 0 and standard deviation 0.72
+SkewedNoise = sampled_with(lambda mu: (e := torch.randn_like(mu)) * (1 + 2 * e) / 3)  # of mean ⅔ and deviation 1
+SigmaIsVariance = plain(reparameterize=lambda self, m, s: draw(self, m, 2 * s))
+SigmaIsLogVar = plain(reparameterize=lambda self, m, s: m + s * torch.randn_like(m))
+IgnoresZ = plain(decode=lambda self, z: decode(self, 0 * z))
+HalfOfZ = plain(narrow(LATENT // 2), decode=lambda self, z: decode(self, z[:, : LATENT // 2]))
+WithSigmoid = plain(decode=lambda self, z: torch.sigmoid(decode(self, z)))
+SigmoidTwice = plain(decode=lambda self, z: torch.sigmoid(torch.sigmoid(decode(self, z))))
+WithTanh = plain(decode=lambda self, z: torch.tanh(decode(self, z)))
+WithRelu = plain(decode=lambda self, z: torch.relu(decode(self, z)))
+DropoutAlwaysOn = plain(decode=lambda self, z: self.out(F.dropout(torch.relu(self.back(z)), 0.5)))
 
 
 class WrongSize(Plain):
@@ -285,6 +202,8 @@ BROKEN = [
     Broken("one noise for the batch", SharedNoise, elbo_loss, "noise-shared"),
     Broken("one noise for the dimensions", SharedOverDimensions, elbo_loss, "noise-shared"),
     Broken("uniform noise", UniformNoise, elbo_loss, "noise-not-normal"),
+    Broken("noise of the wrong size", NarrowNoise, elbo_loss, "noise-not-normal"),
+    Broken("noise of the wrong mean", SkewedNoise, elbo_loss, "noise-not-normal"),
     Broken("sigma = exp(log_var)", SigmaIsVariance, elbo_loss, "sigma-exp-log-var"),
     Broken("sigma = log_var", SigmaIsLogVar, elbo_loss, "sigma-mismatch"),
     Broken("z times 0", IgnoresZ, elbo_loss, "decoder-ignores-z"),
@@ -303,6 +222,12 @@ BROKEN = [
     Broken("8-bit data, squared error", Plain, squared_loss, "data-range", data="bytes", error=False),
     Broken("dropout always on", DropoutAlwaysOn, elbo_loss, "train-eval-difference", error=False),
     Broken("image size written in", WrongSize, elbo_loss, "raises"),
+    Broken("loss ends in item()", Plain, lambda o, x: elbo_loss(o, x).item(), "no-gradient"),
+    Broken("loss made anew", Plain, lambda o, x: torch.tensor(elbo_loss(o, x).item(), requires_grad=True),
+           "no-gradient"),
+    Broken("loss under no_grad", Plain, torch.no_grad()(elbo_loss), "no-gradient"),
+    Broken("no loss returned", Plain, lambda o, x: None, "no-gradient"),
+    Broken("sys.exit() in the loss", Plain, lambda o, x: sys.exit(0), "raises"),
     Broken("no KL", Plain, loss_with(kl=lambda mu, log_var: 0 * mu.sum(1)), "no-kl"),
     Broken("mean of the encoder's output", Plain, loss_with(kl=lambda m, s: m.mean(1) + s.mean(1)), "no-kl"),
     Broken("KL sign", Plain, loss_with(join=lambda r, k: (r - k).mean()), "kl-sign"),
@@ -372,16 +297,14 @@ class EmbeddedLabel(Plain):
 # ---------------------------------------------------------------------------------------------- correct, in many styles
 
 
-class DictOutput(Plain):
-    def forward(self, x):
-        logits, mu, log_var = super().forward(x)
-        return {"x_hat": logits, "mean": mu, "logvar": log_var}
+def returning(change: Callable) -> type[Plain]:
+    """Plain that returns its (logits, mu, log_var) in another form."""
+    return plain(forward=lambda self, x: change(*Plain.forward(self, x)))
 
 
-class ParamsFirst(Plain):
-    def forward(self, x):
-        logits, mu, log_var = super().forward(x)
-        return mu, log_var, logits
+DictOutput = returning(lambda logits, mu, log_var: {"x_hat": logits, "mean": mu, "logvar": log_var})
+ParamsFirst = returning(lambda logits, mu, log_var: (mu, log_var, logits))
+Nested = returning(lambda logits, mu, log_var: (logits, (mu, log_var)))
 
 
 class ZFirst(Plain):
@@ -391,19 +314,10 @@ class ZFirst(Plain):
         return z, mu, log_var, self.decode(z)
 
 
-class Nested(Plain):
-    def forward(self, x):
-        logits, mu, log_var = super().forward(x)
-        return logits, (mu, log_var)
-
-
 class ListWithInput(Plain):
     def forward(self, x):
         logits, mu, log_var = super().forward(x)
         return [logits, x, mu, log_var]
-
-    def loss_function(self, output, x):
-        return elbo_loss((output[0], output[2], output[3]), output[1])
 
 
 @dataclass
@@ -476,11 +390,6 @@ def monte_carlo_loss(output, x):
     return (bce(output.logits, x) + log_q - log_p).mean()
 
 
-class MeanInEval(Plain):
-    def reparameterize(self, mu, log_var):
-        return super().reparameterize(mu, log_var) if self.training else mu
-
-
 class ConvolutionalWithNorms(nn.Module):
     """Convolutions, batch norm, dropout, one layer cut in two, logits of shape (B, 1, 28, 28)."""
 
@@ -518,15 +427,8 @@ def narrow_gaussian_loss(output, x, sigma=0.1):
     return {"loss": (nll + kl_of(mu, log_var)).mean(), "recon": nll, "kl": kl_of(mu, log_var)}
 
 
-class OneDimension(Plain):
-    latent = 1
-
-
-class ZeroHeads(Plain):
-    def __init__(self):
-        super().__init__()
-        nn.init.zeros_(self.to_log_var.weight)
-        nn.init.zeros_(self.to_log_var.bias)
+OneDimension = type("OneDimension", (Plain,), {"latent": 1})
+ZeroHeads = plain(lambda self: [nn.init.zeros_(p) for p in self.to_log_var.parameters()])
 
 
 class KeepsItsKL(Plain):
@@ -544,6 +446,35 @@ class OwnLoss(Plain):
     def loss(self, x):
         mu, log_var = self.encode(x)
         return bce(self.decode(self.reparameterize(mu, log_var)), x) + kl_of(mu, log_var)
+
+
+class NoForward(nn.Module):
+    """Methods alone, on flat images, and a loss that calls them: the form in which the course's readers write a VAE."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = Plain()
+
+    def encode(self, x):
+        return self.body.encode(x)
+
+    def reparameterize(self, mu, log_var):
+        return draw(self, mu, log_var)
+
+    def decode(self, z):
+        return self.body.decode(z)
+
+    def kl(self, mu, log_var):
+        return kl_of(mu, log_var)
+
+    def loss(self, x):
+        mu, log_var = self.encode(x)
+        return bce(self.decode(self.reparameterize(mu, log_var)), x) + self.kl(mu, log_var)
+
+
+class LossThroughLayers(NoForward):
+    def loss(self, x):
+        return elbo_loss(self.body(x), x)
 
 
 class Healthy(NamedTuple):
@@ -579,6 +510,8 @@ HEALTHY = [
     Healthy("one latent dimension", OneDimension, elbo_loss),
     Healthy("log_var starts at 0", ZeroHeads, elbo_loss),
     Healthy("own loss", OwnLoss, None),
+    Healthy("no forward", NoForward, None),
+    Healthy("no forward, loss through layers", LossThroughLayers, None),
     Healthy("all divided by pixels", Plain, loss_with(join=lambda r, k: ((r + k) / PIXELS).mean())),
     Healthy("conditional", Conditional, elbo_loss, cond="one-hot"),
     Healthy("embedded label", EmbeddedLabel, elbo_loss, cond="label"),
