@@ -5,6 +5,7 @@ The rooms hold the rest: ``models``, ``losses``, ``training``, ``evaluation``, `
 ``teaching`` serves the notebooks.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from course_utils.evaluation import LinearGaussian, evaluate, log_likelihood
     from course_utils.models import CVAE, VAE, Autoencoder, register
     from course_utils.training import fit, load, save
+
+# PyTorch's threads wait for each other asleep, not spinning: with more of them than free cores, as when two notebooks
+# run, spinning made a training step 10 to 40 times slower. It is read once, when PyTorch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.2.0"
 

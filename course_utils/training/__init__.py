@@ -1,7 +1,14 @@
 """Training: ``fit`` and its history, checkpoints, and the command that trains a model by name."""
 
-from course_utils.training.checkpoints import load, save
-from course_utils.training.fit import fit
-from course_utils.training.resume import History
+import sys
+
+try:
+    from course_utils.training.checkpoints import load, save
+    from course_utils.training.fit import fit
+    from course_utils.training.resume import History
+except KeyboardInterrupt:
+    if sys.argv[:1] == ["-m"]:  # Ctrl-C while the command below this package still loads PyTorch
+        sys.exit("interrupted")
+    raise
 
 __all__ = ["History", "fit", "load", "save"]

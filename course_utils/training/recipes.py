@@ -1,15 +1,12 @@
-"""The models that the training command knows by name, and how each is trained."""
+"""Recipes: the models that the training command knows by name, and how each is trained."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import nn
 
-from course_utils.models.autoencoder import Autoencoder
-from course_utils.models.cvae import CVAE
-from course_utils.models.vae import VAE
+from course_utils.models import CVAE, VAE, Autoencoder
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ SETTINGS: dict[str, Setting] = {
         "the model of Burda et al. (2016) for two cores: 30 epochs, NLL on 500 images",
         _burda,
         epochs=30,
-        options=dict(transform=torch.bernoulli),
+        options=dict(binarize="dynamic"),
         samples=5000,
         examples=500,
         published=BURDA_TABLE,
@@ -71,7 +68,7 @@ SETTINGS: dict[str, Setting] = {
         "the same as published: 3,280 epochs of batch 20, their learning rates; for a GPU",
         _burda,
         epochs=3280,
-        options=dict(transform=torch.bernoulli, batch_size=20, lr=burda_rate),
+        options=dict(binarize="dynamic", batch_size=20, lr=burda_rate),
         samples=5000,
         published=BURDA_TABLE,
     ),
