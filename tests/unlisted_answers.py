@@ -289,7 +289,7 @@ FIT_LINEAR_GAUSSIAN = [
 
 
 def _score(mu=None, log_var=None):
-    """The solution with the score of mu, of (eps, sigma, log_var), or of log_var, of (eps, sigma, log_var), exchanged."""
+    """The solution with the score of mu or of log_var, functions of (eps, sigma, log_var), exchanged."""
 
     def wrong(f, z, m, v):
         eps, sigma = (z - m) / _sigma(v), _sigma(v)
@@ -335,10 +335,6 @@ def _loo(f, scores, baseline):
 
 LEAVE_ONE_OUT = [
     ("the scores centred too", lambda f, s: ((f - f.mean())[:, None] * (s - s.mean(0))).mean(0)),
-    (
-        "the scores centred, f with its leave-one-out baseline",
-        lambda f, s: _loo(f, s - s.mean(0), (f.sum() - f) / (len(f) - 1)),
-    ),
     ("the mean of all as the baseline", lambda f, s: _loo(f, s, f.mean())),
     ("divided by K", lambda f, s: _loo(f, s, (f.sum() - f) / len(f))),
     ("divided by K - 1 without leaving out", lambda f, s: _loo(f, s, f.sum() / (len(f) - 1))),
@@ -624,6 +620,600 @@ BITS_PER_DIMENSION = [
 ]
 
 
+def _nll(mean, x, sigma, log=None, square=None):
+    d, squares = x[0].numel(), _squares(x, mean).sum(1)
+    constant = log(sigma, d) if log else d * math.log(2 * math.pi * sigma**2) / 2
+    return constant + (square(squares, sigma) if square else squares / (2 * sigma**2))
+
+
+GAUSSIAN_NLL = [
+    (
+        "var=sigma in torch's loss",
+        lambda m, x, s: F.gaussian_nll_loss(m, x, torch.full_like(x, s), full=True, reduction="none").flatten(1).sum(1),
+    ),
+    (
+        "torch's loss without full=True",
+        lambda m, x, s: F.gaussian_nll_loss(m, x, torch.full_like(x, s**2), reduction="none").flatten(1).sum(1),
+    ),
+    ("log of 2 pi sigma", lambda m, x, s: _nll(m, x, s, lambda s, d: d * math.log(2 * math.pi * s) / 2)),
+    ("the log term once, not D times", lambda m, x, s: _nll(m, x, s, lambda s, d: math.log(2 * math.pi * s**2) / 2)),
+    ("log sigma once, not D times", lambda m, x, s: _nll(m, x, s, lambda s, d: d * LOG_2PI / 2 + math.log(s))),
+    ("half of log sigma", lambda m, x, s: _nll(m, x, s, lambda s, d: d * (LOG_2PI + math.log(s)) / 2)),
+    ("2 pi without its half", lambda m, x, s: _nll(m, x, s, lambda s, d: d * (LOG_2PI + math.log(s)))),
+    ("log sigma subtracted", lambda m, x, s: _nll(m, x, s, lambda s, d: d * (LOG_2PI / 2 - math.log(s)))),
+    ("log base 10", lambda m, x, s: _nll(m, x, s, lambda s, d: d * math.log10(2 * math.pi * s**2) / 2)),
+    ("log of pi, not 2 pi", lambda m, x, s: _nll(m, x, s, lambda s, d: d * math.log(math.pi * s**2) / 2)),
+    (
+        "pixels of the whole batch",
+        lambda m, x, s: _nll(m, x, s, lambda s, d: x.numel() * math.log(2 * math.pi * s**2) / 2),
+    ),
+    ("784 written in", lambda m, x, s: _nll(m, x, s, lambda s, d: 392 * math.log(2 * math.pi * s**2))),
+    (
+        "x.shape[1] for the pixels",
+        lambda m, x, s: _nll(m, x, s, lambda s, d: x.shape[1] * math.log(2 * math.pi * s**2) / 2),
+    ),
+    ("divided by sigma", lambda m, x, s: _nll(m, x, s, square=lambda q, s: q / (2 * s))),
+    ("the 2 forgotten under the square", lambda m, x, s: _nll(m, x, s, square=lambda q, s: q / s**2)),
+    ("divided by (2 sigma) squared", lambda m, x, s: _nll(m, x, s, square=lambda q, s: q / (2 * s) ** 2)),
+    ("multiplied by sigma squared", lambda m, x, s: _nll(m, x, s, square=lambda q, s: q * s**2 / 2)),
+    ("q / 2 * sigma squared, by precedence", lambda m, x, s: _nll(m, x, s, square=lambda q, s: q / 2 * s**2)),
+    ("not divided by sigma at all", lambda m, x, s: _nll(m, x, s, square=lambda q, s: q / 2)),
+    ("the distance, not its square", lambda m, x, s: _nll(m, x, s, square=lambda q, s: q.sqrt() / (2 * s**2))),
+    ("subtracted", lambda m, x, s: _nll(m, x, s, square=lambda q, s: -q / (2 * s**2))),
+    (
+        "the error averaged over pixels",
+        lambda m, x, s: _nll(m, x, s, square=lambda q, s: q / x[0].numel() / (2 * s**2)),
+    ),
+    ("log-likelihood", lambda m, x, s: -_nll(m, x, s)),
+    ("in bits", lambda m, x, s: _nll(m, x, s) / math.log(2)),
+    ("per pixel", lambda m, x, s: _nll(m, x, s) / x[0].numel()),
+    ("averaged over the batch", lambda m, x, s: _nll(m, x, s).mean()),
+    ("sigma as log sigma squared", lambda m, x, s: _nll(m, x, math.exp(s / 2))),
+]
+
+BEST_SIGMA = [
+    ("the variance", lambda m, x: _squares(x, m).mean()),
+    ("one sigma for each image", lambda m, x: _squares(x, m).mean(1).sqrt()),
+    ("the roots averaged", lambda m, x: _squares(x, m).mean(1).sqrt().mean()),
+    ("the standard deviation of the residual", lambda m, x: (x - m).std()),
+    ("its standard deviation without Bessel", lambda m, x: (x - m).std(unbiased=False)),
+    ("the mean absolute error", lambda m, x: (x - m).abs().mean()),
+    ("summed over pixels, averaged over images", lambda m, x: _squares(x, m).sum(1).mean().sqrt()),
+    ("summed over images, averaged over pixels", lambda m, x: _squares(x, m).mean(1).sum().sqrt()),
+    ("the norm over the batch", lambda m, x: (x - m).norm() / len(x)),
+    ("the norm divided by the pixels", lambda m, x: (x - m).norm() / x[0].numel()),
+    ("the norm divided by all numbers", lambda m, x: (x - m).norm() / x.numel()),
+    ("divided by 2 before the root", lambda m, x: (_squares(x, m).mean() / 2).sqrt()),
+    ("divided by 2 after the root", lambda m, x: _squares(x, m).mean().sqrt() / 2),
+    ("divided by n - 1", lambda m, x: (_squares(x, m).sum() / (x.numel() - 1)).sqrt()),
+    ("log of sigma", lambda m, x: _squares(x, m).mean().sqrt().log()),
+    ("the spread of the images", lambda m, x: x.std()),
+    ("the spread around the images' mean", lambda m, x: _squares(x, x.mean(0)).mean().sqrt()),
+    ("the median", lambda m, x: _squares(x, m).median().sqrt()),
+    ("the precision", lambda m, x: 1 / _squares(x, m).mean()),
+    ("1 / sigma", lambda m, x: 1 / _squares(x, m).mean().sqrt()),
+    ("a Python number", lambda m, x: _squares(x, m).mean().sqrt().item()),
+    ("784 written in", lambda m, x: (_squares(x, m).sum(1).mean() / 784).sqrt()),
+    ("the largest error", lambda m, x: (x - m).abs().max()),
+]
+
+EFFECTIVE_BETA = [
+    ("half taken as 1 when true", lambda d, n, pm, h, w, km: (w / n if km else w) * (d if pm else 1) / (2 if h else 1)),
+    ("half ignored", lambda d, n, pm, h, w, km: (w / n if km else w) * (d if pm else 1)),
+    ("divided by D", lambda d, n, pm, h, w, km: (w / n if km else w) / (d if pm else 1) / (1 if h else 2)),
+    ("multiplied by L", lambda d, n, pm, h, w, km: (w * n if km else w) * (d if pm else 1) / (1 if h else 2)),
+    ("the KL's mean ignored", lambda d, n, pm, h, w, km: w * (d if pm else 1) / (1 if h else 2)),
+    ("the pixels' mean ignored", lambda d, n, pm, h, w, km: (w / n if km else w) / (1 if h else 2)),
+    ("2 for the half", lambda d, n, pm, h, w, km: (w / n if km else w) * (d if pm else 1) * (1 if h else 2)),
+    ("divided by 2 always", lambda d, n, pm, h, w, km: (w / n if km else w) * (d if pm else 1) / 2),
+    ("D / L always", lambda d, n, pm, h, w, km: w * d / n / (1 if h else 2)),
+    ("the reciprocal", lambda d, n, pm, h, w, km: (d if pm else 1) ** -1 * (1 if h else 2) / (w / n if km else w)),
+    ("the flags exchanged", lambda d, n, pm, h, w, km: (w / n if pm else w) * (d if km else 1) / (1 if h else 2)),
+    ("sums and means exchanged", lambda d, n, pm, h, w, km: (w if km else w / n) * (1 if pm else d) / (1 if h else 2)),
+    ("D and L exchanged", lambda d, n, pm, h, w, km: (w / d if km else w) * (n if pm else 1) / (1 if h else 2)),
+    ("the weight forgotten", lambda d, n, pm, h, w, km: (1 / n if km else 1) * (d if pm else 1) / (1 if h else 2)),
+    ("the root of D", lambda d, n, pm, h, w, km: (w / n if km else w) * (d**0.5 if pm else 1) / (1 if h else 2)),
+]
+
+
+def _entropy(p):
+    return (-torch.xlogy(p, p) - torch.xlogy(1 - p, 1 - p)).flatten(1)
+
+
+BCE_FLOOR = [
+    ("only x log x", lambda x: -torch.xlogy(x, x).flatten(1).sum(1)),
+    ("only (1 - x) log (1 - x)", lambda x: -torch.xlogy(1 - x, 1 - x).flatten(1).sum(1)),
+    ("in bits", lambda x: _entropy(x).sum(1) / math.log(2)),
+    ("averaged over pixels", lambda x: _entropy(x).mean(1)),
+    ("summed over the batch too", lambda x: _entropy(x).sum()),
+    ("zero", lambda x: torch.zeros(len(x))),
+    ("log 2 for every pixel", lambda x: torch.full((len(x),), x[0].numel() * math.log(2))),
+    ("the sign turned", lambda x: -_entropy(x).sum(1)),
+    ("x taken as logits", lambda x: _bce(x, x).sum(1)),
+    ("entropy of sigmoid(x)", lambda x: _entropy(x.sigmoid()).sum(1)),
+    (
+        "the logs of the wrong one",
+        lambda x: -(torch.xlogy(x, 1 - x) + torch.xlogy(1 - x, x)).flatten(1).clamp(-100, 100).sum(1),
+    ),
+    ("no treatment of 0 log 0", lambda x: -(x * x.log() + (1 - x) * (1 - x).log()).flatten(1).sum(1)),
+    ("nan replaced after the sum", lambda x: (-(x * x.log() + (1 - x) * (1 - x).log()).flatten(1).sum(1)).nan_to_num()),
+    ("x (1 - x), the variance", lambda x: (x * (1 - x)).flatten(1).sum(1)),
+    ("the log of x only", lambda x: -x.clamp_min(1e-12).log().flatten(1).sum(1)),
+    ("clamped at 0.01", lambda x: _entropy(x.clamp(0.01, 0.99)).sum(1)),
+    ("of the mean pixel", lambda x: _entropy(x.flatten(1).mean(1, keepdim=True)).sum(1)),
+    ("rounded pixels", lambda x: _bce(100 * (x.round() - 0.5), x).sum(1)),
+    (
+        "entropy of pixels normalised to sum to 1",
+        lambda x: (lambda p: -torch.xlogy(p, p).sum(1))(x.flatten(1) / x.flatten(1).sum(1, keepdim=True)),
+    ),
+    ("log1p(x)", lambda x: -(x * x.log1p() + (1 - x) * (1 - x).log1p()).flatten(1).sum(1)),
+    (
+        "a constant 1e-3 within the logs",
+        lambda x: -(x * (x + 1e-3).log() + (1 - x) * (1 - x + 1e-3).log()).flatten(1).sum(1),
+    ),
+]
+
+BCE_FROM_LOGITS = [
+    (
+        "logits as probabilities",
+        lambda a, x: -(torch.xlogy(x, a.clamp(1e-7, 1)) + torch.xlogy(1 - x, (1 - a).clamp(1e-7, 1))).flatten(1).sum(1),
+    ),
+    (
+        "sigmoid, then binary_cross_entropy",
+        lambda a, x: F.binary_cross_entropy(a.sigmoid(), x, reduction="none").flatten(1).sum(1),
+    ),
+    (
+        "sigmoid, then the logs",
+        lambda a, x: -(x * a.sigmoid().log() + (1 - x) * (1 - a.sigmoid()).log()).flatten(1).sum(1),
+    ),
+    (
+        "1e-8 within the logs",
+        lambda a, x: -(x * (a.sigmoid() + 1e-8).log() + (1 - x) * (1 - a.sigmoid() + 1e-8).log()).flatten(1).sum(1),
+    ),
+    ("sigmoid twice", lambda a, x: _bce(a.sigmoid(), x).sum(1)),
+    (
+        "probabilities clamped",
+        lambda a, x: F.binary_cross_entropy(a.sigmoid().clamp(1e-3, 0.999), x, reduction="none").flatten(1).sum(1),
+    ),
+    ("logits clamped", lambda a, x: _bce(a.clamp(-10, 10), x).sum(1)),
+    ("softplus(-l) - l x", lambda a, x: (F.softplus(-a) - a * x).flatten(1).sum(1)),
+    ("softplus + l x", lambda a, x: (F.softplus(a) + a * x).flatten(1).sum(1)),
+    ("softplus alone", lambda a, x: F.softplus(a).flatten(1).sum(1)),
+    ("relu(l) - l x without the log", lambda a, x: (a.relu() - a * x).flatten(1).sum(1)),
+    ("log(1 + exp l) - l x", lambda a, x: (a.exp().log1p() - a * x).flatten(1).sum(1)),
+    ("softplus(l) - x", lambda a, x: (F.softplus(a) - x).flatten(1).sum(1)),
+    ("only the lit pixels", lambda a, x: (x * F.softplus(-a)).flatten(1).sum(1)),
+    ("only the dark pixels", lambda a, x: ((1 - x) * F.softplus(a)).flatten(1).sum(1)),
+    ("x and 1 - x exchanged", lambda a, x: _bce(a, 1 - x).sum(1)),
+    ("averaged over pixels", lambda a, x: _bce(a, x).mean(1)),
+    ("averaged over the batch", lambda a, x: _bce(a, x).sum(1).mean()),
+    ("softmax cross-entropy over pixels", lambda a, x: -(x.flatten(1) * a.flatten(1).log_softmax(1)).sum(1)),
+    ("x rounded", lambda a, x: _bce(a, x.round()).sum(1)),
+    ("the square for sure pixels", lambda a, x: _squares(a.sigmoid(), x).sum(1)),
+    ("log-likelihood", lambda a, x: -_bce(a, x).sum(1)),
+    ("the floor subtracted", lambda a, x: (_bce(a, x) - _entropy(x)).sum(1)),
+    ("in bits", lambda a, x: _bce(a, x).sum(1) / math.log(2)),
+    ("tanh for sigmoid", lambda a, x: _bce(2 * a, x).sum(1)),
+]
+
+
+def _average(z, mu, log_var, x, log_q=None, weigh=None):
+    distance = (z[:, None] - mu) ** 2
+    q = log_q(distance, log_var) if log_q else -0.5 * (distance / log_var.exp() + log_var).sum(2)
+    return (weigh(q) if weigh else q.softmax(1)) @ x
+
+
+POSTERIOR_AVERAGE = [
+    ("softmax over the codes", lambda z, m, v, x: _average(z, m, v, x, weigh=lambda q: q.softmax(0))),
+    ("not normalised", lambda z, m, v, x: _average(z, m, v, x, weigh=lambda q: q.exp())),
+    (
+        "the log densities as weights",
+        lambda z, m, v, x: _average(z, m, v, x, weigh=lambda q: q / q.sum(1, keepdim=True)),
+    ),
+    ("the nearest image", lambda z, m, v, x: x[_average(z, m, v, torch.eye(len(x), dtype=x.dtype)).argmax(1)]),
+    ("equal weights", lambda z, m, v, x: _average(z, m, v, x, weigh=lambda q: torch.ones_like(q) / q.shape[1])),
+    ("the half forgotten", lambda z, m, v, x: _average(z, m, v, x, lambda d, v: -(d / v.exp() + v).sum(2))),
+    ("log_var forgotten", lambda z, m, v, x: _average(z, m, v, x, lambda d, v: -0.5 * (d / v.exp()).sum(2))),
+    ("log_var added", lambda z, m, v, x: _average(z, m, v, x, lambda d, v: -0.5 * (d / v.exp() - v).sum(2))),
+    ("divided by sigma", lambda z, m, v, x: _average(z, m, v, x, lambda d, v: -0.5 * (d / _sigma(v) + v).sum(2))),
+    ("times the variance", lambda z, m, v, x: _average(z, m, v, x, lambda d, v: -0.5 * (d * v.exp() + v).sum(2))),
+    ("divided by log_var", lambda z, m, v, x: _average(z, m, v, x, lambda d, v: -0.5 * (d / v + v).sum(2))),
+    ("Euclidean distance", lambda z, m, v, x: _average(z, m, v, x, lambda d, v: -0.5 * d.sum(2) + 0 * v.sum())),
+    (
+        "distance, not its square",
+        lambda z, m, v, x: _average(z, m, v, x, lambda d, v: -(d.sqrt() / _sigma(v) + v / 2).sum(2)),
+    ),
+    (
+        "the mean over dimensions",
+        lambda z, m, v, x: _average(z, m, v, x, lambda d, v: -0.5 * (d / v.exp() + v).mean(2)),
+    ),
+    ("the sign", lambda z, m, v, x: _average(z, m, v, x, lambda d, v: 0.5 * (d / v.exp() + v).sum(2))),
+    ("Normal with the variance as scale", lambda z, m, v, x: _average(z, m, 2 * v, x)),
+    (
+        "weighted by the prior too",
+        lambda z, m, v, x: _average(z, m, v, x, weigh=lambda q: (q - 0.5 * (m**2).sum(1)).softmax(1)),
+    ),
+    ("one variance for all images", lambda z, m, v, x: _average(z, m, v.mean(0).expand_as(v), x)),
+    ("softmax, then its log", lambda z, m, v, x: _average(z, m, v, x, weigh=lambda q: q.log_softmax(1))),
+    (
+        "densities without the largest subtracted",
+        lambda z, m, v, x: _average(z, m, v, x, weigh=lambda q: q.exp() / q.exp().sum(1, keepdim=True)),
+    ),
+]
+
+NEGATIVE_ELBO = [
+    ("the KL averaged over the batch", lambda a, x, m, v: _bce(a, x).sum(1) + _kl(m, v).sum(1).mean()),
+    ("the KL summed over the batch", lambda a, x, m, v: _bce(a, x).sum(1) + _kl(m, v).sum()),
+    ("the error averaged over the batch", lambda a, x, m, v: _bce(a, x).sum(1).mean() + _kl(m, v).sum(1)),
+    ("the KL averaged over dimensions", lambda a, x, m, v: _bce(a, x).sum(1) + _kl(m, v).mean(1)),
+    ("the error averaged over pixels", lambda a, x, m, v: _bce(a, x).mean(1) + _kl(m, v).sum(1)),
+    ("both averaged", lambda a, x, m, v: _bce(a, x).mean(1) + _kl(m, v).mean(1)),
+    ("the ELBO", lambda a, x, m, v: -_bce(a, x).sum(1) - _kl(m, v).sum(1)),
+    ("the KL subtracted", lambda a, x, m, v: _bce(a, x).sum(1) - _kl(m, v).sum(1)),
+    ("the KL times two", lambda a, x, m, v: _bce(a, x).sum(1) + 2 * _kl(m, v).sum(1)),
+    ("the KL without -1", lambda a, x, m, v: _bce(a, x).sum(1) + (_kl(m, v) + 0.5).sum(1)),
+    ("the KL with -1 once", lambda a, x, m, v: _bce(a, x).sum(1) + 0.5 * ((m**2 + v.exp() - v).sum(1) - 1)),
+    ("the KL with +1", lambda a, x, m, v: _bce(a, x).sum(1) + (_kl(m, v) + 1).sum(1)),
+    ("log_var as log sigma", lambda a, x, m, v: _bce(a, x).sum(1) + _kl(m, 2 * v).sum(1)),
+    ("sigma for the variance", lambda a, x, m, v: _bce(a, x).sum(1) + 0.5 * (m**2 + _sigma(v) - 1 - v).sum(1)),
+    ("the reverse KL", lambda a, x, m, v: _bce(a, x).sum(1) + 0.5 * ((m**2 + 1) / v.exp() - 1 + v).sum(1)),
+    ("mu not squared", lambda a, x, m, v: _bce(a, x).sum(1) + 0.5 * (m + v.exp() - 1 - v).sum(1)),
+    ("squared error", lambda a, x, m, v: _squares(a.sigmoid(), x).sum(1) + _kl(m, v).sum(1)),
+    ("squared error of the logits", lambda a, x, m, v: _squares(a, x).sum(1) + _kl(m, v).sum(1)),
+    ("half the squared error", lambda a, x, m, v: 0.5 * _squares(a.sigmoid(), x).sum(1) + _kl(m, v).sum(1)),
+    ("sigmoid twice", lambda a, x, m, v: _bce(a.sigmoid(), x).sum(1) + _kl(m, v).sum(1)),
+    ("logits and x exchanged", lambda a, x, m, v: _bce(x, a.sigmoid()).sum(1) + _kl(m, v).sum(1)),
+    ("no KL", lambda a, x, m, v: _bce(a, x).sum(1)),
+    ("the KL alone", lambda a, x, m, v: _kl(m, v).sum(1)),
+    ("a column and a row added", lambda a, x, m, v: _bce(a, x).sum(1, keepdim=True) + _kl(m, v).sum(1)),
+    ("x rounded", lambda a, x, m, v: _bce(a, x.round()).sum(1) + _kl(m, v).sum(1)),
+    ("divided by the pixels at the end", lambda a, x, m, v: (_bce(a, x).sum(1) + _kl(m, v).sum(1)) / x[0].numel()),
+    ("mu and log_var exchanged", lambda a, x, m, v: _bce(a, x).sum(1) + _kl(v, m).sum(1)),
+    ("free bits of 0.5 for each dimension", lambda a, x, m, v: _bce(a, x).sum(1) + _kl(m, v).clamp_min(0.5).sum(1)),
+]
+
+
+def _weight(log_px, z, m, v, prior=None, q=None):
+    log_pz = prior(z) if prior else -0.5 * (z**2 + LOG_2PI).sum(1)
+    return log_px + log_pz - (q(z, m, v) if q else -0.5 * ((z - m) ** 2 / v.exp() + v + LOG_2PI).sum(1))
+
+
+LOG_WEIGHT = [
+    ("sigma = exp(log_var)", lambda p, z, m, v: _weight(p, z, m, 2 * v)),
+    ("log_var as sigma", lambda p, z, m, v: _weight(p, z, m, v.abs().log() * 2)),
+    (
+        "divided by sigma",
+        lambda p, z, m, v: _weight(
+            p, z, m, v, q=lambda z, m, v: -0.5 * ((z - m) ** 2 / _sigma(v) + v + LOG_2PI).sum(1)
+        ),
+    ),
+    (
+        "not divided",
+        lambda p, z, m, v: _weight(p, z, m, v, q=lambda z, m, v: -0.5 * ((z - m) ** 2 + v + LOG_2PI).sum(1)),
+    ),
+    (
+        "log_var once too often",
+        lambda p, z, m, v: _weight(
+            p, z, m, v, q=lambda z, m, v: -(0.5 * (z - m) ** 2 / v.exp() + v + LOG_2PI / 2).sum(1)
+        ),
+    ),
+    (
+        "log_var forgotten",
+        lambda p, z, m, v: _weight(p, z, m, v, q=lambda z, m, v: -0.5 * ((z - m) ** 2 / v.exp() + LOG_2PI).sum(1)),
+    ),
+    (
+        "log_var's sign",
+        lambda p, z, m, v: _weight(p, z, m, v, q=lambda z, m, v: -0.5 * ((z - m) ** 2 / v.exp() - v + LOG_2PI).sum(1)),
+    ),
+    ("2 pi in q only", lambda p, z, m, v: _weight(p, z, m, v, lambda z: -0.5 * (z**2).sum(1))),
+    (
+        "2 pi in the prior once, not L times",
+        lambda p, z, m, v: _weight(p, z, m, v, lambda z: -0.5 * ((z**2).sum(1) + LOG_2PI)),
+    ),
+    (
+        "2 pi in neither, log_var in full",
+        lambda p, z, m, v: p - 0.5 * (z**2).sum(1) + (0.5 * (z - m) ** 2 / v.exp() + v).sum(1),
+    ),
+    ("the prior's half forgotten", lambda p, z, m, v: _weight(p, z, m, v, lambda z: -(z**2 + LOG_2PI / 2).sum(1))),
+    ("the prior added twice", lambda p, z, m, v: _weight(p, z, m, v, lambda z: -(z**2 + LOG_2PI).sum(1))),
+    ("the prior at mu", lambda p, z, m, v: _weight(p, z, m, v, lambda z: -0.5 * (m**2 + LOG_2PI).sum(1))),
+    (
+        "q at the prior's mean",
+        lambda p, z, m, v: _weight(p, z, m, v, q=lambda z, m, v: -0.5 * (z**2 / v.exp() + v + LOG_2PI).sum(1)),
+    ),
+    ("the KL subtracted", lambda p, z, m, v: p - _kl(m, v).sum(1)),
+    ("the KL added", lambda p, z, m, v: p + _kl(m, v).sum(1)),
+    ("averaged over the dimensions", lambda p, z, m, v: p + (_weight(0, z, m, v)) / z.shape[1]),
+    ("the weight, not its log", lambda p, z, m, v: _weight(p, z, m, v).exp()),
+    ("densities subtracted", lambda p, z, m, v: p.exp() + _weight(0, z, m, v).exp()),
+    ("log_px subtracted", lambda p, z, m, v: _weight(-p, z, m, v)),
+    ("log_px forgotten", lambda p, z, m, v: _weight(0 * p, z, m, v)),
+    ("q forgotten", lambda p, z, m, v: p - 0.5 * (z**2 + LOG_2PI).sum(1)),
+    (
+        "q added",
+        lambda p, z, m, v: p - 0.5 * (z**2 + LOG_2PI).sum(1) - 0.5 * ((z - m) ** 2 / v.exp() + v + LOG_2PI).sum(1),
+    ),
+    ("all signs turned", lambda p, z, m, v: -_weight(p, z, m, v)),
+    ("summed over the batch", lambda p, z, m, v: p + _weight(0, z, m, v).sum()),
+    ("normalised weights", lambda p, z, m, v: _weight(p, z, m, v).log_softmax(0)),
+    (
+        "the prior's mean left at mu",
+        lambda p, z, m, v: _weight(p, z, m, v, lambda z: -0.5 * ((z - m) ** 2 + LOG_2PI).sum(1)),
+    ),
+]
+
+IS_ACTIVE = [
+    ("mean absolute deviation", lambda m, t: (m - m.mean(0)).abs().mean(0) > t),
+    ("the standard deviation", lambda m, t: m.std(0) > t),
+    ("the mean square, not centred", lambda m, t: (m**2).mean(0) > t),
+    ("the mean's size", lambda m, t: m.mean(0).abs() > t),
+    ("over the dimensions", lambda m, t: m.var(1) > t),
+    ("the range", lambda m, t: m.amax(0) - m.amin(0) > t),
+    ("below the threshold", lambda m, t: m.var(0) < t),
+    ("the summed squares", lambda m, t: ((m - m.mean(0)) ** 2).sum(0) > t),
+    ("one variance for all", lambda m, t: (m.var() > t).expand(m.shape[1])),
+    ("centred on the mean of everything", lambda m, t: ((m - m.mean()) ** 2).mean(0) > t),
+    ("the threshold squared", lambda m, t: m.var(0) > t**2),
+    ("relative to the largest", lambda m, t: m.var(0) / m.var(0).max() > t),
+    ("the share of all variance", lambda m, t: m.var(0) / m.var(0).sum() > t),
+    ("the number of active ones", lambda m, t: (m.var(0) > t).sum()),
+    ("the indices", lambda m, t: (m.var(0) > t).nonzero().flatten()),
+    ("any image beyond the threshold", lambda m, t: (m.abs() > t).any(0)),
+    ("the variances themselves", lambda m, t: m.var(0)),
+    ("the median's spread", lambda m, t: ((m - m.median(0).values) ** 2).median(0).values > t),
+    ("images that are active", lambda m, t: (m**2).sum(1) > t),
+    ("the log of the variance", lambda m, t: m.var(0).log() > t),
+]
+
+
+def _icdf(levels):
+    return math.sqrt(2) * torch.erfinv(2 * levels - 1)
+
+
+QUANTILE_PLACES = [
+    ("evenly spaced from -3 to 3", lambda n: torch.linspace(-3, 3, n)),
+    ("the edges i / n", lambda n: _icdf(torch.arange(n) / n)),
+    ("(i + 1) / (n + 1)", lambda n: _icdf((torch.arange(n) + 1) / (n + 1))),
+    ("linspace(0, 1)", lambda n: _icdf(torch.linspace(0, 1, n))),
+    ("linspace without its ends", lambda n: _icdf(torch.linspace(0, 1, n + 2)[1:-1])),
+    ("linspace clipped at 0.05", lambda n: _icdf(torch.linspace(0.05, 0.95, n))),
+    ("the levels themselves", lambda n: (torch.arange(n) + 0.5) / n),
+    ("the cdf in place of its inverse", lambda n: torch.special.ndtr((torch.arange(n) + 0.5) / n)),
+    ("i from 1", lambda n: _icdf((torch.arange(1, n + 1) + 0.5) / (n + 1))),
+    ("(i + 1/2) / (n + 1)", lambda n: _icdf((torch.arange(n) + 0.5) / (n + 1))),
+    ("(i + 1/2) / (n - 1)", lambda n: _icdf((torch.arange(n) + 0.5) / max(n - 1, 1))),
+    ("the root of 2 forgotten", lambda n: torch.erfinv(2 * (torch.arange(n) + 0.5) / n - 1)),
+    ("2 p forgotten in erfinv", lambda n: math.sqrt(2) * torch.erfinv((torch.arange(n) + 0.5) / n)),
+    ("logistic quantiles", lambda n: torch.logit((torch.arange(n) + 0.5) / n)),
+    (
+        "the middle between the edges",
+        lambda n: (lambda e: (e[:-1] + e[1:]) / 2)(_icdf(torch.linspace(1e-3, 1 - 1e-3, n + 1))),
+    ),
+    ("descending", lambda n: _icdf((torch.arange(n) + 0.5) / n).flip(0)),
+    ("sorted random draws", lambda n: torch.randn(n).sort().values),
+    ("i + 0.5 / n, by precedence", lambda n: _icdf(torch.arange(n) + 0.5 / n)),
+]
+
+
+def _slerp(a, b, t, angle=None, weights=None):
+    cosine = F.cosine_similarity(a, b, dim=1)[:, None].clamp(-1, 1)
+    w = angle(cosine) if angle else cosine.arccos()
+    left, right = weights(w, t) if weights else (((1 - t) * w).sin() / w.sin(), (t * w).sin() / w.sin())
+    return left * a + right * b
+
+
+SLERP = [
+    ("a straight line", lambda a, b, t: (1 - t) * a + t * b),
+    ("a straight line, normalised", lambda a, b, t: F.normalize((1 - t) * a + t * b, dim=1)),
+    (
+        "a straight line with a's length",
+        lambda a, b, t: F.normalize((1 - t) * a + t * b, dim=1) * a.norm(dim=1, keepdim=True),
+    ),
+    ("a and b exchanged", lambda a, b, t: _slerp(b, a, t)),
+    ("arcsine for arccosine", lambda a, b, t: _slerp(a, b, t, torch.arcsin)),
+    ("the cosine for the angle", lambda a, b, t: _slerp(a, b, t, lambda c: c)),
+    ("the cosine of the batch", lambda a, b, t: _slerp(a, b, t, lambda c: c.mean().arccos().expand_as(c))),
+    (
+        "not divided by the sine",
+        lambda a, b, t: _slerp(a, b, t, weights=lambda w, t: (((1 - t) * w).sin(), (t * w).sin())),
+    ),
+    (
+        "divided by the angle",
+        lambda a, b, t: _slerp(a, b, t, weights=lambda w, t: (((1 - t) * w).sin() / w, (t * w).sin() / w)),
+    ),
+    (
+        "cosines for sines",
+        lambda a, b, t: _slerp(a, b, t, weights=lambda w, t: (((1 - t) * w).cos() / w.cos(), (t * w).cos() / w.cos())),
+    ),
+    ("t outside the sine", lambda a, b, t: _slerp(a, b, t, weights=lambda w, t: (1 - t * w.sin(), t * w.sin()))),
+    (
+        "sin(w) - sin(t w) for the first",
+        lambda a, b, t: _slerp(
+            a, b, t, weights=lambda w, t: ((w.sin() - (t * w).sin()) / w.sin(), (t * w).sin() / w.sin())
+        ),
+    ),
+    ("a quarter circle always", lambda a, b, t: _slerp(a, b, t, lambda c: torch.full_like(c, math.pi / 2))),
+    ("the angle in degrees", lambda a, b, t: _slerp(a, b, t, lambda c: c.arccos().rad2deg())),
+    (
+        "the dot product, not divided by lengths",
+        lambda a, b, t: _slerp(a, b, t, lambda c: (a * b).sum(1, keepdim=True).clamp(-1, 1).arccos()),
+    ),
+    ("unit vectors", lambda a, b, t: _slerp(F.normalize(a, dim=1), F.normalize(b, dim=1), t)),
+    (
+        "unit vectors times a's length",
+        lambda a, b, t: _slerp(F.normalize(a, dim=1), F.normalize(b, dim=1), t) * a.norm(dim=1, keepdim=True),
+    ),
+    (
+        "norms over the batch",
+        lambda a, b, t: _slerp(a, b, t, lambda c: ((a * b).sum(1, keepdim=True) / a.norm() / b.norm()).arccos()),
+    ),
+    ("half of the angle", lambda a, b, t: _slerp(a, b, t, lambda c: c.arccos() / 2)),
+    ("weights sqrt(1 - t), sqrt(t)", lambda a, b, t: math.sqrt(1 - t) * a + math.sqrt(t) * b),
+    ("cos and sin of t pi / 2", lambda a, b, t: math.cos(t * math.pi / 2) * a + math.sin(t * math.pi / 2) * b),
+    ("one minus the cosine", lambda a, b, t: _slerp(a, b, t, lambda c: 1 - c)),
+]
+
+WITH_LABEL = [
+    ("labels first", lambda v, y, c: torch.cat([F.one_hot(y, c).to(v.dtype), v], -1)),
+    ("the number itself", lambda v, y, c: torch.cat([v, y[..., None].to(v.dtype)], -1)),
+    ("the number divided by C", lambda v, y, c: torch.cat([v, y[..., None].to(v.dtype) / c], -1)),
+    ("as many classes as occur", lambda v, y, c: torch.cat([v, F.one_hot(y).to(v.dtype)], -1)),
+    ("10 written in", lambda v, y, c: torch.cat([v, F.one_hot(y, 10).to(v.dtype)], -1)),
+    ("one class too many", lambda v, y, c: torch.cat([v, F.one_hot(y, c + 1).to(v.dtype)], -1)),
+    ("one-hot added", lambda v, y, c: v + F.one_hot(y, c).to(v.dtype).sum(-1, keepdim=True)),
+    ("all ones", lambda v, y, c: torch.cat([v, torch.ones(*y.shape, c, dtype=v.dtype)], -1)),
+    (
+        "the first label for all",
+        lambda v, y, c: torch.cat([v, F.one_hot(y, c).to(v.dtype)[:1].expand(*y.shape, c)], -1),
+    ),
+    ("one-hot turned round", lambda v, y, c: torch.cat([v, 1 - F.one_hot(y, c).to(v.dtype)], -1)),
+    ("one-hot scaled to sum to C", lambda v, y, c: torch.cat([v, c * F.one_hot(y, c).to(v.dtype)], -1)),
+    ("integers: values truncated", lambda v, y, c: torch.cat([v.long(), F.one_hot(y, c)], -1)),
+    ("label counted from 1", lambda v, y, c: torch.cat([v, F.one_hot((y + 1) % c, c).to(v.dtype)], -1)),
+    ("dim=1", lambda v, y, c: torch.cat([v, F.one_hot(y, c).to(v.dtype)], 1)),
+    ("counting backwards", lambda v, y, c: torch.cat([v, F.one_hot(c - 1 - y, c).to(v.dtype)], -1)),
+    ("thermometer code", lambda v, y, c: torch.cat([v, (torch.arange(c) <= y[..., None]).to(v.dtype)], -1)),
+    ("softmax of the one-hot", lambda v, y, c: torch.cat([v, F.one_hot(y, c).to(v.dtype).softmax(-1)], -1)),
+    ("the label twice", lambda v, y, c: torch.cat([v] + 2 * [F.one_hot(y, c).to(v.dtype)], -1)),
+    ("the one-hot alone", lambda v, y, c: F.one_hot(y, c).to(v.dtype)),
+]
+
+
+def _moments(m, v, mean=None, between=None, within=None):
+    offset = m - m.mean(0)
+    spread = between(m, offset) if between else offset.T @ offset / len(m)
+    return (mean(m) if mean else m.mean(0)), spread + (within(v) if within else torch.diag(v.exp().mean(0)))
+
+
+AGGREGATE = [
+    ("the spread of the means alone", lambda m, v: _moments(m, v, within=lambda v: 0.0)),
+    ("the widths alone", lambda m, v: _moments(m, v, between=lambda m, o: 0.0)),
+    ("divided by N - 1", lambda m, v: _moments(m, v, between=lambda m, o: torch.cov(m.T))),
+    ("not centred", lambda m, v: _moments(m, v, between=lambda m, o: m.T @ m / len(m))),
+    ("the sum of products", lambda m, v: _moments(m, v, between=lambda m, o: o.T @ o)),
+    ("divided by L", lambda m, v: _moments(m, v, between=lambda m, o: o.T @ o / m.shape[1])),
+    (
+        "variances only, no covariances",
+        lambda m, v: _moments(m, v, between=lambda m, o: torch.diag(o.square().mean(0))),
+    ),
+    ("standard deviations", lambda m, v: _moments(m, v, within=lambda v: torch.diag(_sigma(v).mean(0)))),
+    ("the mean sigma squared", lambda m, v: _moments(m, v, within=lambda v: torch.diag(_sigma(v).mean(0) ** 2))),
+    ("exp of the mean log_var", lambda m, v: _moments(m, v, within=lambda v: torch.diag(v.mean(0).exp()))),
+    ("the mean log_var", lambda m, v: _moments(m, v, within=lambda v: torch.diag(v.mean(0)))),
+    ("variances summed", lambda m, v: _moments(m, v, within=lambda v: torch.diag(v.exp().sum(0)))),
+    (
+        "variances divided by N once more",
+        lambda m, v: _moments(m, v, within=lambda v: torch.diag(v.exp().mean(0)) / len(v)),
+    ),
+    ("variances added to every entry", lambda m, v: _moments(m, v, within=lambda v: v.exp().mean(0))),
+    (
+        "one average variance for all",
+        lambda m, v: _moments(m, v, within=lambda v: v.exp().mean() * torch.eye(v.shape[1], dtype=v.dtype)),
+    ),
+    ("the identity for the widths", lambda m, v: _moments(m, v, within=lambda v: torch.eye(v.shape[1], dtype=v.dtype))),
+    ("the widths subtracted", lambda m, v: _moments(m, v, within=lambda v: -torch.diag(v.exp().mean(0)))),
+    ("the correlation", lambda m, v: _moments(m, v, between=lambda m, o: torch.corrcoef(m.T))),
+    ("precision-weighted mean", lambda m, v: _moments(m, v, lambda m: (m / v.exp()).sum(0) / (1 / v.exp()).sum(0))),
+    (
+        "the product of the Gaussians",
+        lambda m, v: ((m / v.exp()).sum(0) / (1 / v.exp()).sum(0), torch.diag(1 / (1 / v.exp()).sum(0))),
+    ),
+    ("the median", lambda m, v: _moments(m, v, lambda m: m.median(0).values)),
+    ("the mean over dimensions", lambda m, v: _moments(m, v, lambda m: m.mean(1))),
+    ("a mean of zero", lambda m, v: _moments(m, v, lambda m: 0 * m.mean(0))),
+    ("only the diagonal returned", lambda m, v: (m.mean(0), m.var(0, unbiased=False) + v.exp().mean(0))),
+    ("the covariance inverted", lambda m, v: (m.mean(0), torch.linalg.inv(_moments(m, v)[1]))),
+    ("N by N", lambda m, v: (m.mean(0), (m - m.mean(0)) @ (m - m.mean(0)).T)),
+]
+
+
+def _kl_p(m, v, n, w, square=None, ratio=None, logs=None, one=1):
+    return 0.5 * (
+        (square(m - n, v, w) if square else (m - n) ** 2 / w.exp())
+        + (ratio(v, w) if ratio else (v - w).exp())
+        - one
+        - (logs(v, w) if logs else v - w)
+    ).sum(1)
+
+
+KL_TO_PRIOR = [
+    ("p and q exchanged", lambda m, v, n, w: _kl_p(n, w, m, v)),
+    ("the prior's variance ignored", lambda m, v, n, w: _kl(m - n, v).sum(1)),
+    ("the prior ignored", lambda m, v, n, w: _kl(m, v).sum(1)),
+    ("the KLs subtracted", lambda m, v, n, w: (_kl(m, v) - _kl(n, w)).sum(1)),
+    ("log_vars subtracted for both, distance undivided", lambda m, v, n, w: _kl(m - n, v - w).sum(1)),
+    ("the distance over q's variance", lambda m, v, n, w: _kl_p(m, v, n, w, lambda d, v, w: d**2 / v.exp())),
+    ("the distance over sigma_p", lambda m, v, n, w: _kl_p(m, v, n, w, lambda d, v, w: d**2 / _sigma(w))),
+    ("the distance times the prior's variance", lambda m, v, n, w: _kl_p(m, v, n, w, lambda d, v, w: d**2 * w.exp())),
+    ("the distance not squared", lambda m, v, n, w: _kl_p(m, v, n, w, lambda d, v, w: d / w.exp())),
+    ("the absolute distance", lambda m, v, n, w: _kl_p(m, v, n, w, lambda d, v, w: d.abs() / w.exp())),
+    ("means' squares subtracted", lambda m, v, n, w: _kl_p(m, v, n, w, lambda d, v, w: (m**2 - n**2) / w.exp())),
+    ("means added", lambda m, v, n, w: _kl_p(m, v, -n, w)),
+    ("the ratio turned", lambda m, v, n, w: _kl_p(m, v, n, w, ratio=lambda v, w: (w - v).exp())),
+    ("sigmas' ratio", lambda m, v, n, w: _kl_p(m, v, n, w, ratio=lambda v, w: (0.5 * (v - w)).exp())),
+    ("the variances' difference", lambda m, v, n, w: _kl_p(m, v, n, w, ratio=lambda v, w: v.exp() - w.exp())),
+    ("the quotient of log_vars", lambda m, v, n, w: _kl_p(m, v, n, w, ratio=lambda v, w: v / w)),
+    ("q's variance undivided", lambda m, v, n, w: _kl_p(m, v, n, w, ratio=lambda v, w: v.exp())),
+    ("the logs' sign", lambda m, v, n, w: _kl_p(m, v, n, w, logs=lambda v, w: w - v)),
+    ("the prior's log_var forgotten", lambda m, v, n, w: _kl_p(m, v, n, w, logs=lambda v, w: v)),
+    ("logs of sigmas", lambda m, v, n, w: _kl_p(m, v, n, w, logs=lambda v, w: 0.5 * (v - w))),
+    ("logs added", lambda m, v, n, w: _kl_p(m, v, n, w, logs=lambda v, w: v + w)),
+    ("log_vars as log sigmas", lambda m, v, n, w: _kl_p(m, 2 * v, n, 2 * w)),
+    ("the 1 forgotten", lambda m, v, n, w: _kl_p(m, v, n, w, one=0)),
+    ("+1", lambda m, v, n, w: _kl_p(m, v, n, w, one=-1)),
+    ("the half forgotten", lambda m, v, n, w: 2 * _kl_p(m, v, n, w)),
+    ("averaged over dimensions", lambda m, v, n, w: _kl_p(m, v, n, w) / m.shape[1]),
+    ("symmetrised", lambda m, v, n, w: 0.5 * (_kl_p(m, v, n, w) + _kl_p(n, w, m, v))),
+    ("one prior for the batch", lambda m, v, n, w: _kl_p(m, v, n[:1], w[:1])),
+    ("the prior's mean over the batch", lambda m, v, n, w: _kl_p(m, v, n.mean(0), w.mean(0))),
+]
+
+SAME_STYLE = [
+    ("sigma = exp(log_var)", lambda z, m, v, n, w: n + w.exp() * (z - m) / v.exp()),
+    ("old and new exchanged", lambda z, m, v, n, w: m + _sigma(v) * (z - n) / _sigma(w)),
+    ("scales exchanged", lambda z, m, v, n, w: n + _sigma(v) * (z - m) / _sigma(w)),
+    ("means exchanged", lambda z, m, v, n, w: m + _sigma(w) * (z - n) / _sigma(v)),
+    ("only the means moved", lambda z, m, v, n, w: z - m + n),
+    ("only the noise", lambda z, m, v, n, w: (z - m) / _sigma(v)),
+    ("not standardised", lambda z, m, v, n, w: n + _sigma(w) * (z - m)),
+    ("not scaled anew", lambda z, m, v, n, w: n + (z - m) / _sigma(v)),
+    ("z not centred", lambda z, m, v, n, w: n + _sigma(w) * z / _sigma(v)),
+    ("z taken as noise", lambda z, m, v, n, w: n + _sigma(w) * z),
+    ("multiplied by both", lambda z, m, v, n, w: n + _sigma(w) * (z - m) * _sigma(v)),
+    ("log_vars divided", lambda z, m, v, n, w: n + w / v * (z - m)),
+    ("log_vars subtracted, no exp", lambda z, m, v, n, w: n + 0.5 * (w - v) * (z - m)),
+    ("the exponent's half forgotten once", lambda z, m, v, n, w: n + w.exp() * (z - m) / _sigma(v)),
+    ("the new mean scaled too", lambda z, m, v, n, w: (n + (z - m) / _sigma(v)) * _sigma(w)),
+    ("the old mean divided too", lambda z, m, v, n, w: n + _sigma(w) * (z / _sigma(v) - m)),
+    ("half way", lambda z, m, v, n, w: 0.5 * (z + n + _sigma(w) * (z - m) / _sigma(v))),
+    ("the new mean for all", lambda z, m, v, n, w: n),
+    ("precedence: only mu divided", lambda z, m, v, n, w: n + _sigma(w) * (z - m / _sigma(v))),
+    ("the batch's own mean and deviation", lambda z, m, v, n, w: n + _sigma(w) * (z - z.mean(0)) / z.std(0)),
+    ("new noise", lambda z, m, v, n, w: n + _sigma(w) * torch.randn_like(z)),
+]
+
+HEALTHY_LOSS = [
+    ("a loss for each image", lambda a, m, v, x: _bce(a, x).sum(1) + _kl(m, v).sum(1)),
+    ("averaged over pixels too", lambda a, m, v, x: _bce(a, x).mean() + _kl(m, v).sum(1).mean()),
+    ("summed over the batch", lambda a, m, v, x: _bce(a, x).sum() + _kl(m, v).sum()),
+    ("the KL summed over the batch", lambda a, m, v, x: _bce(a, x).sum(1).mean() + _kl(m, v).sum()),
+    ("the KL averaged over all", lambda a, m, v, x: _bce(a, x).sum(1).mean() + _kl(m, v).mean()),
+    ("squared error", lambda a, m, v, x: _squares(a.sigmoid(), x).sum(1).mean() + _kl(m, v).sum(1).mean()),
+    ("the KL subtracted", lambda a, m, v, x: _bce(a, x).sum(1).mean() - _kl(m, v).sum(1).mean()),
+    ("the KL with -1 once", lambda a, m, v, x: (_bce(a, x).sum(1) + 0.5 * ((m**2 + v.exp() - v).sum(1) - 1)).mean()),
+    ("the KL of the mean code", lambda a, m, v, x: _bce(a, x).sum(1).mean() + _kl(m.mean(0), v.mean(0)).sum()),
+    ("log_var as log sigma", lambda a, m, v, x: (_bce(a, x).sum(1) + _kl(m, 2 * v).sum(1)).mean()),
+    (
+        "the sum of both divided by the pixels",
+        lambda a, m, v, x: (_bce(a, x).sum(1) + _kl(m, v).sum(1)).mean() / x.shape[1],
+    ),
+    ("sigmoid twice", lambda a, m, v, x: (_bce(a.sigmoid(), x).sum(1) + _kl(m, v).sum(1)).mean()),
+    ("no KL", lambda a, m, v, x: _bce(a, x).sum(1).mean()),
+    ("mu's part only", lambda a, m, v, x: (_bce(a, x).sum(1) + 0.5 * (m**2).sum(1)).mean()),
+    ("log_var's part only", lambda a, m, v, x: (_bce(a, x).sum(1) + _kl(0 * m, v).sum(1)).mean()),
+]
+
+
 def _all(**groups: list) -> list[tuple[str, str, Callable]]:
     return [(name, words, wrong) for name, answers in groups.items() for words, wrong in answers]
 
@@ -648,4 +1238,20 @@ UNLISTED: list[tuple[str, str, Callable]] = _all(
     kl_monte_carlo=KL_MONTE_CARLO,
     kl_gradient=KL_GRADIENT,
     bits_per_dimension=BITS_PER_DIMENSION,
+    gaussian_nll=GAUSSIAN_NLL,
+    best_sigma=BEST_SIGMA,
+    effective_beta=EFFECTIVE_BETA,
+    bce_floor=BCE_FLOOR,
+    bce_from_logits=BCE_FROM_LOGITS,
+    posterior_average=POSTERIOR_AVERAGE,
+    negative_elbo=NEGATIVE_ELBO,
+    log_weight=LOG_WEIGHT,
+    is_active=IS_ACTIVE,
+    quantile_places=QUANTILE_PLACES,
+    slerp=SLERP,
+    with_label=WITH_LABEL,
+    aggregate=AGGREGATE,
+    kl_to_prior=KL_TO_PRIOR,
+    same_style=SAME_STYLE,
+    healthy_loss=HEALTHY_LOSS,
 )
