@@ -47,6 +47,8 @@ class Batches:
                 raise TypeError("condition is for images with labels; give tensors as a pair (inputs, conditions)")
             if binarize:
                 check_unit_interval("data", self.data[0])
+        if binarize == "static":
+            self.data, self.binarize = self._binarised(), None
         with seeded(0, self.device):
             check_inputs(model, self._inputs(*self._some(slice(0, 2))))
 
@@ -77,14 +79,20 @@ class Batches:
             value = zlib.crc32(tensor.detach().cpu().contiguous().numpy(), value)
         return value
 
+    def _binarised(self) -> Split | tuple[Tensor, ...]:
+        x, *others = self._some(slice(None))
+        with seeded(0, x.device):
+            drawn = x.bernoulli()
+        return Split((255 * drawn).byte(), *others) if isinstance(self.data, Split) else (drawn, *others)
+
     def _some(self, index: slice) -> tuple[Tensor, ...]:
         if isinstance(self.data, Split):
             return self.data[index], self.data.labels[index]
         return tuple(tensor[index] for tensor in self.data)
 
     def _inputs(self, x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        x = self.transform(x) if self.transform else x
         x = x.bernoulli() if self.binarize else x
+        x = self.transform(x) if self.transform else x
         if isinstance(self.data, Split):
             return self.model.inputs(x.to(self.device), others[0].to(self.device), self.condition)
         return tuple(tensor.to(self.device) for tensor in (x, *others))

@@ -56,9 +56,9 @@ def fit(
 
     ``data``: an ``ImageData`` (its test part is evaluated after every epoch, in ``eval()``, with the last step's β), a
     ``Split``, a float tensor (N, …), or a tuple of tensors, the arguments of ``model.loss``. Images go through
-    ``model.inputs``, to which ``condition(x, y)`` is handed on. ``transform(x)`` is applied to each batch of images
-    before; ``binarize`` then draws pixels of 0 and 1 from the grey ones: "dynamic" anew for each batch, "static" once
-    for all. Test images are drawn once, the same for every training.
+    ``model.inputs``, to which ``condition(x, y)`` is handed on. Before that, ``binarize`` draws pixels of 0 and
+    1 from the grey ones, "dynamic" anew for each batch, "static" once for all trainings (test images always so), and
+    ``transform(x)`` is applied to each batch of images.
 
     The same seed gives the same weights on the same machine: it orders the batches and draws the noise, and leaves
     the global random state alone. Interrupting the kernel ends training early and keeps model and history
