@@ -328,7 +328,7 @@ def samples(n: int = 7, *, args: tuple = (20,)) -> Check:
             "shape of sample",
             f"sample({n}) should give {n} images of 784 pixels, shape ({n}, 784); it gives {_what(first)}.",
         )
-        low, high = float(first.min()), float(first.max())
+        low, high = first.min().item(), first.max().item()
         build.require(
             low >= 0 and high <= 1,
             "samples are no pixels",
