@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
+import os
 import random
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from course_utils.data.load import load_images
 from course_utils.doctor import CODES, Diagnosis, Finding, examine
 from course_utils.doctor.__main__ import main
 from course_utils.models.autoencoder import Autoencoder
@@ -24,8 +29,6 @@ from tests.conftest import ROOT
 
 @pytest.fixture(scope="module")
 def digits():
-    from course_utils.data.load import load_images
-
     return load_images("digits").train
 
 
@@ -33,6 +36,11 @@ def digits():
 def batches(digits):
     x = digits[:]
     return {"pixels": x, "standardised": (x - x.mean()) / x.std(), "bytes": 255 * x}
+
+
+@pytest.fixture(scope="module")
+def x(batches):
+    return batches["pixels"][:32]
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +89,10 @@ def test_finds_what_is_broken(case, batches):
         assert errors - set(case.also) == ({case.code} if case.error else set()), str(diagnosis)
 
 
-def test_the_plain_model_is_found_broken_only_where_it_was_broken(batches):
+def test_the_plain_model_is_found_broken_only_where_it_was_broken(x):
     assert len(patients.BROKEN) >= 25
     assert len({case.code for case in patients.BROKEN}) >= 25
-    assert_healthy(examine(patients.Plain(), batches["pixels"][:32], loss=patients.elbo_loss))
+    assert_healthy(examine(patients.Plain(), x, loss=patients.elbo_loss))
 
 
 @pytest.mark.parametrize(
@@ -94,14 +102,14 @@ def test_the_plain_model_is_found_broken_only_where_it_was_broken(batches):
         (patients.BlindDecoder, "condition-ignored-decoder", "error"),
     ],
 )
-def test_finds_an_ignored_condition(model, code, severity, batches, conds):
-    diagnosis = examine(model(), batches["pixels"][:32], cond=conds["one-hot"][:32], loss=patients.elbo_loss)
+def test_finds_an_ignored_condition(model, code, severity, x, conds):
+    diagnosis = examine(model(), x, cond=conds["one-hot"][:32], loss=patients.elbo_loss)
     assert [f.code for f in diagnosis.findings if f.severity != "remark"] == [code], str(diagnosis)
     assert diagnosis.find(code).severity == severity
 
 
 @pytest.mark.parametrize("returned", ["output alone", "output and h", "output, h, h"])
-def test_the_first_patient_has_all_three_mistakes(returned, batches):
+def test_the_first_patient_has_all_three_mistakes(returned, x):
     """One head, averaged latents, no KL, in each way of returning it that tutorials have."""
 
     class Tutorial(nn.Module):
@@ -122,19 +130,44 @@ def test_the_first_patient_has_all_three_mistakes(returned, batches):
         return F.mse_loss(recon, x.flatten(1)) + sum(h.mean() for h in rest)
 
     torch.manual_seed(0)
-    diagnosis = examine(Tutorial(), batches["pixels"][:32], loss=loss)
+    diagnosis = examine(Tutorial(), x, loss=loss)
     assert {f.code for f in diagnosis.errors} == {"one-head", "latents-averaged", "no-kl"}, str(diagnosis)
 
 
-def test_an_autoencoder_is_no_vae(batches):
-    diagnosis = examine(Autoencoder(latent_dim=4), batches["pixels"][:32])
+def test_an_autoencoder_is_no_vae(x):
+    diagnosis = examine(Autoencoder(latent_dim=4), x)
     assert {f.code for f in diagnosis.errors} == {"no-sampling", "no-kl"}, str(diagnosis)
 
 
+@pytest.mark.parametrize(
+    "mistake, code",
+    [
+        (dict(encode=patients.OneHead.encode), "one-head"),
+        (dict(encode=patients.AveragedAndReturned.encode), "latents-averaged"),
+        (dict(reparameterize=patients.SigmaIsVariance.reparameterize), "sigma-exp-log-var"),
+        (dict(reparameterize=patients.Detached.reparameterize), "encoder-cut-off"),
+        (dict(reparameterize=patients.FrozenSeed.reparameterize), "noise-frozen"),
+        (dict(decode=patients.WithSigmoid.decode), "double-sigmoid"),
+        (dict(kl=lambda self, mu, log_var: 0 * mu.sum(1)), "no-kl"),
+        (dict(kl=lambda self, mu, log_var: patients.kl_of(mu, log_var) / patients.LATENT), "kl-scale"),
+        (dict(kl=lambda self, mu, log_var: 0.1 * patients.kl_of(mu, log_var)), "kl-scale"),
+        (dict(loss=lambda self, x: patients.OwnLoss.loss(self, x).mean().item()), "no-gradient"),
+    ],
+)
+def test_a_model_without_forward_is_examined_through_its_loss(mistake, code, x):
+    """Each part of a reader's own VAE, taken from the patient that has it wrong."""
+    bases = (patients.OwnLoss,) if "kl" not in mistake else (patients.NoForward,)
+    model = type("Own", bases, {"forward": nn.Module.forward, **mistake})()
+    if code == "latents-averaged":
+        model.back = nn.Linear(1, patients.WIDTH)
+    diagnosis = examine(model, x.flatten(1))
+    assert [f.code for f in diagnosis.findings if f.severity != "remark"] == [code], str(diagnosis)
+
+
 @pytest.mark.parametrize("sign, codes", [(1, set()), (0, {"no-kl"}), (-1, {"kl-sign"})])
-def test_a_kl_kept_as_an_attribute_is_found_by_its_gradient(sign, codes, batches):
+def test_a_kl_kept_as_an_attribute_is_found_by_its_gradient(sign, codes, x):
     model = patients.KeepsItsKL()
-    x = batches["pixels"][:32]
+
     diagnosis = examine(model, x, loss=lambda out, x: (patients.bce(out, x) + sign * model.kl).mean())
     assert {f.code for f in diagnosis.errors} == codes, str(diagnosis)
     assert not hasattr(model, "kl")  # it was not there before
@@ -143,42 +176,42 @@ def test_a_kl_kept_as_an_attribute_is_found_by_its_gradient(sign, codes, batches
 @pytest.mark.parametrize(
     "weight, severity", [(0.05, "error"), (0.5, "warning"), (1.0, None), (4.0, "warning"), (40, "error")]
 )
-def test_the_effective_beta_is_measured(weight, severity, batches):
+def test_the_effective_beta_is_measured(weight, severity, x):
     loss = patients.loss_with(join=lambda r, k: (r + weight * k).mean())
-    finding = examine(patients.Plain(), batches["pixels"][:32], loss=loss).find("kl-scale")
+    finding = examine(patients.Plain(), x, loss=loss).find("kl-scale")
     assert (finding.severity if finding else None) == severity
     assert finding is None or f"effective β = {weight:.4g}" in finding.measurement
 
 
-def test_the_implied_sigma_is_measured(batches):
+def test_the_implied_sigma_is_measured(x):
     def loss(output, x):
         return F.mse_loss(output[0], x.flatten(1)) + patients.kl_of(output[1], output[2]).mean()
 
-    finding = examine(patients.Plain(), batches["pixels"][:32], loss=loss).find("recon-averaged")
+    finding = examine(patients.Plain(), x, loss=loss).find("recon-averaged")
     assert "σ = 19.8" in finding.measurement and "β = 392" in finding.measurement  # the pixels' number halved
 
 
-def test_a_sum_over_the_batch_is_a_remark(batches):
-    diagnosis = examine(patients.WithSigmoid(), batches["pixels"][:32], loss=patients.summed_loss)
+def test_a_sum_over_the_batch_is_a_remark(x):
+    diagnosis = examine(patients.WithSigmoid(), x, loss=patients.summed_loss)
     assert diagnosis.find("loss-depends-on-batch").severity == "remark"
     assert_healthy(diagnosis)
 
 
-def test_overflow_is_told_apart_from_a_clamp(batches):
-    x = batches["pixels"][:32]
+def test_overflow_is_told_apart_from_a_clamp(x):
+
     assert examine(patients.Plain(), x, loss=patients.elbo_loss).find("overflow").severity == "remark"
     assert examine(VAE(latent_dim=3, hidden_dims=(32,)), x).find("overflow") is None
 
 
-def test_what_changes_in_eval_is_remarked(batches):
-    x = batches["pixels"][:32]
+def test_what_changes_in_eval_is_remarked(x):
+
     assert examine(patients.Plain(), x).find("samples-at-evaluation").severity == "remark"
     assert examine(patients.MeanInEval(), x).find("samples-at-evaluation") is None
     assert examine(patients.ConvolutionalWithNorms(), x).find("train-eval-difference").severity == "remark"
 
 
-def test_an_error_is_reported_with_its_own_traceback(batches):
-    diagnosis = examine(patients.WrongSize(), batches["pixels"][:32])
+def test_an_error_is_reported_with_its_own_traceback(x):
+    diagnosis = examine(patients.WrongSize(), x)
     finding = diagnosis.find("raises")
     assert diagnosis.codes == ("raises",) and "everything else" in diagnosis.unchecked[0]
     assert "in encode: return super().encode(x.view(-1, 32 * 32))" in finding.measurement
@@ -225,7 +258,7 @@ def test_the_course_s_vae_is_healthy(config, trained, batches):
     model = VAE(**{"latent_dim": 4, "hidden_dims": (32,), **config})
     if trained:
         train(model, None, batches["pixels"])
-    assert_healthy(examine(model, batches["pixels"][:32]))
+    assert_healthy(examine(model, x))
 
 
 @pytest.mark.parametrize("prior", ["standard", "learned"])
@@ -243,17 +276,17 @@ def test_the_course_s_cvae_is_healthy(prior, forward, trained, batches, conds):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_on_a_gpu(batches):
+def test_on_a_gpu(x):
     model = VAE(latent_dim=4, hidden_dims=(32,)).cuda()
     state = torch.cuda.get_rng_state()
-    assert_healthy(examine(model, batches["pixels"][:32].cuda()))
+    assert_healthy(examine(model, x.cuda()))
     assert torch.equal(state, torch.cuda.get_rng_state())
     broken = patients.SigmaIsVariance().cuda()
-    diagnosis = examine(broken, batches["pixels"][:32].cuda(), loss=patients.elbo_loss)
+    diagnosis = examine(broken, x.cuda(), loss=patients.elbo_loss)
     assert {f.code for f in diagnosis.errors} == {"sigma-exp-log-var"}
 
 
-def test_callables_say_what_the_output_does_not(batches):
+def test_callables_say_what_the_output_does_not(x):
     """A model with other method names, wrapped: nothing of it is found without the callables."""
     inner = patients.Plain()
 
@@ -265,25 +298,50 @@ def test_callables_say_what_the_output_does_not(batches):
         def forward(self, x, flag):  # cannot be called with x alone
             raise AssertionError("not this way")
 
-    x = batches["pixels"][:32]
     assert examine(Odd(), x).codes == ("raises",)
     diagnosis = examine(Odd(), x, forward=lambda x: inner(x)[0], encode=inner.encode, decode=inner.decode)
     assert_healthy(diagnosis)
     assert any("size that the encoder says" in text for text in diagnosis.healthy)
 
 
+@pytest.mark.parametrize(
+    "given, error, words",
+    [
+        (dict(encode=lambda x: x), ValueError, r"encode\(x\) must return a pair .* got \(32, 1, 28, 28\)"),
+        (dict(encode=lambda x: None), ValueError, "got NoneType"),
+        (dict(decode=lambda z: z), ValueError, r"decode\(z\) must return .* got \(32, 6\)"),
+        (dict(loss=3), TypeError, "loss must be a function, got int"),
+    ],
+)
+def test_callables_that_give_something_else_are_refused(given, error, words, x):
+    with pytest.raises(error, match=words):
+        examine(patients.Plain(), x, **given)
+
+
 # -------------------------------------------------------------------------------------------------------- collapse
 
 
-def test_collapse_is_for_trained_models_only(batches):
-    """β = 100 for a few hundred steps: the mean image, whatever z. Untrained, the same network is merely unknown."""
-    loss = patients.loss_with(join=lambda r, k: (r + 100 * k).mean())
+@pytest.mark.parametrize(
+    "make, join, cond, causes",
+    [
+        (patients.Plain, lambda r, k: (r + 100 * k).mean(), "", ["kl-scale"]),
+        (patients.Conditional, lambda r, k: (r + 100 * k).mean(), "one-hot", ["kl-scale"]),
+        (patients.IgnoresZ, lambda r, k: (r + k).mean(), "", ["decoder-ignores-z"]),
+    ],
+    ids=["β = 100", "β = 100, conditional", "z times 0"],
+)
+def test_collapse_is_a_state_and_has_a_cause(make, join, cond, causes, batches, conds):
+    """A few hundred steps: the same image whatever z. Untrained, the same network is merely unknown."""
+    loss, x, cond = patients.loss_with(join=join), batches["pixels"], conds[cond]
     torch.manual_seed(0)
-    model, x = patients.Plain(), batches["pixels"]
-    assert "collapse" not in examine(model, x[:64], loss=loss).codes
-    train(model, loss, x, steps=250)
-    finding = examine(model, x[:64], loss=loss).find("collapse")
-    assert finding is not None and finding.severity == "warning"
+    model, few = make(), None if cond is None else cond[:64]
+    assert "collapse" not in examine(model, x[:64], cond=few, loss=loss).codes
+    train(model, loss, x, cond, steps=250)
+    diagnosis = examine(model, x[:64], cond=few, loss=loss)
+    finding = diagnosis.find("collapse")
+    assert finding is not None and finding.severity == "warning", str(diagnosis)
+    assert not any("no collapse" in text for text in diagnosis.healthy)
+    assert [f.code for f in diagnosis.errors] == causes and f"mend {causes[0]} first" in finding.advice
 
 
 def test_dimensions_that_training_switched_off_are_remarked(batches):
@@ -304,18 +362,20 @@ def test_dimensions_that_training_switched_off_are_remarked(batches):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_leaves_everything_as_it_was(training, batches):
+def test_leaves_everything_as_it_was(training, x):
     model = patients.ConvolutionalWithNorms().train(training)
     model.encoder[1].eval()
     model.encoder[0].weight.requires_grad_(False)
-    x = batches["pixels"][:32].clone().requires_grad_()
+    x = x.clone().requires_grad_()
     patients.flat_loss(model(x), x).backward()
     model.decoder[0].weight.grad = None
     before, state = copy.deepcopy(model), copy.deepcopy(model.state_dict())
     modes = [module.training for module in model.modules()]
     attributes = [set(vars(module)) for module in model.modules()]
     grads = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
-    numbers = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    np.random.seed(12345)  # noqa: NPY002
+    random.seed(12345)
+    numbers = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     x_before, x_grad = x.detach().clone(), x.grad.clone()
 
     examine(model, x, loss=patients.flat_loss)
@@ -327,12 +387,13 @@ def test_leaves_everything_as_it_was(training, batches):
         assert p.requires_grad == q.requires_grad
         assert (p.grad is None) == (grad is None) and (grad is None or torch.equal(p.grad, grad))
     assert torch.equal(torch.get_rng_state(), numbers[0])
-    assert np.array_equal(np.random.get_state()[1], numbers[1])  # noqa: NPY002
+    for now, before in zip(np.random.get_state(), numbers[1], strict=True):  # noqa: NPY002
+        assert np.array_equal(now, before)
     assert random.getstate() == numbers[2]
     assert torch.equal(x, x_before) and torch.equal(x.grad, x_grad)
 
 
-def test_leaves_no_trace_when_the_model_raises(batches):
+def test_leaves_no_trace_when_the_model_raises(x):
     class Sometimes(patients.Plain):
         calls = 0
 
@@ -344,14 +405,14 @@ def test_leaves_no_trace_when_the_model_raises(batches):
 
     model = Sometimes().eval()
     state, numbers = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    diagnosis = examine(model, batches["pixels"][:32], loss=patients.elbo_loss)
+    diagnosis = examine(model, x, loss=patients.elbo_loss)
     assert any("had enough" in text for text in (*diagnosis.unchecked, str(diagnosis.find("raises"))))
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), state.values(), strict=True))
     assert torch.equal(torch.get_rng_state(), numbers) and not model.training
 
 
-def test_the_same_model_gets_the_same_diagnosis(batches):
-    model, x = patients.Plain(), batches["pixels"][:32]
+def test_the_same_model_gets_the_same_diagnosis(x):
+    model = patients.Plain()
     first = examine(model, x, loss=patients.elbo_loss)
     with torch.no_grad():
         torch.randn(7)
@@ -380,8 +441,8 @@ def test_arguments_that_do_not_fit(model, x, cond, error, words):
         examine(model, x, cond=cond)
 
 
-def test_report(batches):
-    diagnosis = examine(patients.SigmaIsVariance(), batches["pixels"][:32], loss=patients.elbo_loss)
+def test_report(x):
+    diagnosis = examine(patients.SigmaIsVariance(), x, loss=patients.elbo_loss)
     assert not diagnosis.ok and diagnosis.codes[0] == "sigma-exp-log-var"
     text, html = str(diagnosis), diagnosis._repr_html_()
     assert text.startswith("Diagnosis: 1 error, ") and "Found healthy:" in text and "Could not be checked:" in text
@@ -486,15 +547,51 @@ def test_command_line(file, capsys, name, arguments, status, words):
         ("{file}:VAE", ["4"], "expected NAME=VALUE"),
         ("{file}:VAE", ["--loss", "nothing"], "has no function nothing"),
         ("{broken}:VAE", [], "ZeroDivisionError"),
-        ("{text}:VAE", [], "no Python file"),
+        ("{leaves}:VAE", [], "leaves.py, line 1, in <module>: import sys; sys.exit(0)\nSystemExit: 0"),
+        ("{asks}:VAE", [], "SystemExit: 2"),
+        ("{notes}:VAE", [], "no Python file"),
     ],
 )
 def test_command_line_says_why_it_cannot(file, capsys, target, arguments, words):
-    broken, text = file.with_name("broken.py"), file.with_name("notes.txt")
-    broken.write_text("1 / 0\n", encoding="utf-8")
-    text.write_text("", encoding="utf-8")
-    assert main([target.format(file=file, broken=broken, text=text), *arguments]) == 2
+    contents = {
+        "broken.py": "1 / 0\n", "notes.txt": "", "leaves.py": "import sys; sys.exit(0)\n",
+        "asks.py": "import argparse; p = argparse.ArgumentParser(); p.add_argument('name'); p.parse_args()\n",
+    }  # fmt: skip
+    for name, content in contents.items():
+        file.with_name(name).write_text(content, encoding="utf-8")
+    paths = {name.partition(".")[0]: file.with_name(name) for name in contents}
+    assert main([target.format(file=file, **paths), *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_file_that_parses_arguments_gets_none_of_the_doctor_s(file, capsys):
+    parsing = (
+        "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--epochs')\nparser.parse_args()\n"
+    )
+    file.write_text(parsing + FILE, encoding="utf-8")
+    before = list(sys.argv)
+    assert main([f"{file}:Broken", "latent_dim=4"]) == 1 and sys.argv == before
+
+
+@pytest.mark.parametrize("name, encoding", [("random.py", "cp1252"), ("copy.py", "ascii")])
+def test_the_command_on_a_library_s_name_in_a_legacy_code_page(name, encoding, file):
+    file.rename(file.with_name(name))
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for model, status, words in (("VAE", 0, r"\u2714 "), ("Broken", 1, r"\u2718 error [sigma-exp-log-var]")):
+        command = [sys.executable, "-m", "course_utils.doctor", f"{name}:{model}"]
+        done = subprocess.run(command, cwd=file.parent, env=environment, capture_output=True, check=False)
+        assert done.returncode == status and words in done.stdout.decode(encoding), done.stderr.decode(encoding)
+
+
+def test_whatever_cannot_be_said_is_no_finding(file, monkeypatch):
+    """1 is the status of a finding alone; a full disk, like everything else that goes wrong, is 2."""
+
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert main([f"{file}:Broken"]) == 2
 
 
 def test_command_line_help_says_that_the_file_is_executed(capsys):
