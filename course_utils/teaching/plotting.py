@@ -127,7 +127,7 @@ def image_grid(
 
     images: (N, 1, H, W) or (N, H, W), pixels in [0, 1]; values a little outside, as PCA gives them, are cut
     off.
-    titles: one short text above each image. row_labels: one text at the left of each row.
+    titles: one short text above each image, or above each column. row_labels: one text at the left of each row.
     Raises TypeError or ValueError for anything that is not such images, or for labels of another number.
     """
     pixels = _images(images, "images")
@@ -135,7 +135,8 @@ def image_grid(
         raise ValueError(f"columns must be a whole number of at least 1, not {columns!r}.")
     columns = min(columns, len(pixels))
     rows = math.ceil(len(pixels) / columns)
-    _check_count(titles, len(pixels), "titles", "images")
+    per_column = isinstance(titles, Sequence) and len(titles) == columns
+    _check_count(titles, columns if per_column else len(pixels), "titles", "images")
     _check_count(row_labels, rows, "row_labels", "rows")
     fig = _compose(pixels, columns, titles=titles, row_labels=row_labels, title=title)
     named = f", rows: {', '.join(map(str, row_labels))}" if row_labels else ""

@@ -1,20 +1,23 @@
-"""What every explorer shares: labelled sliders, one picture, and a sentence that says what it shows."""
+"""What every explorer shares: labelled sliders, a picture of which little moves, and its sentence."""
 
 from __future__ import annotations
 
 import html
 import io
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from course_utils.teaching.plotting import INK
 
 if TYPE_CHECKING:
     import ipywidgets
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 ALARM = "#9c0006"
 
@@ -93,13 +96,63 @@ def _on_hover(kind: type, text: str) -> dict[str, str]:
     return {"tooltip" if "tooltip" in kind.class_trait_names() else "description_tooltip": text}
 
 
-def canvas_png(canvas: FigureCanvasAgg) -> bytes:
-    """What is drawn on the canvas, as an opaque PNG; made for speed, since it is sent and forgotten."""
-    from PIL import Image
+class Stage:
+    """A figure of which little moves: all but the animated artists is drawn once and kept as pixels."""
 
-    out = io.BytesIO()
-    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(out, format="png", compress_level=1)
-    return out.getvalue()
+    def __init__(self, height: float, width: float = 9.0) -> None:
+        # Fixed places instead of a layout engine: the kept pixels must not move.
+        self.figure = Figure(figsize=(width, height), dpi=90, layout="none", facecolor="white")
+        self._canvas = FigureCanvasAgg(self.figure)
+        self._kept: dict[Hashable, Any] = {}
+
+    def png(self, scale: Hashable = None) -> bytes:
+        """What the figure shows, as an opaque PNG; what stands still is drawn anew for each `scale` of the axes."""
+        if not self._kept:
+            self._moving = sorted((a for a in self.figure.findobj() if a.get_animated()), key=lambda a: a.zorder)
+        if scale not in self._kept:
+            seen = [artist for artist in self._moving if artist.get_visible()]
+            for artist in seen:  # matplotlib before 3.11 draws images even when they are animated
+                artist.set_visible(False)
+            self._canvas.draw()
+            self._kept[scale] = self._canvas.copy_from_bbox(self.figure.bbox)
+            for artist in seen:
+                artist.set_visible(True)
+        self._canvas.restore_region(self._kept[scale])
+        for artist in self._moving:
+            artist.draw(self._canvas.get_renderer())
+        return self._png()
+
+    def _png(self) -> bytes:
+        """The canvas as PNG; made for speed, since it is sent and forgotten."""
+        from PIL import Image
+
+        out = io.BytesIO()
+        Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3]).save(out, format="png", compress_level=1)
+        return out.getvalue()
+
+
+def blank_image(ax: Axes) -> AxesImage:
+    """Take the ticks from the axes and put an image into them that moves and shows nothing yet."""
+    ax.set(xticks=[], yticks=[])
+    options = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest", "animated": True}
+    return ax.imshow(np.zeros((1, 1)), extent=(0, 1, 0, 1), **options)
+
+
+def check_start(start: Mapping[str, tuple[float, tuple[float, float]]]) -> None:
+    """Raise ValueError where a slider's first value, name -> (value, (low, high)), is outside of it."""
+    for name, (value, (low, high)) in start.items():
+        if not low <= value <= high:
+            raise ValueError(f"start has {name} = {value:g}, outside the slider, {low:g} to {high:g}.")
+
+
+def letter(ax: Axes, text: str, place: tuple[float, float], offset: tuple[float, float] = (0.0, 0.0)) -> None:
+    """Write a letter in a black box at a place, or so many points beside it with a line that leads there."""
+    ax.annotate(
+        text, place, xytext=offset, textcoords="offset points", ha="center", va="center", fontsize=12,
+        fontweight="bold", color="white", annotation_clip=False, zorder=8,
+        bbox={"boxstyle": "square,pad=0.2", "fc": "black", "ec": "white", "lw": 1},
+        arrowprops={"arrowstyle": "-", "color": "black", "lw": 1.2, "zorder": 7} if any(offset) else None,
+    )  # fmt: skip
 
 
 def _tell(words: str, colour: str) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,7 +16,7 @@ from course_utils._checks import check_batch, check_positive_int
 from course_utils._random import seeded
 from course_utils.teaching.clinic import SmallVAE
 from course_utils.teaching.plotting import INK, LINE_COLOURS
-from course_utils.teaching.widgets._panel import Slider, canvas_png, number_text, panel
+from course_utils.teaching.widgets._panel import Slider, Stage, letter, number_text, panel
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -35,7 +34,7 @@ class Losses(NamedTuple):
     true: np.ndarray
 
 
-class SigmaKnob:
+class SigmaKnob(Stage):
     """The picture of the explorer: both losses over k with a cursor, and decoded samples of a few test images.
 
     model: a trained `SmallVAE`. x: test images (N, 1, 28, 28) in [0, 1]; the losses are means over all of them, the
@@ -56,9 +55,7 @@ class SigmaKnob:
             rows, columns = PICTURES
             self._shown = torch.randn(rows, columns, self.mu.shape[1], device=device)
 
-        # Fixed places instead of a layout engine: the kept pixels must not move.
-        self.figure = Figure(figsize=(9.0, 4.2), dpi=90, layout="none", facecolor="white")
-        self._canvas = FigureCanvasAgg(self.figure)
+        super().__init__(4.2)
         self.curve_axes = self.figure.add_axes((0.085, 0.15, 0.46, 0.74))
         self.image_axes = self.figure.add_axes((0.60, 0.08, 0.385, 0.74))
         draw_losses(self.curve_axes, self.ks, self.losses)
@@ -68,8 +65,6 @@ class SigmaKnob:
         self.picture = self.image_axes.imshow(self.pictures(START), cmap="gray", vmin=0, vmax=1, animated=True)
         self.image_axes.set_axis_off()
         self.caption = self.image_axes.set_title("", fontsize=12, animated=True)
-        self._canvas.draw()
-        self._background = self._canvas.copy_from_bbox(self.figure.bbox)
 
     def _losses(self) -> Losses:
         reported, true = [], []
@@ -105,12 +100,7 @@ class SigmaKnob:
         self.dots.set_data([k, k], np.clip(self.at(k), *self.curve_axes.get_ylim()))
         self.picture.set_data(self.pictures(k))
         self.caption.set_text(f"test images; below, samples at k = {k:.2f}")
-        self._canvas.restore_region(self._background)
-        for artist in (self.cursor, self.dots):
-            self.curve_axes.draw_artist(artist)
-        for artist in (self.picture, self.caption):
-            self.image_axes.draw_artist(artist)
-        return canvas_png(self._canvas)
+        return self.png()
 
     def describe(self, k: float) -> str:
         """Return the picture in words: also what a screen reader says."""
@@ -151,16 +141,12 @@ def still_sigma_knob(model: SmallVAE, x: Tensor, *, ks: Sequence[float] = (0.25,
     ax = left.add_subplot()
     draw_losses(ax, knob.ks, knob.losses)
     cells = right.subplots(len(chosen), 1, squeeze=False)[:, 0]
-    for letter, k, cell in zip("ABC", chosen, cells, strict=False):
+    for name, k, cell in zip("ABC", chosen, cells, strict=False):
         for loss in knob.at(k):
-            ax.annotate(
-                letter, (k, float(np.clip(loss, *ax.get_ylim()))), ha="center", va="center", fontsize=11,
-                fontweight="bold", color="white", zorder=7,
-                bbox={"boxstyle": "square,pad=0.2", "fc": "black", "ec": "white", "lw": 1},
-            )  # fmt: skip
+            letter(ax, name, (k, float(np.clip(loss, *ax.get_ylim()))))
         cell.imshow(knob.pictures(k), cmap="gray", vmin=0, vmax=1)
         cell.set_axis_off()
-        cell.set_title(f"{letter}: k = {k:g}", fontsize=12)
+        cell.set_title(f"{name}: k = {k:g}", fontsize=12)
     return fig
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from torch import Tensor
@@ -24,24 +23,21 @@ from course_utils.teaching.plotting import (
     draw_code_map,
     extent_of,
 )
-from course_utils.teaching.widgets._panel import Slider, canvas_png, number_text, panel
+from course_utils.teaching.widgets._panel import Slider, letter, number_text, panel
+from course_utils.teaching.widgets._plane import PlaneStage
 
 if TYPE_CHECKING:
     import ipywidgets
     from matplotlib.axes import Axes
 
-CROSS = "#000000"
-LETTER = 22  # points from a place to its letter, when a numeral is as near
+LETTER = 22  # points from a place to its letter, when something else is as near
 
 
-class CodePlane:
+class CodePlane(PlaneStage):
     """The picture of the explorer: the code map with a cross-hair, and the decoding of the code under it.
 
-    decode: (n, 2) codes -> (n, 1, H, W) pixels in [0, 1]. codes: (N, 2). labels: (N,) whole numbers from 0 to
-    9.
+    decode: (n, 2) codes -> (n, 1, H, W) pixels in [0, 1]. codes: (N, 2). labels: (N,) whole numbers from 0 to 9.
     extent: (z₁ from, z₁ to, z₂ from, z₂ to), by default all codes.
-    The map is drawn once and kept as pixels; `render` only moves the cross-hair and changes the image on top
-    of it.
     """
 
     def __init__(self, decode: Decode, codes: Array, labels: Array, *, extent: Extent | None = None) -> None:
@@ -49,46 +45,7 @@ class CodePlane:
         self.extent = extent_of(self.points) if extent is None else check_extent(extent)
         self._decode = decode
         self._device = codes.device if isinstance(codes, Tensor) else torch.device("cpu")
-
-        # Fixed places instead of a layout engine: the kept pixels must not move.
-        self.figure = Figure(figsize=(9.0, 4.6), dpi=90, layout="none", facecolor="white")
-        self._canvas = FigureCanvasAgg(self.figure)
-        self.map_axes = self.figure.add_axes((0.085, 0.14, 0.49, 0.76))
-        self.image_axes = self.figure.add_axes((0.64, 0.14, 0.34, 0.665))
-        draw_code_map(self.map_axes, self.points, self.classes, self.extent)
-        self.map_axes.set_anchor("E")
-        self.image_axes.set(xticks=[], yticks=[])
-        for spine in self.image_axes.spines.values():
-            spine.set_visible(True)
-
-        z1, z2 = self.extent[0], self.extent[2]
-        pen = {"color": CROSS, "linewidth": 1.4, "animated": True, "zorder": 6}
-        self.vertical = self.map_axes.axvline(z1, **pen)
-        self.horizontal = self.map_axes.axhline(z2, **pen)
-        (self.ring,) = self.map_axes.plot(
-            [z1],
-            [z2],
-            marker="o",
-            markersize=13,
-            markerfacecolor="none",
-            markeredgewidth=2.4,
-            clip_on=False,
-            **pen,
-        )
-        self.image = self.image_axes.imshow(
-            np.zeros((1, 1)),
-            cmap="gray",
-            vmin=0,
-            vmax=1,
-            interpolation="nearest",
-            animated=True,
-            extent=(0, 1, 0, 1),
-        )
-        self.caption = self.image_axes.set_title("", fontsize=13, animated=True)
-        self.image.set_visible(False)  # matplotlib before 3.11 draws images even when they are animated
-        self._canvas.draw()
-        self.image.set_visible(True)
-        self._background = self._canvas.copy_from_bbox(self.figure.bbox)
+        super().__init__(self.points, self.classes, self.extent, ("$z_1$", "$z_2$"))
 
     def decode(self, z1: float, z2: float) -> np.ndarray:
         """Return the decoding of exactly this code, (H, W) pixels in [0, 1]."""
@@ -103,27 +60,11 @@ class CodePlane:
 
     def render(self, z1: float, z2: float) -> bytes:
         """Return the picture for the code (z1, z2) as an opaque PNG; errors in `decode` are passed on."""
-        return self._draw(z1, z2, self.decode(z1, z2))
+        return self.move(z1, z2, self.decode(z1, z2), f"decoding of ({number_text(z1)}, {number_text(z2)})")
 
     def render_failure(self, z1: float, z2: float) -> bytes:
         """Return the picture for a code that could not be decoded: no old image stays behind."""
-        return self._draw(z1, z2, None)
-
-    def _draw(self, z1: float, z2: float, pixels: np.ndarray | None) -> bytes:
-        self.vertical.set_xdata([z1, z1])
-        self.horizontal.set_ydata([z2, z2])
-        self.ring.set_data([z1], [z2])
-        self._canvas.restore_region(self._background)
-        for artist in (self.vertical, self.horizontal, self.ring):
-            self.map_axes.draw_artist(artist)
-        if pixels is None:
-            self.caption.set_text("no image")
-        else:
-            self.image.set_data(pixels)
-            self.image_axes.draw_artist(self.image)
-            self.caption.set_text(f"decoding of ({number_text(z1)}, {number_text(z2)})")
-        self.image_axes.draw_artist(self.caption)
-        return canvas_png(self._canvas)
+        return self.move(z1, z2, None, "")
 
 
 def explore_codes(
@@ -184,45 +125,43 @@ def still_code_plane(
     map_part, image_part = fig.subfigures(1, 2, width_ratios=(1.25, 1))
     ax = map_part.add_subplot()
     draw_code_map(ax, plane_points, classes, extent)
-    numerals = [text.xyann for text in ax.texts if isinstance(text, Annotation)]
+    taken = [text.xyann for text in ax.texts if isinstance(text, Annotation)] + chosen.tolist()
     for i, ((z1, z2), image) in enumerate(zip(chosen.tolist(), images, strict=True)):
-        letter = "ABCDEFGHI"[i]
+        name = "ABCDEFGHI"[i]
         ax.plot(z1, z2, "s", color="black", markersize=6, markeredgecolor="white", clip_on=False, zorder=7)
-        ax.annotate(
-            letter,
-            (z1, z2),
-            xytext=_free_side(ax, (z1, z2), numerals),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=13,
-            fontweight="bold",
-            color="white",
-            annotation_clip=False,
-            bbox={"boxstyle": "square,pad=0.25", "fc": "black", "ec": "white", "lw": 1.2},
-            zorder=8,
-        )
+        side, place = _free_side(ax, (z1, z2), [other for other in taken if other != [z1, z2]])
+        letter(ax, name, (z1, z2), side)
+        taken.append(place)
         cell = image_part.add_subplot(rows, columns, i + 1)
         cell.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         cell.set(xticks=[], yticks=[])
-        cell.set_title(f"{letter}\n({number_text(z1, 1)}, {number_text(z2, 1)})", fontsize=11, color=INK)
+        cell.set_title(f"{name}\n({number_text(z1, 1)}, {number_text(z2, 1)})", fontsize=11, color=INK)
+    where = ", ".join(
+        f"{name} ({z1:.1f}, {z2:.1f})" for name, (z1, z2) in zip("ABCDEFGHI", chosen.tolist(), strict=False)
+    )
+    fig.alt = f"A map of {len(plane_points)} codes with lettered places, {where}, and the image each is decoded to."
     return fig
 
 
-def _free_side(ax: Axes, point: tuple[float, float], numerals: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Where a letter hides no numeral: on its point, or on that side of it, in points, which is farthest from all."""
+def _free_side(
+    ax: Axes, point: tuple[float, float], others: Sequence[Sequence[float]]
+) -> tuple[tuple[float, float], list[float]]:
+    """Where a letter hides nothing: on its point or on that side of it which is farthest from the others.
+
+    Returns the side, in points, and the place, in the axes' units.
+    """
     width, height = ax.bbox.size / ax.figure.dpi * 72  # the layout engine may still change it a little: near enough
     (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
     scale = np.array([width / (right - left), height / (top - bottom)])
-    others = (np.reshape(numerals, (-1, 2)) - point) * scale
+    away = (np.reshape(others, (-1, 2)) - point) * scale
     angles = np.arange(8) * np.pi / 4
     sides = np.vstack([np.zeros(2), LETTER * np.stack([np.cos(angles), np.sin(angles)], axis=1)])
     places = np.array(point) + sides / scale
     inside = (places >= (left, bottom)).all(1) & (places <= (right, top)).all(1)
     inside[0] = True
-    free = np.array([np.hypot(*(others - side).T).min(initial=np.inf) for side in sides])
+    free = np.array([np.hypot(*(away - side).T).min(initial=np.inf) for side in sides])
     best = 0 if free[0] > LETTER else int(np.where(inside, free, -1.0).argmax())
-    return float(sides[best][0]), float(sides[best][1])
+    return (float(sides[best][0]), float(sides[best][1])), places[best].tolist()
 
 
 def _describe(plane: CodePlane, z1: float, z2: float) -> str:

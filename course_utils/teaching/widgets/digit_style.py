@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
+from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
 
 from course_utils.teaching.plotting import INK, LINE_COLOURS, decode_codes
-from course_utils.teaching.widgets._panel import Slider, canvas_png, number_text, panel
+from course_utils.teaching.widgets._panel import Slider, Stage, blank_image, number_text, panel
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -25,38 +24,29 @@ REACH = 3.0  # of the style sliders, in standard deviations of the prior
 MARK = LINE_COLOURS[1]
 
 
-class DigitStyle:
+class DigitStyle(Stage):
     """The picture of the explorer: one large digit, its style on a map, and the same style in all ten classes.
 
     write: (labels (n,) int64, style (n, 2) float32, both on the CPU) -> (n, 1, H, W) pixels in [0, 1]. style is in
     standard deviations of the prior, 0 its middle. Raises ValueError when `write` gives no such images.
-    Everything that stays is drawn once and kept as pixels; `render` changes the images and moves the mark.
     """
 
     def __init__(self, write: Write) -> None:
         self._write = write
-        # Fixed places instead of a layout engine: the kept pixels must not move.
-        self.figure = Figure(figsize=(9.0, 4.9), dpi=90, layout="none", facecolor="white")
-        self._canvas = FigureCanvasAgg(self.figure)
+        super().__init__(4.9)
         self.image_axes = self.figure.add_axes((0.10, 0.30, 0.34, 0.62))
         self.map_axes = self.figure.add_axes((0.60, 0.38, 0.29, 0.53))
         self.row_axes = [self.figure.add_axes((0.02 + 0.097 * i, 0.03, 0.088, 0.162)) for i in range(CLASSES)]
-        self.images = [self._blank(ax) for ax in (self.image_axes, *self.row_axes)]
+        self.images = [blank_image(ax) for ax in (self.image_axes, *self.row_axes)]
         for digit, ax in enumerate(self.row_axes):
             ax.set_title(str(digit), fontsize=12, pad=3)
         self._draw_map()
         self.caption = self.image_axes.set_title("", fontsize=13, animated=True)
         (self.mark,) = self.map_axes.plot([0], [0], "o", color=MARK, markersize=11, animated=True, clip_on=False)
-        self.frames = [ax.patch for ax in self.row_axes]
-        self._keep()
-
-    def _blank(self, ax):
-        ax.set(xticks=[], yticks=[])
-        for spine in ax.spines.values():
-            spine.set_visible(False)
-        return ax.imshow(
-            np.zeros((1, 1)), cmap="gray", vmin=0, vmax=1, interpolation="nearest", animated=True, extent=(0, 1, 0, 1)
-        )
+        for ax in (self.image_axes, *self.row_axes):
+            ax.spines[:].set_visible(False)
+        frame = Rectangle((0, 0), 0, 0, fill=False, edgecolor=MARK, linewidth=3.5, animated=True, zorder=9)
+        self.frame = self.figure.add_artist(frame)  # around the chosen digit in the row of ten
 
     def _draw_map(self) -> None:
         ax = self.map_axes
@@ -65,15 +55,6 @@ class DigitStyle:
         for radius in (1, 2):
             ax.add_patch(Circle((0, 0), radius, fill=False, edgecolor=INK, linewidth=1.2))
         ax.plot([0], [0], "+", color=INK, markersize=9)
-
-    def _keep(self) -> None:
-        """Draw what stays, without the images: matplotlib before 3.11 draws images even when they are animated."""
-        for image in self.images:
-            image.set_visible(False)
-        self._canvas.draw()
-        for image in self.images:
-            image.set_visible(True)
-        self._background = self._canvas.copy_from_bbox(self.figure.bbox)
 
     def write(self, style_1: float, style_2: float) -> np.ndarray:
         """Return all ten classes in this style, (10, H, W) pixels in [0, 1]."""
@@ -91,29 +72,13 @@ class DigitStyle:
     def _draw(self, digit: float, style_1: float, style_2: float, pixels: np.ndarray | None) -> bytes:
         chosen = _digit(digit)
         self.mark.set_data([style_1], [style_2])
-        self._canvas.restore_region(self._background)
-        self.map_axes.draw_artist(self.mark)
-        if pixels is None:
-            self.caption.set_text("no image")
-        else:
-            self.caption.set_text(f"{chosen} in this style")
-            for image, shown in zip(self.images, (pixels[chosen], *pixels), strict=True):
-                image.set_data(shown)
-                image.axes.draw_artist(image)
-        self.image_axes.draw_artist(self.caption)
-        self._frame(chosen)
-        return canvas_png(self._canvas)
-
-    def _frame(self, chosen: int) -> None:
-        """A frame around the chosen digit in the row of ten."""
-        from matplotlib.patches import Rectangle
-
-        box = self.row_axes[chosen].get_position()
-        frame = Rectangle(
-            (box.x0, box.y0), box.width, box.height, fill=False, edgecolor=MARK, linewidth=3.5,
-            transform=self.figure.transFigure, figure=self.figure,
-        )  # fmt: skip
-        frame.draw(self._canvas.get_renderer())
+        self.frame.set_bounds(self.row_axes[chosen].get_position().bounds)
+        self.caption.set_text("no image" if pixels is None else f"{chosen} in this style")
+        for i, image in enumerate(self.images):
+            image.set_visible(pixels is not None)
+            if pixels is not None:
+                image.set_data(pixels[i - 1 if i else chosen])
+        return self.png()
 
 
 def explore_style(write: Write, *, start: tuple[int, float, float] = (7, 0.0, 0.0)) -> ipywidgets.VBox:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
 from course_utils.evaluation.linear_gaussian import LinearGaussian
 from course_utils.teaching.plotting import INK, LINE_COLOURS
-from course_utils.teaching.widgets._panel import Slider, canvas_png, number_text, panel
+from course_utils.teaching.widgets._panel import Slider, Stage, number_text, panel
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -36,12 +35,11 @@ class Terms(NamedTuple):
     rate: float
 
 
-class ElboGap:
+class ElboGap(Stage):
     """The picture of the explorer: on the left q between prior and posterior, on the right ELBO and gap as a bar.
 
-    The model is z ~ N(0, 1), x|z ~ N(weight · z, sigma²), one number x observed. The still parts are drawn once
-    and kept as pixels; `render` only moves q and the bar. Raises ValueError for a sigma or a width that is not
-    positive.
+    The model is z ~ N(0, 1), x|z ~ N(weight · z, sigma²), one number x observed. Raises ValueError for a sigma or a
+    width that is not positive.
     """
 
     def __init__(self, *, x: float = 1.5, weight: float = 1.0, sigma: float = 0.75) -> None:
@@ -52,16 +50,12 @@ class ElboGap:
         self.grid = np.linspace(MEANS[0] - 2.0, MEANS[1] + 1.5, 400)
         self.top = 1.35 * normal(self.grid, *self.posterior).max()
 
-        # Fixed places instead of a layout engine: the kept pixels must not move.
-        self.figure = Figure(figsize=(9.0, 4.4), dpi=90, layout="none", facecolor="white")
-        self._canvas = FigureCanvasAgg(self.figure)
+        super().__init__(4.4)
         self.density_axes = self.figure.add_axes((0.075, 0.15, 0.53, 0.73))
         self.bar_axes = self.figure.add_axes((0.71, 0.15, 0.27, 0.73))
         _draw_densities(self.density_axes, self, legend=True)
         _draw_scale(self.bar_axes, self)
         self.q_area, self.bars, self.words = _moving_parts(self, self.density_axes, self.bar_axes, animated=True)
-        self._canvas.draw()
-        self._background = self._canvas.copy_from_bbox(self.figure.bbox)
 
     def terms(self, mean: float, width: float) -> Terms:
         """Return log p(x), ELBO, gap, distortion and rate of q = N(mean, width²), each computed on its own."""
@@ -77,11 +71,7 @@ class ElboGap:
     def render(self, mean: float, width: float) -> bytes:
         """Return the picture for q = N(mean, width²) as an opaque PNG."""
         _move(self, self.q_area, self.bars, self.words, mean, width)
-        self._canvas.restore_region(self._background)
-        self.density_axes.draw_artist(self.q_area)
-        for artist in (*self.bars, *self.words):
-            self.bar_axes.draw_artist(artist)
-        return canvas_png(self._canvas)
+        return self.png()
 
 
 def explore_elbo_gap(*, x: float = 1.5, weight: float = 1.0, sigma: float = 0.75) -> ipywidgets.VBox:
@@ -114,6 +104,7 @@ def still_elbo_gap(
         if not MEANS[0] <= point[0] <= MEANS[1] or not WIDTHS[0] <= point[1] <= WIDTHS[1]:
             raise ValueError(f"The point {point} is outside the explorer: mean {MEANS}, width {WIDTHS}.")
 
+    picture.top = max(picture.top, *(1.1 * normal(np.array(m), m, w) for m, w in points))  # no q is cut off
     fig = Figure(figsize=(9.0, 6.0), layout="constrained", facecolor="white")
     axes = fig.subplots(2, len(points), squeeze=False, height_ratios=(1, 1.25), sharey="row")
     for column, (mean, width) in enumerate(points):

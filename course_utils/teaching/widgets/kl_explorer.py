@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from torch import Tensor
 
 from course_utils.teaching.plotting import INK, LINE_COLOURS
-from course_utils.teaching.widgets._panel import Slider, canvas_png, number_text, panel
+from course_utils.teaching.widgets._panel import Slider, Stage, check_start, number_text, panel
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -75,17 +73,14 @@ def kl_parts(mu: float, log_var: float) -> KLParts:
     return KLParts(0.5 * mu**2, 0.5 * math.expm1(log_var), -0.5 * log_var, above, below)
 
 
-class KLPicture:
+class KLPicture(Stage):
     """The picture of the explorer: both densities, the integrand q log(q/p) with its areas, and the three parts.
 
-    `render` draws it for one (μ, log σ²) and returns PNG bytes. The axes are drawn once for each scale and kept as
-    pixels; `render` draws what moves on top of them.
+    `render` draws it for one (μ, log σ²) and returns PNG bytes.
     """
 
     def __init__(self) -> None:
-        # Fixed places instead of a layout engine: the kept pixels must not move.
-        self.figure = Figure(figsize=(9.2, 4.8), dpi=90, layout="none", facecolor="white")
-        self._canvas = FigureCanvasAgg(self.figure)
+        super().__init__(4.8, 9.2)
         self.densities = _Densities(self.figure.add_axes((0.085, 0.575, 0.49, 0.385)), animated=True)
         self.integrand = _Integrand(self.figure.add_axes((0.085, 0.125, 0.49, 0.385)), animated=True)
         self.parts = _Parts(self.figure.add_axes((0.70, 0.125, 0.285, 0.835)), animated=True)
@@ -95,19 +90,10 @@ class KLPicture:
         self.parts.ax.set_xlabel("nats")
         for ax in (self.densities.ax, self.integrand.ax):
             ax.yaxis.set_label_coords(-0.115, 0.5)
-        self._backgrounds: dict[tuple[float, ...], object] = {}
 
     def render(self, mu: float, log_var: float) -> bytes:
         """Return the picture for q = N(μ, σ²) as an opaque PNG. `log_var` is log σ²."""
-        scale = tuple(limit for part in self._panels for limit in part.move(mu, log_var))
-        if scale not in self._backgrounds:
-            self._canvas.draw()  # all but what is animated
-            self._backgrounds[scale] = self._canvas.copy_from_bbox(self.figure.bbox)
-        self._canvas.restore_region(self._backgrounds[scale])
-        for part in self._panels:
-            for artist in part.moving:
-                part.ax.draw_artist(artist)
-        return canvas_png(self._canvas)
+        return self.png(scale=tuple(limit for part in self._panels for limit in part.move(mu, log_var)))
 
 
 def explore_kl(*, start: tuple[float, float] = (1.0, -1.0)) -> ipywidgets.VBox:
@@ -115,9 +101,7 @@ def explore_kl(*, start: tuple[float, float] = (1.0, -1.0)) -> ipywidgets.VBox:
 
     start: the first (μ, log σ²). Raises ValueError when it lies outside the sliders' ranges.
     """
-    for name, value, (low, high) in zip(("mu", "log_var"), start, (MU_RANGE, LOG_VAR_RANGE), strict=True):
-        if not low <= value <= high:
-            raise ValueError(f"start has {name} = {value:g}, outside the slider from {low:g} to {high:g}.")
+    check_start({"μ": (start[0], MU_RANGE), "log σ²": (start[1], LOG_VAR_RANGE)})
     return panel(
         {"μ": Slider(*MU_RANGE, start[0], 0.1), "log σ²": Slider(*LOG_VAR_RANGE, start[1], 0.1)},
         render=KLPicture().render,
@@ -157,7 +141,7 @@ def push_field(paths: Sequence[np.ndarray | Tensor] = ()) -> Figure:
     """Show where the KL alone pushes (μ, log σ²): its contour lines, arrows downhill, and paths.
 
     paths: each (N, 2), pairs (μ, log σ²) in the order in which they were visited; their starts are marked.
-    The arrows show −(μ, ½ (σ² − 1)); longer than `1` they are shortened to the logarithm of their length.
+    The arrows show the direction of −(μ, ½ (σ² − 1)) and nothing else: how strong the push is, the contours show.
     Raises ValueError for paths of another shape.
     """
     places = [np.asarray(path, dtype=float) for path in paths]
@@ -176,9 +160,9 @@ def push_field(paths: Sequence[np.ndarray | Tensor] = ()) -> Figure:
 
     mu, log_var = np.meshgrid(np.linspace(-2.8, 2.8, 15), np.linspace(low + 0.3, high - 0.3, 15))
     push = np.stack([-mu, -0.5 * np.expm1(log_var)])
-    strength = np.hypot(*push)
-    shown = push / np.maximum(strength, 1e-9) * np.where(strength > 1, 1 + np.log(np.maximum(strength, 1)), strength)
-    ax.quiver(mu, log_var, *shown, color=Q_COLOUR, angles="xy", scale_units="xy", scale=5.5, width=0.0042, zorder=2)
+    push /= np.maximum(np.hypot(*push), 1e-9)
+    ax.quiver(mu, log_var, *push, color=Q_COLOUR, angles="xy", scale_units="xy", scale=3.2, width=0.0042, zorder=2)
+    ax.set_title("the direction of the push; where it is strong, contours are close", fontsize=12)
     for path in places:
         ax.plot(path[:, 0], path[:, 1], color=GAIN, linewidth=2, zorder=3)
         ax.plot(*path[0], marker="o", color=GAIN, markersize=7, zorder=3)
@@ -245,7 +229,6 @@ class _Densities:
         ax.set(xlim=Z_RANGE, ylabel="density")
         if legend:
             ax.legend(loc="upper left", fontsize=10, handlelength=1.4, borderpad=0)
-        self.moving: list[Artist] = [self.q]
 
     def move(self, mu: float, log_var: float) -> tuple[float, ...]:
         z = _grid(mu, log_var)
@@ -274,7 +257,6 @@ class _Integrand:
         )
         ax.axhline(0, color=INK, linewidth=0.8)
         ax.set(xlim=Z_RANGE, ylabel="q log(q/p)")
-        self.moving: list[Artist] = [self.above, self.below, self.curve, self.gain, self.loss]
 
     def move(self, mu: float, log_var: float) -> tuple[float, ...]:
         z = _grid(mu, log_var)
@@ -308,7 +290,6 @@ class _Parts:
         ax.invert_yaxis()
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
-        self.moving: list[Artist] = [*self.bars, *self.numbers]
 
     def move(self, mu: float, log_var: float) -> tuple[float, ...]:
         values = kl_parts(mu, log_var).bars

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_utils.teaching.plotting import Array, Decode, check_codes, decode_codes, draw_code_map, image_rows
-from course_utils.teaching.widgets._panel import Slider, canvas_png, number_text, panel
+from course_utils.teaching.plotting import Array, Decode, check_codes, decode_codes, image_rows
+from course_utils.teaching.widgets._panel import Slider, number_text, panel
+from course_utils.teaching.widgets._plane import PlaneStage
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -22,13 +21,13 @@ MOST = 8  # sliders that still fit on a screen
 Probabilities = Callable[[Tensor], Tensor]  # images (n, 1, H, W) -> class probabilities (n, 10)
 
 
-class LatentExplorer:
+class LatentExplorer(PlaneStage):
     """The picture of the explorer: codes on the plane of two dimensions, with a cross-hair, and the decoded code.
 
     decode: (n, L) codes -> (n, 1, H, W) pixels in [0, 1]. codes: (N, L), such as posterior means. labels: (N,) whole
     numbers from 0 to 9. dims: indices of the dimensions to move, the first two span the map; by default the (at most)
     six whose codes vary most. Index 0 is called z₁. start: (L,), where all dimensions begin and the others stay; by
-    default 0. judge: images -> class probabilities (n, 10), for the words. The map is drawn once and kept as pixels.
+    default 0. judge: images -> class probabilities (n, 10), for the words.
     Raises ValueError for shapes or dimensions that do not fit.
     """
 
@@ -49,33 +48,9 @@ class LatentExplorer:
         self.dims = _check_dims(codes.var(0).argsort(descending=True)[:6] if dims is None else dims, self.latent_dim)
         self.start = _check_start(start, codes)
         self._decode, self._judge = decode, judge
-        extent = (-REACH, REACH, -REACH, REACH)
         points, classes = check_codes(codes[:, self.dims[:2]], labels)
-
-        # Fixed places instead of a layout engine: the kept pixels must not move.
-        self.figure = Figure(figsize=(9.0, 4.6), dpi=90, layout="none", facecolor="white")
-        self._canvas = FigureCanvasAgg(self.figure)
-        self.map_axes = self.figure.add_axes((0.085, 0.14, 0.49, 0.76))
-        self.image_axes = self.figure.add_axes((0.64, 0.14, 0.34, 0.665))
-        draw_code_map(self.map_axes, points, classes, extent)
-        self.map_axes.set(xlabel=f"${_name(self.dims[0])}$", ylabel=f"${_name(self.dims[1])}$")
-        self.map_axes.set_anchor("E")
-        self.image_axes.set(xticks=[], yticks=[])
-        for spine in self.image_axes.spines.values():
-            spine.set_visible(True)
-
-        pen = {"color": "#000000", "linewidth": 1.4, "animated": True, "zorder": 6}
-        self.vertical, self.horizontal = self.map_axes.axvline(0, **pen), self.map_axes.axhline(0, **pen)
-        ring = {"markersize": 13, "markerfacecolor": "none", "markeredgewidth": 2.4, "clip_on": False}
-        (self.ring,) = self.map_axes.plot([0], [0], marker="o", **ring, **pen)
-        self.image = self.image_axes.imshow(
-            np.zeros((1, 1)), cmap="gray", vmin=0, vmax=1, interpolation="nearest", animated=True, extent=(0, 1, 0, 1)
-        )
-        self.caption = self.image_axes.set_title("", fontsize=13, animated=True)
-        self.image.set_visible(False)  # matplotlib before 3.11 draws images even when they are animated
-        self._canvas.draw()
-        self.image.set_visible(True)
-        self._background = self._canvas.copy_from_bbox(self.figure.bbox)
+        names = tuple(f"${_name(d)}$" for d in self.dims[:2])
+        super().__init__(points, classes, (-REACH, REACH, -REACH, REACH), names)
 
     def code(self, *values: float) -> Tensor:
         """Return the whole code, (1, L): the chosen dimensions at ``values``, the others where they began."""
@@ -91,11 +66,11 @@ class LatentExplorer:
 
     def render(self, *values: float) -> bytes:
         """Return the picture for these values as an opaque PNG; errors in `decode` are passed on."""
-        return self._draw(values, self.decode(*values)[0, 0].numpy())
+        return self.move(*values[:2], self.decode(*values)[0, 0].numpy(), "the decoded code")
 
     def render_failure(self, *values: float) -> bytes:
         """Return the picture for a code that could not be decoded: no old image stays behind."""
-        return self._draw(values, None)
+        return self.move(*values[:2], None, "")
 
     def describe(self, *values: float) -> str:
         """Return the picture in words: also what a screen reader says."""
@@ -107,21 +82,6 @@ class LatentExplorer:
         chance = self._judge(self.decode(*values).to(self.start.device))[0]
         digit = int(chance.argmax())
         return f"{text} The judge takes it for a {digit} ({chance[digit].item():.0%})."
-
-    def _draw(self, values: Sequence[float], pixels: np.ndarray | None) -> bytes:
-        x, y = values[:2]
-        self.vertical.set_xdata([x, x])
-        self.horizontal.set_ydata([y, y])
-        self.ring.set_data([x], [y])
-        self._canvas.restore_region(self._background)
-        for artist in (self.vertical, self.horizontal, self.ring):
-            self.map_axes.draw_artist(artist)
-        self.caption.set_text("no image" if pixels is None else "the decoded code")
-        if pixels is not None:
-            self.image.set_data(pixels)
-            self.image_axes.draw_artist(self.image)
-        self.image_axes.draw_artist(self.caption)
-        return canvas_png(self._canvas)
 
 
 def explore_latents(

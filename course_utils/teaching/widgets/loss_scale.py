@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from course_utils._checks import check_positive_int
 from course_utils.teaching.plotting import INK, LINE_COLOURS
-from course_utils.teaching.widgets._panel import Slider, canvas_png, number_text, panel
+from course_utils.teaching.widgets._panel import Slider, Stage, letter, number_text, panel
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -23,11 +22,10 @@ COLOURS = (LINE_COLOURS[3], LINE_COLOURS[0], LINE_COLOURS[1], INK)
 RANGE = (-1.5, 1.0)  # of log₁₀ σ
 
 
-class LossScale:
+class LossScale(Stage):
     """The picture of the explorer: the parts of −log N(x; x̂, σ² I) over σ, and as bars at the chosen σ.
 
     squared_error: the mean of ‖x − x̂‖² over images, a positive number. dims: pixels of an image.
-    The curves are drawn once and kept as pixels; `render` only moves the cursor and the bars.
     """
 
     def __init__(self, squared_error: float, dims: int = 784) -> None:
@@ -37,9 +35,7 @@ class LossScale:
             raise ValueError(f"squared_error must be a positive number, got {squared_error!r}: ‖x − x̂‖² of an image.")
         self.best_sigma = math.sqrt(self.squared_error / self.dims)
 
-        # Fixed places instead of a layout engine: the kept pixels must not move.
-        self.figure = Figure(figsize=(9.0, 4.4), dpi=90, layout="none", facecolor="white")
-        self._canvas = FigureCanvasAgg(self.figure)
+        super().__init__(4.4)
         self.curve_axes = self.figure.add_axes((0.115, 0.15, 0.44, 0.72))
         self.bar_axes = self.figure.add_axes((0.715, 0.15, 0.265, 0.72))
         self.limits = _draw_curves(self.curve_axes, self)
@@ -48,8 +44,6 @@ class LossScale:
         (self.dot,) = self.curve_axes.plot([1.0], [0.0], marker="o", markersize=9, linestyle="", **pen)
         self.bars, self.numbers = _bars(self.bar_axes, self.limits, animated=True)
         self.caption = self.bar_axes.set_title("", fontsize=12, animated=True)
-        self._canvas.draw()
-        self._background = self._canvas.copy_from_bbox(self.figure.bbox)
 
     def parts(self, sigma: float | np.ndarray) -> tuple:
         """Return the constant, D log σ, the scaled squared error, and their sum, in nats per image."""
@@ -66,12 +60,7 @@ class LossScale:
         self.dot.set_data([sigma], [np.clip(values[-1], *self.limits)])
         _set_bars(self.bars, self.numbers, values, self.limits)
         self.caption.set_text(f"σ = {_short(sigma)}, effective β = {_short(sigma**2)}")
-        self._canvas.restore_region(self._background)
-        for artist in (self.cursor, self.dot):
-            self.curve_axes.draw_artist(artist)
-        for artist in (*self.bars, *self.numbers, self.caption):
-            self.bar_axes.draw_artist(artist)
-        return canvas_png(self._canvas)
+        return self.png()
 
     def describe(self, log10_sigma: float) -> str:
         """Return the picture in words: also what a screen reader says."""
@@ -110,22 +99,12 @@ def still_loss_scale(squared_error: float, dims: int = 784, *, sigmas: Sequence[
     ax = left.add_subplot()
     limits = _draw_curves(ax, scale)
     cells = right.subplots(len(chosen), 1, squeeze=False)[:, 0]
-    for letter, sigma, cell in zip("ABCD", chosen, cells, strict=False):
+    for name, sigma, cell in zip("ABCD", chosen, cells, strict=False):
         values = scale.parts(sigma)
-        ax.annotate(
-            letter,
-            (sigma, float(np.clip(values[-1], *limits))),
-            ha="center",
-            va="center",
-            fontsize=12,
-            fontweight="bold",
-            color="white",
-            bbox={"boxstyle": "square,pad=0.2", "fc": "black", "ec": "white", "lw": 1},
-            zorder=7,
-        )
+        letter(ax, name, (sigma, float(np.clip(values[-1], *limits))))
         bars, numbers = _bars(cell, limits)
         _set_bars(bars, numbers, values, limits)
-        cell.set_title(f"{letter}: σ = {_short(sigma)}, effective β = {_short(sigma**2)}", fontsize=11, loc="right")
+        cell.set_title(f"{name}: σ = {_short(sigma)}, effective β = {_short(sigma**2)}", fontsize=11, loc="right")
         cell.tick_params(labelsize=10)
         if cell is not cells[-1]:
             cell.set(xlabel="", xticks=[])

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from course_utils.teaching.plotting import INK, LINE_COLOURS
-from course_utils.teaching.widgets._panel import Slider, canvas_png, number_text, panel
+from course_utils.teaching.widgets._panel import Slider, Stage, check_start, number_text, panel
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -37,27 +36,23 @@ class Gradient(NamedTuple):
     log_var: float
 
 
-class ReparameterizedSamples:
+class ReparameterizedSamples(Stage):
     """The picture of the explorer: noise ε that never moves, z = μ + σ·ε that does, f(z) and its slope at each z.
 
     f: (N,) -> (N,), element by element, made of differentiable torch operations.
     eps: (n,) noise, 2 to 40 numbers; by default 8 draws from N(0, 1) that are always the same.
-    Raises ValueError or TypeError for another f or eps. The background is drawn once and kept as pixels.
+    Raises ValueError or TypeError for another f or eps.
     """
 
     def __init__(self, f: Function, *, eps: Tensor | Sequence[float] | None = None) -> None:
         self.f, self.eps = f, _noise(eps)
         slope(f, self.eps)  # an f that does not fit is told here, not in the middle of a move
-        # Fixed places instead of a layout engine: the kept pixels must not move.
-        self.figure = Figure(figsize=(9.0, 4.8), dpi=90, layout="none", facecolor="white")
-        self._canvas = FigureCanvasAgg(self.figure)
+        super().__init__(4.8)
         top = self.figure.add_axes((0.07, 0.37, 0.56, 0.56))
         rows = self.figure.add_axes((0.07, 0.125, 0.56, 0.2))
         self.bars_axes = self.figure.add_axes((0.73, 0.37, 0.25, 0.50))
         self.scene = _Scene(top, rows, f, self.eps, animated=True)
         self._prepare_bars()
-        self._canvas.draw()
-        self._background = self._canvas.copy_from_bbox(self.figure.bbox)
 
     def _prepare_bars(self) -> None:
         corners = [(m, v) for m in np.linspace(*MU_RANGE, 11) for v in np.linspace(*LOG_VAR_RANGE, 6)]
@@ -97,11 +92,7 @@ class ReparameterizedSamples:
         for bar, height in zip(self.bars, estimate, strict=True):
             bar.set_height(height)
         self.marks.set_segments([[(i - 0.42, value), (i + 0.42, value)] for i, value in enumerate(exact)])
-        self._canvas.restore_region(self._background)
-        self.scene.draw()
-        for artist in (*self.bars, self.marks):
-            self.bars_axes.draw_artist(artist)
-        return canvas_png(self._canvas)
+        return self.png()
 
 
 def explore_samples(
@@ -111,9 +102,7 @@ def explore_samples(
 
     Arguments as for `ReparameterizedSamples`; start: the first (μ, log σ²), within the sliders' ranges.
     """
-    for name, value, (low, high) in zip(("μ", "log σ²"), start, (MU_RANGE, LOG_VAR_RANGE), strict=True):
-        if not low <= value <= high:
-            raise ValueError(f"start has {name} = {value:g}, outside the slider, {low:g} to {high:g}.")
+    check_start({"μ": (start[0], MU_RANGE), "log σ²": (start[1], LOG_VAR_RANGE)})
     picture = ReparameterizedSamples(f, eps=eps)
     return panel(
         {"μ": Slider(*MU_RANGE, start[0]), "log σ²": Slider(*LOG_VAR_RANGE, start[1])},
@@ -227,12 +216,6 @@ class _Scene:
         self.arrows.set_offsets(np.stack([places, heights], axis=1))
         self.arrows.set_UVC(1 / length, steep / length)
         self.arrows.set_color([UPHILL if s > 0 else DOWNHILL for s in slopes])
-
-    def draw(self) -> None:
-        for artist in (self.joins, self.row):
-            self.rows.draw_artist(artist)
-        for artist in (self.arrows, self.dots):
-            self.top.draw_artist(artist)
 
 
 def _noise(eps: Tensor | Sequence[float] | None) -> Tensor:
