@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlencode
 
-from course_utils._files import ROOT
+from course_utils._files import ROOT, print_anything
 
 FIRST_NOTEBOOK = "notebooks/01_autoencoder.ipynb"
 
@@ -28,6 +29,7 @@ From the course's top folder, with the Python of its virtual environment:
 
 def main(arguments: list[str]) -> int:
     """Fetch the data, then run JupyterLab until it is stopped; return the exit status."""
+    print_anything()
     if arguments in (["-h"], ["--help"]):
         print(__doc__)
         return 0
@@ -51,9 +53,10 @@ def main(arguments: list[str]) -> int:
 
 def fetch() -> None:
     """Load the data once, so that notebooks find it on disk; exit with 1 and the reason if that fails."""
-    from course_utils.data.load import load_images
-
+    print_anything()
     try:
+        from course_utils.data import load_images
+
         load_images()
     except KeyboardInterrupt:
         sys.exit(130)
@@ -79,7 +82,9 @@ def _open_jupyterlab(arguments: list[str]) -> int:
     # The server's address is known only once it listens: a thread waits for it and prints it, in plain words.
     threading.Thread(target=_announce, daemon=True).start()
     try:
-        LabApp.launch_instance(argv=[*_options(), *arguments])
+        # A port that somebody has chosen, and published perhaps, is that one or none.
+        chosen = any(argument.startswith(("--port", "--ServerApp.port=")) for argument in arguments)
+        LabApp.launch_instance(argv=[*_options(), *["--ServerApp.port_retries=0"] * chosen, *arguments])
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0
@@ -87,6 +92,9 @@ def _open_jupyterlab(arguments: list[str]) -> int:
 
 def _options() -> list[str]:
     options = [f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}"]
+    # Ctrl-C closes it without a question, and nothing asks about Jupyter's news or fetches them.
+    options += ["--ServerApp.answer_yes=True", "--LabApp.news_url=None"]
+    options += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")
     if not _can_show_a_browser():
@@ -117,7 +125,10 @@ def _announce(*, patience: float = 60.0) -> None:
         except (OSError, ValueError):  # not there yet, or half written
             continue
         query = f"?{urlencode({'token': server['token']})}" if server.get("token") else ""
-        print(f"\nThe course is open at\n    {server['url']}lab/tree/{FIRST_NOTEBOOK}{query}", flush=True)
+        url = server["url"]
+        if server["hostname"] in ("", "*", "0.0.0.0", "::"):  # everywhere: a container's own name leads nowhere outside
+            url = re.sub(r"//[^/]*:", "//127.0.0.1:", url)
+        print(f"\nThe course is open at\n    {url}lab/tree/{FIRST_NOTEBOOK}{query}", flush=True)
         print("Ctrl-C in this window closes it.\n", flush=True)
         return
 

@@ -10,6 +10,7 @@ byte by byte in the tests. Nothing in it is picked by hand: the first draws are 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,13 +21,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
-from course_utils.data.images import ImageData
-from course_utils.data.load import load_images
-from course_utils.models.cvae import CVAE
-from course_utils.models.vae import VAE
+from course_utils._files import print_anything
+from course_utils.data import ImageData, load_images
+from course_utils.models import CVAE, VAE
 from course_utils.teaching.diagrams import IMAGES, LOSS, STYLE
 from course_utils.teaching.display import to_png
-from course_utils.training.fit import fit
+from course_utils.training import fit
 
 ALT = (
     "Four sheets of handwritten digits, white on black, all made by models of this course. First: the plane of a "
@@ -154,7 +154,7 @@ def compose(pictures: Sequence[np.ndarray], *, between: int = 56, margin: int = 
 
 
 def write(path: Path = IMAGES / "gallery.png", *, seed: int = 0, epochs: int = 7) -> Path:
-    """Train on MNIST, draw, and write the picture.  Raises OSError where MNIST cannot be had."""
+    """Train on MNIST, draw, and write the picture.  Raises RuntimeError where MNIST cannot be had."""
     data = load_images("mnist", device="cpu")  # on the CPU, so that a GPU does not make another picture
     figure = compose(sheets(train_models(data, seed=seed, epochs=epochs), data, seed=seed))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,11 +162,23 @@ def write(path: Path = IMAGES / "gallery.png", *, seed: int = 0, epochs: int = 7
     return path
 
 
-if __name__ == "__main__":
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command."""
+    print_anything()
     parser = argparse.ArgumentParser(
         prog="python -m course_utils.teaching.gallery", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=7)
-    arguments = parser.parse_args()
-    print(write(seed=arguments.seed, epochs=arguments.epochs))
+    options = parser.parse_args(arguments)
+    try:
+        print(write(seed=options.seed, epochs=options.epochs))
+    except RuntimeError as error:
+        if "MNIST cannot be loaded" not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        sys.exit(f"{reason} The picture is of MNIST alone: connect to the network, or name its folder in COURSE_DATA.")
+
+
+if __name__ == "__main__":
+    main()

@@ -26,7 +26,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
-from course_utils._files import ROOT, replace_text
+from course_utils._files import ROOT, print_anything, replace_text
 
 FIGURE_DPI = 300  # of an exported figure; 7.5 inches are 2250 pixels
 NOTEBOOKS = ROOT / "notebooks"
@@ -43,6 +43,11 @@ LIBRARIES = {
         "nbclassic/static/components/requirejs/": "requirejs",
     },
 }
+
+
+def lessons() -> list[Path]:
+    """The course's lessons, in order; a reader's own copies beside them (01_autoencoder-Copy1.ipynb) are none."""
+    return sorted(path for path in NOTEBOOKS.glob("*.ipynb") if re.fullmatch(r"\d\d_\w+", path.stem))
 
 
 class Role(NamedTuple):
@@ -181,20 +186,21 @@ def export_figure(path: Path, target: Path, *, timeout: int = 900) -> bool:
 
 
 _KEEP = """\
-from course_utils.teaching import plotting
+import course_utils.teaching as _teaching
 
-def _keep(fig, alt, _show=_plotting.show, _sizes=[0.0]):
-    if fig.bbox.width * fig.bbox.height > _sizes[0]:
-        _sizes[0] = fig.bbox.width * fig.bbox.height
-        fig.savefig({target!r}, dpi={dpi}, facecolor="white")
-    _show(fig, alt)
+def _keep(figure, sentence, _show=_teaching.show, _sizes=[0.0]):
+    if hasattr(figure, "savefig") and figure.bbox.width * figure.bbox.height > _sizes[0]:
+        _sizes[0] = figure.bbox.width * figure.bbox.height
+        figure.savefig({target!r}, dpi={dpi}, facecolor="white")
+    _show(figure, sentence)
 
-_plotting.show = _keep
+show = _teaching.show = _keep
 """
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status: 1 when --check finds a notebook that the command would change."""
+    print_anything()
     parser = argparse.ArgumentParser(
         prog="python -m course_utils.teaching.lectures",
         description=__doc__,
@@ -211,9 +217,15 @@ def main(arguments: list[str] | None = None) -> int:
         help="run each notebook as far as its largest figure, and write that one here, large",
     )
     options = parser.parse_args(arguments)
-    paths = options.notebooks or sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    if missing := [str(path) for path in options.notebooks if not path.is_file()]:
+        parser.error(f"no such notebook: {', '.join(missing)}")
+    paths = options.notebooks or lessons()
     if options.slides:
-        write_slides(options.slides, paths)
+        try:
+            write_slides(options.slides, paths)
+        except (RuntimeError, OSError) as error:
+            print(error, file=sys.stderr)
+            return 1
         for path in paths:
             print(options.slides / f"{path.stem}.slides.html")
         return 0

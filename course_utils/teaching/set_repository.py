@@ -10,11 +10,11 @@ import re
 import sys
 from pathlib import Path
 
-from course_utils._files import ROOT, replace_text
+from course_utils._files import ROOT, print_anything, replace_text
 
 _CONSTANT = re.compile(r'^REPOSITORY = "([^"]*)"$', re.MULTILINE)
 # GitHub's own rules: an owner of letters, digits and single hyphens; a name of letters, digits, ".", "_" and "-".
-_VALID = re.compile(r"(?!.*--)[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}")
+_VALID = re.compile(r"(?![^/]*--)[A-Za-z0-9](?:[A-Za-z0-9-]{0,37}[A-Za-z0-9])?/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}")
 
 
 def set_repository(repository: str, *, root: Path = ROOT) -> list[Path]:
@@ -63,6 +63,7 @@ def _renamed(text: str, old: str, new: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Run the command; return its exit status."""
+    print_anything()
     if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
         print("usage: python -m course_utils.teaching.set_repository OWNER/NAME")
         return 0 if arguments in (["-h"], ["--help"]) else 2
