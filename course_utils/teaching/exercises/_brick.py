@@ -201,6 +201,7 @@ def _explained(
     name, words = (found.name, found.words) if found else _measured(seen[k], expected[k], exercise.tolerance)
     if attempt.changed and not exercise.may_change_inputs:
         words += f" Besides, your function changed the caller's {' and '.join(attempt.changed)}."
+        name = name if found else "changes its input"
     return NotYet(name, f"{words}\n{facts}")
 
 
@@ -228,5 +229,8 @@ def _measured(seen: Outcome, expected: Outcome, tolerance: tuple[float, float]) 
         return "not finite", "Some numbers are not finite. Which step divides by zero, or takes a root or log of one?"
     far = float(((came - wanted).abs() / wanted.abs().clamp_min(tolerance[1])).max())
     if far < 0.01:
-        return "nearly right", f"Off by {far:.1g} of the value, where {tolerance[0]:g} is allowed. What was rounded?"
+        return (
+            "nearly right",
+            f"Off by {far:.1g} of the value, where {tolerance[0]:g} is allowed: a small term, or rounding?",
+        )
     return "wrong values", "The shape is right, the numbers are not."

@@ -26,7 +26,7 @@ _ELEMENTWISE = (
 )
 _MATRIX = ("inverse", "inv", "pinv", "trace", "diagonal", "diag", "t")
 _INSTEAD = {
-    "sum": ("mean",), "mean": ("sum",), "amax": ("amin",), "amin": ("amax",),
+    "sum": ("mean", "amax"), "mean": ("sum", "amax", "amin", "median"), "amax": ("amin",), "amin": ("amax",),
     "argmax": ("argmin",), "argmin": ("argmax",),
     "std": ("var",), "var": ("std",), "logdet": ("det",), "logsumexp": ("sum", "amax"), "solve": ("matmul",),
     "exp": ("square",), "maximum": ("minimum",), "minimum": ("maximum",), "median": ("mean",), "sqrt": ("square",),
@@ -114,6 +114,12 @@ def _of_operators(node: ast.BinOp) -> Iterator[tuple[str, str, ast.AST]]:
         yield "a term missing", f"one term is left out{_number(right)}", left
         negative = ast.UnaryOp(ast.USub(), right) if isinstance(op, ast.Sub) else right
         yield "a term missing", f"one term is left out{_number(left)}", negative
+        if isinstance(op, ast.Add):
+            yield "multiplied in place of added", "one sum is a product", other(ast.Mult())
+            if isinstance(right, ast.BinOp) and isinstance(right.op, ast.Mult):
+                for one, factor in ((right.left, right.right), (right.right, right.left)):
+                    wide = ast.BinOp(ast.BinOp(left, ast.Add(), one), ast.Mult(), factor)
+                    yield "a factor reaches too far", "one factor reaches both terms of a sum", wide
         if isinstance(op, ast.Sub):
             yield "difference turned round", "one difference is taken the other way round", other(op, right, left)
         for factor in (0.5, 2.0):  # a factor that reaches only one of two terms
@@ -133,6 +139,7 @@ def _of_operators(node: ast.BinOp) -> Iterator[tuple[str, str, ast.AST]]:
         inverse = ast.BinOp(ast.Constant(1), ast.Div(), right) if isinstance(op, ast.Div) else right
         yield "a factor missing", f"one factor is left out{_number(left)}", inverse
         if isinstance(op, ast.Mult):
+            yield "added in place of multiplied", "one product is a sum", other(ast.Add())
             yield "divided", "one product is a quotient", other(ast.Div())
             if isinstance(left, ast.Constant) and isinstance(right, ast.BinOp):  # 0.5 * (a + b) -> 0.5 * a + b
                 inner = right
@@ -197,6 +204,16 @@ def _of_calls(node: ast.Call) -> Iterator[tuple[str, str, ast.AST]]:
             f"one {name} is taken twice",
             ast.Call(function, [node], []) if module else ast.Call(ast.Attribute(node, name, ast.Load()), [], []),
         )
+    if name in _ELEMENTWISE:
+        inside = {n.id for n in ast.walk(subject) if isinstance(n, ast.Name) and not _is_module(n)}
+        for argument in inside if len(inside) == 1 else ():
+            for words, form in _FORMS.items():
+                said = words.format(argument)
+                yield (
+                    f"{said} for a function of it",
+                    f"{said} stands where another function of it belongs",
+                    _parsed(form.format(argument)),
+                )
     if name == "exp":
         for factor, of in ((0.5, "half of "), (2.0, "twice "), (-1.0, "minus ")):
             inside = ast.BinOp(ast.Constant(factor), ast.Mult(), subject)
@@ -233,6 +250,19 @@ def _of_calls(node: ast.Call) -> Iterator[tuple[str, str, ast.AST]]:
         changed = copy.deepcopy(node)
         changed.args[i], changed.args[i + 1] = changed.args[i + 1], changed.args[i]
         yield f"arguments of {name} exchanged", f"two arguments of {name} are exchanged", changed
+
+
+_FORMS = {
+    "{} itself": "{}", "the root of {}": "{} ** 0.5", "the square of {}": "{} ** 2", "exp of {}": "{}.exp()",
+    "exp of 2·{}": "(2 * {}).exp()", "exp of ½·{}": "(0.5 * {}).exp()", "2 to the power of {}": "2 ** {}",
+    "2 to the power of ½·{}": "2 ** (0.5 * {})", "softplus of {}": "(1 + {}.exp()).log()", "|{}|": "{}.abs()",
+    "half of {}": "0.5 * {}", "sigmoid of {}": "{}.sigmoid()", "half of exp of {}": "0.5 * {}.exp()",
+    "exp of −{}": "(-{}).exp()", "log of {}": "{}.log()", "log of 1 + {}": "(1 + {}).log()", "tanh of {}": "{}.tanh()",
+}  # fmt: skip
+
+
+def _parsed(source: str) -> ast.AST:
+    return ast.parse(source, mode="eval").body
 
 
 def _with(node: ast.Call, inside: ast.AST, module: bool) -> ast.Call:

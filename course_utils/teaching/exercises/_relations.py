@@ -78,10 +78,16 @@ def find_relation(evidence: Evidence) -> Relation | None:
     """The most telling relation between what came and what was expected; None where none was found."""
     parts = list(evidence.expected[0])
     wrong = [p for p in parts if not all(close(a[p], b[p], evidence.tolerance) for a, b in _pairs(evidence))]
-    for find in (_between_numbers, _exchanged_parts, _other_arguments, _one_slip, _behaviour, _partly_right):
-        if found := find(evidence, wrong):
-            return found
-    return None
+    right = [p for p in parts if p not in wrong]
+    for asked in [wrong, *([part] for part in wrong if len(wrong) > 1)]:
+        for find in (_between_numbers, _exchanged_parts, _other_arguments, _one_slip):
+            if found := find(evidence, asked):
+                others = [p for p in wrong if p not in asked]
+                words = [f"{' and '.join(right)}: right."] if right else []
+                words += [f"{' and '.join(asked)}: {found.words}" if right or others else found.words]
+                words += [f"{' and '.join(others)}: not right either."] if others else []
+                return replace(found, words=" ".join(words))
+    return _behaviour(evidence) or _partly_right(evidence, wrong)
 
 
 def _pairs(evidence: Evidence) -> Iterator[tuple[Outcome, Outcome]]:
@@ -91,24 +97,15 @@ def _pairs(evidence: Evidence) -> Iterator[tuple[Outcome, Outcome]]:
 # Between the numbers -----------------------------------------------------------------------------------
 
 
-def _between_numbers(evidence: Evidence, wrong: Sequence[str]) -> Relation | None:
-    """The same relation in every wrong part, or the one of the first."""
-    compare = _Numbers(evidence)
-    right = [part for part in evidence.expected[0] if part not in wrong]
-    found = {}
-    for part in wrong:
+def _between_numbers(evidence: Evidence, parts: Sequence[str]) -> Relation | None:
+    """The relation that holds in every one of these parts."""
+    compare, found = _Numbers(evidence), None
+    for part in parts:
         relation = compare.relation([o[part] for o in evidence.seen], [o[part] for o in evidence.expected])
-        if relation is None:
+        if relation is None or (found and relation != found):
             return None
-        found[part] = relation
-    if len({relation.words for relation in found.values()}) == 1:
-        relation = next(iter(found.values()))
-        if wrong == [""] or not right:
-            return relation
-        return replace(relation, words=f"{' and '.join(right)}: right. {' and '.join(wrong)}: {relation.words}")
-    text = [f"{' and '.join(right)}: right."] if right else []
-    text += [f"{part}: {relation.words}" for part, relation in found.items()]
-    return Relation(" and ".join(relation.name for relation in found.values()), " ".join(text))
+        found = relation
+    return found
 
 
 class _Numbers:
@@ -119,11 +116,12 @@ class _Numbers:
         self.cases, self.parameters = evidence.cases, evidence.parameters
         self.sizes = [_sizes(case, evidence) for case in evidence.cases]
         scalars = [_scalars(case, evidence.parameters) for case in evidence.cases]
-        self.constants = {
-            name: [(sizes | numbers)[name] for sizes, numbers in zip(self.sizes, scalars, strict=True)]
-            for name in self.sizes[0] | scalars[0]
-            if all(name in sizes | numbers for sizes, numbers in zip(self.sizes, scalars, strict=True))
-        }
+        together: dict[tuple[float, ...], list[str]] = {}
+        for name in self.sizes[0] | scalars[0]:
+            values = [(sizes | numbers).get(name) for sizes, numbers in zip(self.sizes, scalars, strict=True)]
+            if None not in values:
+                together.setdefault(tuple(values), []).append(name)
+        self.constants = {" or ".join(names[:2]): list(values) for values, names in together.items()}
 
     def same(self, came: Values, wanted: Values, free: int = 0) -> bool:
         """Equal on all cases, and on more different numbers than could be equal by accident."""
@@ -166,6 +164,28 @@ class _Numbers:
         for (name, values), sign in itertools.product(self._offsets(), (1, -1)):
             if self.same(came, [t + sign * v for v, t in zip(values, wanted, strict=True)]):
                 return _plus(f"−{name}" if sign < 0 else name)
+        return self._within(came, wanted)
+
+    def _within(self, came: Values, wanted: Values) -> Relation | None:
+        """A factor or an offset that is the same for all numbers of a case, and of which no name is known."""
+        several = [k for k, t in enumerate(came) if t.numel() > 1]
+        if len(several) < 2:
+            return None
+        factors = [float((a * b).sum() / (b * b).sum()) for a, b in zip(came, wanted, strict=True)]
+        offsets = [float((a - b).mean()) for a, b in zip(came, wanted, strict=True)]
+        for name, how, found, candidate in (
+            ("times a number", "times", factors, [f * t for f, t in zip(factors, wanted, strict=True)]),
+            ("plus a number", "plus", offsets, [t + o for o, t in zip(offsets, wanted, strict=True)]),
+        ):
+            if self.same(came, candidate, free=len(came)):
+                first, other = found[several[0]], found[several[1]]
+                words = f"{how} {first:.4g} for this case; {how} {other:.4g} for another"
+                sizes = {name: v for name, v in self.constants.items() if v[several[0]] != v[several[1]]}
+                where = ", ".join(f"{name} = {v[several[1]]:g}" for name, v in sizes.items())
+                return Relation(
+                    f"{name} of each case",
+                    f"Your numbers are the expected ones {words}{f' ({where})' if where else ''}.",
+                )
         return None
 
     def _factors(self) -> Iterator[tuple[str, list[float]]]:
@@ -187,6 +207,7 @@ class _Numbers:
                 f"√({name}/({name} − 1))": lambda v: (v / (v - 1)) ** 0.5 if v > 1 else math.nan,
             }  # fmt: skip
             yield from ((form, [f(v) for v in values]) for form, f in forms.items())
+            yield from ((f"{number}/{name}", [number / v for v in values]) for number in (784, 28))
         for (one, a), (other, b) in itertools.permutations(self.constants.items(), 2):
             if one < other:
                 yield f"{one}·{other}", [x * y for x, y in zip(a, b, strict=True)]
@@ -226,6 +247,7 @@ class _Numbers:
             ("sigmoid", "the sigmoid of the expected ones", lambda t: t.sigmoid()),
             ("logit", "the logits of the expected ones", lambda t: t.logit()),
             ("negative ones are 0", "the expected ones with 0 in place of the negative", lambda t: t.clamp_min(0)),
+            ("inverse", "the inverse matrix of the expected one", _inverse),
             ("rounded", "the expected ones rounded to whole numbers", lambda t: t.round()),
         )
         for name, words, function in whole:
@@ -288,6 +310,16 @@ class _Numbers:
                 return Relation(
                     f"{which} along {over}", f"These are the expected numbers of the {which} along {over} only."
                 )
+        if all(a.dim() == b.dim() + 1 for a, b in zip(came, wanted, strict=True)):
+            if all(a.dim() == 2 for a in came) and self.same([a.diagonal() for a in came], wanted):
+                return Relation(
+                    "all pairs", "On the diagonal of yours stand the expected numbers: all pairs were computed."
+                )
+            for axis, of in enumerate(("row", "column")[: came[0].dim()]):
+                if self.same([a.select(axis, 0) for a in came], wanted):
+                    return Relation(
+                        f"first {of}", f"The first {of} of yours is what is expected: there is an axis too many."
+                    )
         if all(_fits(b, a) for a, b in zip(came, wanted, strict=True)) and self.same(
             came, [b.expand_as(a) for a, b in zip(came, wanted, strict=True)]
         ):
@@ -319,7 +351,7 @@ class _Numbers:
                     if self.same(came, [f * b for f, b in zip(fitted, wanted, strict=True)]):
                         return _times(f"{how}{of}")
                     if self.same(came, [b / f for f, b in zip(fitted, wanted, strict=True)]):
-                        return _times(f"1/({how}{of})")
+                        return _times(f"1/({how}{of})" if " " in how + of or "(" in of else f"1/{of}")
                     difference = torch.cat([(a - b).flatten() for a, b in zip(came, wanted, strict=True)])
                     flat = torch.cat([f.flatten() for f in fitted])
                     if not (difference.isfinite().all() and flat.isfinite().all() and flat.abs().max() > 0):
@@ -420,6 +452,8 @@ def _sizes(case: tuple, evidence: Evidence) -> dict[str, float]:
             for i, size in enumerate(value.shape):
                 named = len(letters) == value.dim() and not letters[i].isdecimal()
                 found.setdefault(letters[i] if named else f"{name}.shape[{i}]", float(size))
+            if value.dim() > 1 and len(letters) != value.dim():
+                found[f"the numbers in each row of {name}"] = float(value[0].numel())
     return found
 
 
@@ -482,53 +516,58 @@ def _simplest(
         extra = _explains(evidence, gives, cases, wrong)
         if extra and not extra.name:
             return name, words, extra
-        if extra and found is None:
+        if extra and found is None and " and " not in name:
             found = name, words, extra
     return found
 
 
 def _explains(
-    evidence: Evidence, gives: Callable[[tuple], Outcome | None], cases: Sequence[tuple | None], wrong: Sequence[str]
+    evidence: Evidence, gives: Callable[[tuple], Outcome | None], cases: Sequence[tuple | None], parts: Sequence[str]
 ) -> Relation | None:
-    """Whether the outcomes are what came, as they are (a relation without a name) or up to a sign or a factor."""
+    """Whether these parts came out as here, exactly (a relation without a name) or up to a sign or a factor."""
     outcomes: list[Outcome] = []
     for case, came in zip(cases, evidence.seen, strict=True):
         outcome = gives(case) if case is not None else None
-        if outcome is None or list(outcome) != list(came) or not _in_step(came, outcome):
+        if outcome is None or list(outcome) != list(came) or not all(_in_step(came[p], outcome[p]) for p in parts):
             return None
         outcomes.append(outcome)
     numbers = _Numbers(evidence)
-    if all(agree(a, b, evidence.tolerance) for a, b in zip(evidence.seen, outcomes, strict=True)):
-        told = any(numbers.same([o[p] for o in evidence.seen], [o[p] for o in outcomes]) for p in wrong)
-        return Relation("", "") if told else None
-    if len(outcomes[0]) == 1:
-        (part,) = outcomes[0]
-        scaled = numbers.scaled([o[part] for o in evidence.seen], [o[part] for o in outcomes], few=True)
-        if scaled:
-            return Relation(f", {scaled.name}", f"{' and' if scaled.name == 'sign' else ', then'} {_by(scaled)}")
+    came, given = ([[o[p] for o in side] for p in parts] for side in (evidence.seen, outcomes))
+    if all(
+        close(a, b, evidence.tolerance) for x, y in zip(came, given, strict=True) for a, b in zip(x, y, strict=True)
+    ):
+        return Relation("", "") if any(map(numbers.same, came, given)) else None
+    if len(parts) == 1 and (scaled := numbers.scaled(came[0], given[0], few=True)):
+        return Relation(f", {scaled.name}", f"{' and' if scaled.name == 'sign' else ', then'} {_by(scaled)}")
     return None
 
 
-def _in_step(came: Outcome, outcome: Outcome) -> bool:
+def _in_step(came: Tensor, other: Tensor) -> bool:
     """Cheaply: whether these could be the same numbers up to a factor."""
-    for a, b in ((came[key], outcome[key]) for key in came):
-        if a.shape != b.shape:
-            return False
-        a, b = a.flatten(), b.flatten()
-        ok = a.isfinite() & b.isfinite()
-        a, b = a[ok], b[ok]
-        if a.numel() > 1 and float((a @ b).abs()) < 0.99 * float(a.norm() * b.norm()):
-            return False
-    return True
+    if came.shape != other.shape:
+        return False
+    a, b = came.flatten(), other.flatten()
+    finite = a.isfinite() & b.isfinite()
+    a, b = a[finite], b[finite]
+    return a.numel() < 2 or float((a @ b).abs()) >= 0.99 * float(a.norm() * b.norm())
+
+
+def _inverse(a: Tensor) -> Tensor:
+    square = a.dim() > 1 and a.shape[-1] == a.shape[-2]
+    return torch.linalg.inv_ex(a).inverse if square else torch.full_like(a, torch.nan)
+
+
+def _transposed(a: Tensor) -> Tensor:
+    return a.mT if a.dim() > 1 else a
 
 
 _TRANSFORMS: dict[str, Callable[[Any], Any]] = {
     "2·a": lambda a: 2 * a, "½·a": lambda a: a / 2, "−a": lambda a: -a, "exp(a)": lambda a: a.exp(),
     "log(a)": lambda a: a.log(), "2·log|a|": lambda a: 2 * a.abs().log(), "a²": lambda a: a**2,
     "√a": lambda a: a**0.5, "1/a": lambda a: 1 / a,
-    "|a|": lambda a: a.abs(), "1 − a": lambda a: 1 - a, "exp(½·a)": lambda a: (a / 2).exp(), "a.mT": lambda a: a.mT,
+    "|a|": lambda a: a.abs(), "1 − a": lambda a: 1 - a, "exp(½·a)": lambda a: (a / 2).exp(), "a.mT": _transposed,
     "sigmoid(a)": lambda a: a.sigmoid(), "the diagonal of a": lambda a: a.diagonal().diag(),
-    "the inverse of a": lambda a: torch.linalg.inv(a),
+    "the inverse of a": _inverse,
 }  # fmt: skip
 _WHOLE: dict[str, Callable[[Tensor], Tensor]] = {
     "0": torch.zeros_like, "1": torch.ones_like, "a softmaxed": lambda a: a.softmax(-1),
@@ -543,7 +582,7 @@ def _changes(evidence: Evidence) -> Iterator[tuple[str, Callable[[tuple], tuple 
     """Other arguments, with words: "2·log_var in place of log_var"."""
     first, names = evidence.cases[0], evidence.parameters
     tensors = [i for i, v in enumerate(first) if isinstance(v, Tensor) and v.is_floating_point()]
-    for i, value in enumerate(first):
+    for i, value in enumerate(first[: len(names)]):
         if i in tensors or isinstance(value, float):
             forms = _TRANSFORMS | (_WHOLE if i in tensors else {"1": lambda a: 1.0})
             for form, function in forms.items():
@@ -553,7 +592,7 @@ def _changes(evidence: Evidence) -> Iterator[tuple[str, Callable[[tuple], tuple 
             yield f"{names[i]} − 1 in place of {names[i]}", _applied(i, lambda n: n - 1)
     pairs = [
         (i, j)
-        for i, j in itertools.combinations(range(len(first)), 2)
+        for i, j in itertools.combinations(range(min(len(first), len(names))), 2)
         if all(_alike(case[i], case[j]) for case in evidence.cases if len(case) > j)
     ]
     for i, j in pairs:
@@ -621,7 +660,7 @@ def _alike(a: Any, b: Any) -> bool:
 # The learner's function, asked otherwise ---------------------------------------------------------------
 
 
-def _behaviour(evidence: Evidence, wrong: Sequence[str]) -> Relation | None:
+def _behaviour(evidence: Evidence) -> Relation | None:
     """Two calls that differ, an argument that plays no part, examples that touch each other."""
     case = max(evidence.cases, key=lambda c: sum(v.numel() for v in c if isinstance(v, Tensor)))
     asked, solved = evidence.answer, evidence.trial(evidence.solution)
@@ -653,6 +692,8 @@ def _touching(evidence: Evidence, case: tuple, asked: Callable, solved: Callable
     axes = [evidence.axes.get(name, ()) for name in evidence.parameters[: len(case)]]
     letter = next((a[0] for a in axes if a), None)
     if rows < 2 or letter is None:
+        return None
+    if len(axes) < len(case):
         return None
     alone = tuple(v[:1] if a and a[0] == letter else v for v, a in zip(case, axes, strict=True))
     outcomes = [f(c) for f in (asked, solved) for c in (case, alone)]
