@@ -92,6 +92,7 @@ def _open_jupyterlab(arguments: list[str]) -> int:
 
 def _options() -> list[str]:
     options = [f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}"]
+    options.append("--ServerApp.contents_manager_class=course_utils.teaching.contents.Contents")
     # Ctrl-C closes it without a question, and nothing asks about Jupyter's news or fetches them.
     options += ["--ServerApp.answer_yes=True", "--LabApp.news_url=None"]
     options += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]

@@ -43,6 +43,12 @@ _READY = """() => {
   const kernel = panel?.sessionContext?.session?.kernel;
   return !!panel?.content?.widgets && kernel?.connectionStatus === "connected";
 }"""
+_CHANGED = """async () => {
+  const panel = jupyterapp.shell.currentWidget;
+  await panel.sessionContext.session.kernel.info;
+  await new Promise(resolve => setTimeout(resolve, 500));
+  return panel.context.model.dirty;
+}"""
 _LISTEN = """() => {
   window.complaints = [];
   jupyterapp.shell.currentWidget.sessionContext.session.kernel.iopubMessage.connect((_, message) => {
@@ -88,6 +94,7 @@ class Lab:
         try:
             page.goto(self.address(f"lab/tree/{name}.ipynb").replace("?", "?reset&"))
             page.wait_for_function(_READY)
+            assert not page.evaluate(_CHANGED), "a notebook that was only opened is marked as changed"
             page.evaluate(_LISTEN)
             yield shown
         finally:
@@ -141,7 +148,8 @@ def lab(folder: Path, **environment: str) -> Iterator[Lab]:
     command = python(
         "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
         "--ServerApp.port_retries=0", f"--IdentityProvider.token={running.token}", f"--ServerApp.root_dir={root}",
-        "--LabApp.expose_app_in_browser=True",
+        "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
+        "--ServerApp.contents_manager_class=course_utils.teaching.contents.Contents",
     )  # fmt: skip
     variables = {**os.environ, **{name: str(folder / place) for name, place in home.items()}, **environment}
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), variables.get("PYTHONPATH")]))
