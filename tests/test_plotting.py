@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import json
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -15,7 +14,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
+from course_utils.losses import Terms
 from course_utils.teaching import plotting
+from course_utils.teaching.display import to_png
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +46,7 @@ def texts(ax):
 
 
 def picture(fig):
-    return np.asarray(Image.open(io.BytesIO(plotting.to_png(fig))).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(to_png(fig))).convert("RGB"))
 
 
 # --- the package and the style
@@ -93,71 +94,10 @@ def test_style_is_readable_and_opaque():
     assert mpl.rcParams["savefig.facecolor"] == "white"
 
 
-# --- show
-
-
-def test_show_displays_once_with_alternative_text(monkeypatch, images):
-    import IPython.display
-
-    calls = []
-    monkeypatch.setattr(IPython.display, "display", lambda *a, **k: calls.append((a, k)))
-    monkeypatch.setattr(plotting, "_in_ipython", lambda: True)
-    plotting.show(plotting.image_grid(images), alt="Twelve images of noise.")
-    ((data,), options) = calls[0]
-    assert len(calls) == 1 and options["raw"]
-    assert options["metadata"] == {"image/png": {"alt": "Twelve images of noise."}}
-    assert data["text/plain"] == "Twelve images of noise."
-
-
-def test_show_outside_a_notebook_closes_quietly(images, capsys):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    fig = plt.figure()
-    assert plotting.show(fig, alt="An empty figure.") is None
-    assert fig.number not in plt.get_fignums()
-    assert capsys.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("alt", ["", "a figure", "           \n   ", None])
-def test_show_asks_for_a_real_alternative_text(images, alt):
-    with pytest.raises(ValueError, match="12 characters"):
-        plotting.show(plotting.image_grid(images), alt=alt)
-
-
-def test_show_takes_figures_only(images):
-    with pytest.raises(TypeError, match="Tensor"):
-        plotting.show(images, alt="Twelve images of noise.")
-
-
-def test_show_in_a_real_kernel_gives_one_picture_a_cell():
-    script = """
-import json, nbformat, nbclient
-cells = [
-    "from course_utils import plotting; import torch; plotting.use_style(); x = torch.rand(3, 1, 8, 8)",
-    "plotting.show(plotting.image_grid(x), alt='Three small images of noise.')",
-    "import matplotlib.pyplot as plt; plt.plot([1, 2]); plotting.show(plt.gcf(), alt='A line that rises.')",
-    "plotting.image_grid(x)",
-]
-nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-nbclient.NotebookClient(nb, timeout=60, kernel_name="python3").execute()
-print(json.dumps([[dict(o) for o in c.outputs] for c in nb.cells]))
-"""
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
-    first, shown, pyplot, bare = json.loads(done.stdout.splitlines()[-1])
-    assert first == []
-    assert [o["output_type"] for o in shown] == ["display_data"]
-    assert shown[0]["metadata"]["image/png"]["alt"] == "Three small images of noise."
-    assert [o["metadata"]["image/png"]["alt"] for o in pyplot] == ["A line that rises."]
-    assert len(bare) == 1  # a figure left as the last line of a cell is not shown twice either
-
-
 def test_pngs_are_opaque_and_small(codes, labels):
     generator = torch.Generator().manual_seed(1)
     many = torch.randn(10_000, 2, generator=generator)
-    png = plotting.to_png(plotting.code_map(many, torch.arange(10_000) % 10))
+    png = to_png(plotting.code_map(many, torch.arange(10_000) % 10))
     assert len(png) < 110_000
     image = Image.open(io.BytesIO(png))
     assert "transparency" not in image.info
@@ -268,6 +208,48 @@ def test_labels_at_line_ends_neither_overlap_nor_change_order():
         assert box.x1 <= width and box.y0 >= 0 and box.y1 <= height
 
 
+def test_a_line_that_leaves_the_picture_is_labelled_where_it_leaves():
+    x = np.linspace(0, 1, 101)
+    fig = plotting.curves(x, {"steep": 10 * x, "flat": x}, xlabel="x", ylabel="y", ylim=(0, 2))
+    fig.draw_without_rendering()
+    (ax,) = fig.axes
+    steep, flat = sorted(ax.texts, key=lambda text: text.get_text(), reverse=True)
+    assert steep.xy == pytest.approx((0.2, 2.0)) and flat.xy == pytest.approx((1.0, 1.0))
+    assert ax.get_ylim() == (0, 2) and steep.get_window_extent().y1 <= fig.bbox.height
+
+
+def test_curves_of_curves_are_panels_with_one_legend():
+    x = [1, 2, 3]
+    lines = {"a": [1, 2, 3], "b": [3, 2, 1]}
+    fig = plotting.curves(
+        x, {"left": lines, "right": {"a": [5, 5, 5]}}, xlabel="x", ylabel="y", bands={"b": (x, x)}, title="both"
+    )
+    left, right = fig.axes
+    assert [ax.get_title() for ax in fig.axes] == ["left", "right"] and fig.get_suptitle() == "both"
+    assert (left.get_ylabel(), right.get_ylabel()) == ("y", "") and list(right.lines[0].get_ydata()) == [5, 5, 5]
+    assert len(left.get_legend().get_texts()) == 2 and right.get_legend() is None and not left.texts
+    assert len(left.collections) == 1 and not right.collections
+
+
+def test_panels_are_empty_axes_with_labels():
+    fig, axes = plotting.panels(1, 2, titles=["one", "two"], xlabel="x", yscale="log", sharey=True)
+    assert [ax.get_title() for ax in axes] == ["one", "two"] and {ax.get_yscale() for ax in axes} == {"log"}
+    assert isinstance(plotting.panels()[1], mpl.axes.Axes) and not hasattr(fig, "number")
+    with pytest.raises(ValueError, match="1 texts for 2 panels"):
+        plotting.panels(1, 2, titles=["one"])
+
+
+def test_figures_write_their_alternative_text_from_their_data(images, codes, labels):
+    assert plotting.image_grid(images[:1]).alt == "1 image in 1 row."
+    alt = plotting.image_rows({"clean": images[:4], "noisy": images[4:8]}, titles=list("abcd")).alt
+    assert alt == "8 images in 2 rows, rows: clean, noisy, above them: a, b, c, d."
+    alt = plotting.code_map(codes, labels, extent=(-4, 4, -3, 3), extra={"samples": codes[:7]}).alt
+    assert alt.startswith("200 codes, z1 -4 to 4 and z2 -3 to 3") and "Crosses: 7 samples." in alt
+    assert "3 ({:.1f}, {:.1f})".format(*codes[labels == 3].mean(0).tolist()) in alt
+    alt = plotting.decoded_plane(position_as_shade, extent=(0, 1, 0, 0.5), size=4).alt
+    assert alt == "4 by 2 images, decoded from codes with z1 from 0 to 1 and z2 from 0 to 0.5."
+
+
 def test_many_lines_get_a_legend_and_one_line_nothing():
     x = np.arange(1, 30)
     fig = plotting.curves(x, {str(i): x * i for i in range(1, 9)}, xlabel="x", ylabel="y", logy=True)
@@ -295,7 +277,7 @@ def test_curves_refuse(change, words):
 
 
 def elbo(loss, recon, kl):
-    return SimpleNamespace(loss=loss, recon=recon, kl=kl)
+    return Terms(loss=loss, recon=recon, kl=kl)
 
 
 def test_history_of_a_vae_has_three_panels():
@@ -312,7 +294,16 @@ def test_history_of_an_autoencoder_has_the_loss_only():
     fig = plotting.history(SimpleNamespace(epochs=[1], train=train, test=[]), ylabel="squared error per image")
     (ax,) = fig.axes
     assert len(ax.lines) == 1 and ax.get_ylabel() == "squared error per image" and ax.get_xlabel() == "epoch"
-    plotting.to_png(fig)  # one epoch: a single point, and no warning about equal limits
+    to_png(fig)  # one epoch: a single point, and no warning about equal limits
+
+
+def test_history_draws_whichever_terms_there_are():
+    train = [
+        Terms(loss=9.0, recon=5.0, codebook=3.0, commitment=1.0),
+        Terms(loss=7.0, recon=4.0, codebook=2.0, commitment=1.0),
+    ]
+    fig = plotting.history(SimpleNamespace(epochs=[1, 2], train=train, test=[]))
+    assert [ax.get_title() for ax in fig.axes] == ["loss", "distortion", "codebook", "commitment"]
 
 
 def test_history_refuses():

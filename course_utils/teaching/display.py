@@ -54,7 +54,12 @@ def describe(figure: Figure) -> str:
     words = "; ".join(filter(None, map(_axes_in_words, drawn)))
     heading = figure.get_suptitle()
     count = f"{len(drawn)} panels: " if len(drawn) > 1 else ""
-    return f"{heading}{': ' if heading else ''}{count}{words}".strip().rstrip(".") + "."
+    text = " ".join(f"{heading}{': ' if heading else ''}{count}{words}".replace("$", "").split())
+    return text and text.rstrip(".") + "."
+
+
+def _three(number: float) -> str:
+    return number_text(number, 3)
 
 
 def _axes_in_words(axes: Axes) -> str:
@@ -76,10 +81,10 @@ def _axes_in_words(axes: Axes) -> str:
 def _line_in_words(line: Line2D) -> str:
     xs, ys = (np.asarray(values, dtype=float) for values in (line.get_xdata(), line.get_ydata()))
     name = "" if line.get_label().startswith("_") else f"{line.get_label()}: "
-    words = f"{name}{number_text(ys[0])} at {number_text(xs[0])} to {number_text(ys[-1])} at {number_text(xs[-1])}"
+    words = f"{name}{_three(ys[0])} at {_three(xs[0])} to {_three(ys[-1])} at {_three(xs[-1])}"
     for extreme, i in (("lowest", np.nanargmin(ys)), ("highest", np.nanargmax(ys))):
         if 0 < i < len(ys) - 1:
-            words += f", {extreme} {number_text(ys[i])} at {number_text(xs[i])}"
+            words += f", {extreme} {_three(ys[i])} at {_three(xs[i])}"
     return words
 
 
@@ -90,14 +95,14 @@ def _bars_in_words(bars: BarContainer) -> str:
     lengths = [bar.get_width() if sideways else bar.get_height() for bar in bars.patches]
     names = [label.get_text() for label in axis.get_ticklabels()]
     if len(names) == len(lengths) <= 20 and all(names):
-        return ", ".join(f"{name} {number_text(length)}" for name, length in zip(names, lengths, strict=True))
-    return f"{len(lengths)} bars from {number_text(min(lengths))} to {number_text(max(lengths))}"
+        return ", ".join(f"{name} {_three(length)}" for name, length in zip(names, lengths, strict=True))
+    return f"{len(lengths)} bars from {_three(min(lengths))} to {_three(max(lengths))}"
 
 
 def _points_in_words(points: Collection) -> str:
     places = np.asarray(points.get_offsets(), dtype=float)
     name = points.get_label()
-    ranges = " and ".join(f"{number_text(v.min())} to {number_text(v.max())}" for v in places.T)
+    ranges = " and ".join(f"{_three(v.min())} to {_three(v.max())}" for v in places.T)
     return f"{'' if name.startswith('_') else name + ': '}{len(places)} points, {ranges}"
 
 

@@ -21,9 +21,17 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course_utils.teaching import display
+from course_utils.teaching._arrays import (
+    Array,
+    Extent,
+    as_images,
+    as_plane_points,
+    as_vector,
+    check_codes,
+    check_count,
+    check_extent,
+)  # fmt: skip
 
-Extent = tuple[float, float, float, float]  # (z₁ from, z₁ to, z₂ from, z₂ to), as imshow wants it
-Array = Tensor | np.ndarray | Sequence
 Decode = Callable[[Tensor], Tensor]  # (n, L) codes -> (n, 1, H, W) pixels in [0, 1]
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers, in an order that puts the strong ones
@@ -34,17 +42,8 @@ LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 # protanopia, deuteranopia or tritanopia, and 0.185 otherwise; tests/test_plotting.py measures it.
 # matplotlib's tab10 has 0.007.
 CLASS_COLOURS = (
-    "#5c0080",
-    "#8c6601",
-    "#35eaf7",
-    "#07b80d",
-    "#ce1f8c",
-    "#120cd9",
-    "#966df7",
-    "#e2d18b",
-    "#d38cac",
-    "#860000",
-)
+    "#5c0080", "#8c6601", "#35eaf7", "#07b80d", "#ce1f8c", "#120cd9", "#966df7", "#e2d18b", "#d38cac", "#860000",
+)  # fmt: skip
 
 INK = "#222222"
 WIDTH = 7.5  # inches; at DPI, 825 pixels: as wide as a notebook's output area
@@ -52,34 +51,22 @@ DPI = 110
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
-    "font.size": 12,
-    "axes.titlesize": 13,
-    "axes.labelsize": 13,
-    "xtick.labelsize": 12,
-    "ytick.labelsize": 12,
-    "legend.fontsize": 12,
+    **dict.fromkeys(("font.size", "xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 12),
+    **dict.fromkeys(("axes.titlesize", "axes.labelsize"), 13),
     "figure.titlesize": 14,
     "axes.prop_cycle": mpl.cycler(color=LINE_COLOURS),
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon", "savefig.transparent"), False),
+    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), INK),
     "lines.linewidth": 2.2,
     "lines.markersize": 6,
-    "legend.frameon": False,
     "image.cmap": "gray",
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.w_pad": 0.08,
     "figure.constrained_layout.h_pad": 0.06,
     "figure.dpi": DPI,
     "savefig.dpi": "figure",
-    "figure.facecolor": "white",  # opaque, so that a dark notebook theme does not swallow the axes
-    "axes.facecolor": "white",
-    "savefig.facecolor": "white",
-    "savefig.transparent": False,
+    # Opaque, so that a dark notebook theme does not swallow the axes.
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "white"),
 }
 
 
@@ -105,14 +92,13 @@ def panels(
     fig = _figure(WIDTH if columns == 1 else 9.0, height * rows)
     axes = fig.subplots(rows, columns, **sharing)
     every = np.atleast_1d(axes).ravel()
-    _check_count(titles, len(every), "titles", "panels")
+    check_count(titles, len(every), "titles", "panels")
     for i, ax in enumerate(every):
         ax.set(**shared, **({"title": titles[i]} if titles else {}))
     return fig, axes
 
 
-# --- pictures of digits
-# -------------------------------------------------------------------------------------------
+# --- pictures of digits ---
 
 
 def image_grid(
@@ -130,14 +116,14 @@ def image_grid(
     titles: one short text above each image, or above each column. row_labels: one text at the left of each row.
     Raises TypeError or ValueError for anything that is not such images, or for labels of another number.
     """
-    pixels = _images(images, "images")
+    pixels = as_images(images, "images")
     if not isinstance(columns, int) or columns < 1:
         raise ValueError(f"columns must be a whole number of at least 1, not {columns!r}.")
     columns = min(columns, len(pixels))
     rows = math.ceil(len(pixels) / columns)
     per_column = isinstance(titles, Sequence) and len(titles) == columns
-    _check_count(titles, columns if per_column else len(pixels), "titles", "images")
-    _check_count(row_labels, rows, "row_labels", "rows")
+    check_count(titles, columns if per_column else len(pixels), "titles", "images")
+    check_count(row_labels, rows, "row_labels", "rows")
     fig = _compose(pixels, columns, titles=titles, row_labels=row_labels, title=title)
     named = f", rows: {', '.join(map(str, row_labels))}" if row_labels else ""
     above = f", above them: {', '.join(map(str, titles))}" if titles else ""
@@ -156,12 +142,12 @@ def image_rows(rows: Mapping[str, Array], *, titles: Sequence[str] | None = None
     """
     if not isinstance(rows, Mapping) or not rows:
         raise TypeError('image_rows() takes a non-empty dict, {"test images": x, "autoencoder": x_hat}.')
-    pixels = {label: _images(images, f"images of row {label!r}") for label, images in rows.items()}
+    pixels = {label: as_images(images, f"images of row {label!r}") for label, images in rows.items()}
     shapes = {label: tuple(p.shape) for label, p in pixels.items()}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"The rows must hold equally many images of one size, but their shapes are {shapes}.")
     columns = next(iter(shapes.values()))[0]
-    _check_count(titles, columns, "titles", "columns")
+    check_count(titles, columns, "titles", "columns")
     return image_grid(
         torch.cat(list(pixels.values())), columns=columns, titles=titles, row_labels=list(rows), title=title
     )
@@ -174,7 +160,7 @@ def _compose(
     titles: Sequence[str] | None,
     row_labels: Sequence[str] | None,
     title: str | None,
-) -> Figure:
+) -> Figure:  # fmt: skip
     """One imshow of all images: many times faster than an axes for each."""
     from torchvision.utils import make_grid
 
@@ -194,16 +180,12 @@ def _compose(
     scale = min((figure_width - left) / grid.shape[1], 0.75 / (width + gap))  # inches per pixel
     figure_height = grid.shape[0] * scale + top + 0.05
     fig = Figure(figsize=(figure_width, figure_height), layout="none")
-    ax = fig.add_axes(
-        (
-            left / figure_width,
-            0.05 / figure_height,
-            grid.shape[1] * scale / figure_width,
-            grid.shape[0] * scale / figure_height,
-        )
-    )
+    size = np.array([figure_width, figure_height, figure_width, figure_height])
+    ax = fig.add_axes((left, 0.05, grid.shape[1] * scale, grid.shape[0] * scale) / size)
     ax.imshow(grid, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-    _bare(ax)
+    ax.set(xticks=[], yticks=[])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
     # Where tile (row, column) has its middle, in pixels of the composed picture (whose first pixel is at 0).
     across = [gap + column * (width + gap) + (width - 1) / 2 for column in range(columns)]
     down = [gap + row * (height + head + gap) + head + (height - 1) / 2 for row in range(rows)]
@@ -227,8 +209,7 @@ def _text_width(text: str) -> float:
     return TextPath((0, 0), text, prop=font).get_extents().x1 / 72
 
 
-# --- curves
-# -------------------------------------------------------------------------------------------------------
+# --- curves ---
 
 
 def curves(
@@ -239,14 +220,15 @@ def curves(
     ylabel: str,
     logx: bool = False,
     logy: bool = False,
+    ylim: tuple[float, float] | None = None,
     bands: Mapping[str, tuple[Array, Array]] | None = None,
     title: str | None = None,
 ) -> Figure:
     """Draw one labelled line for each entry of `ys` over the common x; of mappings in it, one panel beside the other.
 
     x: (N,). ys: label -> (N,), or a panel's title -> {label: (N,)}. bands: label of a line -> (low, high), each (N,),
-    shaded in that line's colour. Up to five lines are labelled at their ends, more get a legend, and so do panels: one
-    for all of them.
+    shaded in that line's colour. ylim: what the vertical axis shows; a line is labelled where it leaves the picture.
+    Up to five lines are labelled at their ends, more get a legend, and so do panels: one for all of them.
     Raises ValueError for other lengths, non-finite values, or values that a logarithmic axis cannot show.
     """
     nested = isinstance(ys, Mapping) and bool(ys) and all(isinstance(lines, Mapping) for lines in ys.values())
@@ -254,9 +236,8 @@ def curves(
     fig, axes = panels(1, len(parts), height=4.0 if len(parts) == 1 else 3.6)
     for i, (ax, (heading, lines)) in enumerate(zip(np.atleast_1d(axes), parts.items(), strict=True)):
         own = {name: band for name, band in (bands or {}).items() if not nested or name in lines}
-        draw_curves(
-            ax, x, lines, xlabel=xlabel, ylabel="" if i else ylabel, logx=logx, logy=logy, bands=own, ends=not nested
-        )
+        look = {"logx": logx, "logy": logy, "ylim": ylim, "bands": own, "ends": not nested}
+        draw_curves(ax, x, lines, xlabel=xlabel, ylabel="" if i else ylabel, **look)
         ax.set_title(heading or "")
         if nested and i == 0 and len(lines) > 1:
             ax.legend()
@@ -274,11 +255,12 @@ def draw_curves(
     ylabel: str,
     logx: bool = False,
     logy: bool = False,
+    ylim: tuple[float, float] | None = None,
     bands: Mapping[str, tuple[Array, Array]] | None = None,
     ends: bool = True,
 ) -> None:
     """Draw `curves` into given axes; without `ends` the lines get neither labels at their ends nor a legend."""
-    xs = _vector(x, "x", positive=logx)
+    xs = as_vector(x, "x", positive=logx)
     if not isinstance(ys, Mapping) or not ys:
         raise TypeError('The lines come as a non-empty dict, {"autoencoder": errors, "PCA": pca_errors}.')
     bands = bands or {}
@@ -289,24 +271,26 @@ def draw_curves(
     if logy:
         ax.set_yscale("log")
     marker = "o" if len(xs) <= 20 else ""
-    labels: list[tuple[str, float, str]] = []
+    labels: list[tuple[str, float, float, str]] = []
+    low, high = ylim or (-math.inf, math.inf)
     for i, (label, y) in enumerate(ys.items()):
         colour = LINE_COLOURS[i % len(LINE_COLOURS)]
         dashes = "-" if i < len(LINE_COLOURS) else "--"
-        values = _vector(y, f"line {label!r}", length=len(xs), positive=logy)
+        values = as_vector(y, f"line {label!r}", length=len(xs), positive=logy)
         ax.plot(xs, values, color=colour, linestyle=dashes, marker=marker, label=label)
-        labels.append((label, float(values[np.argmax(xs)]), colour))
+        last = max(np.flatnonzero((values >= low) & (values <= high)), key=xs.__getitem__, default=np.argmax(xs))
+        labels.append((label, float(xs[last]), float(values[last]), colour))
         if label in bands:
-            low, high = (_vector(edge, f"band of {label!r}", length=len(xs), positive=logy) for edge in bands[label])
-            if (low > high).any():
+            below, above = (as_vector(e, f"band of {label!r}", length=len(xs), positive=logy) for e in bands[label])
+            if (below > above).any():
                 raise ValueError(f"The band of {label!r} is (low, high), but low is above high somewhere.")
-            ax.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
+            ax.fill_between(xs, below, above, color=colour, alpha=0.2, linewidth=0)
+    ax.set(xlabel=xlabel, ylabel=ylabel, **({"ylim": ylim} if ylim else {}))
     _ticks_at_data(ax, xs, logx)
     if ends and len(ys) > 5:
         ax.legend()
     elif ends and len(ys) > 1:
-        _label_ends(ax, float(xs.max()), labels)
+        _label_ends(ax, labels)
 
 
 def _ticks_at_data(ax: Axes, xs: np.ndarray, logx: bool) -> None:
@@ -321,44 +305,30 @@ def _ticks_at_data(ax: Axes, xs: np.ndarray, logx: bool) -> None:
         ax.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
 
 
-def _label_ends(ax: Axes, x_end: float, ends: list[tuple[str, float, str]], *, gap: float = 0.085) -> None:
-    """Write each line's name at its right end, moved apart where two would overlap."""
+def _label_ends(ax: Axes, ends: list[tuple[str, float, float, str]], *, gap: float = 0.085) -> None:
+    """Write each line's name at its end (label, x, y, colour), moved apart where two would overlap."""
     ax.set_xlim(ax.get_xlim())  # the labels' places below are fractions of these limits
     ax.set_ylim(ax.get_ylim())
     to_fraction = ax.transScale + ax.transLimits
-    placed = sorted(
-        ((to_fraction.transform((x_end, y))[1], label, y, colour) for label, y, colour in ends),
-        key=lambda item: item[0],
-    )
+    placed = sorted((*to_fraction.transform((x, y))[::-1], label, (x, y), colour) for label, x, y, colour in ends)
     heights = _spread([item[0] for item in placed], gap)
-    for height, (_, label, y, colour) in zip(heights, placed, strict=True):
-        ax.annotate(
-            label,
-            xy=(x_end, y),
-            xytext=(to_fraction.transform((x_end, y))[0] + 0.02, height),
-            textcoords="axes fraction",
-            va="center",
-            color=_dark(colour),
-            fontweight="bold",
-            annotation_clip=False,
-        )
+    for height, (_, across, label, end, colour) in zip(heights, placed, strict=True):
+        across = across if across < 0.85 else max(across, 0.97)  # beside the picture rather than upon a steep line
+        look = {"va": "center", "color": _dark(colour), "fontweight": "bold", "annotation_clip": False}
+        ax.annotate(label, xy=end, xytext=(across + 0.02, height), textcoords="axes fraction", **look)
 
 
-def _spread(heights: list[float], gap: float) -> list[float]:
-    """Move sorted heights at least `gap` apart; a group of crowded ones stays centred where it was."""
-    groups = [[h] for h in heights]
-    merged = True
-    while merged:
-        merged = False
-        for i in range(len(groups) - 1):
-            top = np.mean(groups[i]) + gap * (len(groups[i]) - 1) / 2
-            bottom = np.mean(groups[i + 1]) - gap * (len(groups[i + 1]) - 1) / 2
-            if bottom - top < gap - 1e-9:
-                groups[i : i + 2] = [groups[i] + groups[i + 1]]
-                merged = True
-                break
-    moved = [float(np.mean(group) + gap * (k - (len(group) - 1) / 2)) for group in groups for k in range(len(group))]
-    return [height + max(0.0, gap / 2 - moved[0]) for height in moved]  # not on the x axis
+def _spread(heights: Sequence[float], gap: float) -> np.ndarray:
+    """Move sorted heights `gap` apart, each by little, and keep them off the x axis and inside the picture."""
+    moved = np.array(heights, dtype=float)
+    for _ in range(500):
+        overlap = np.maximum(gap - np.diff(moved), 0)
+        if overlap.max(initial=0) < 0.01 * gap:
+            break
+        moved[:-1] -= overlap / 2
+        moved[1:] += overlap / 2
+        moved = moved.clip(gap / 2, 1.0)
+    return moved.clip(gap / 2, 1.0)
 
 
 def _push_apart(places: np.ndarray, distance: float) -> np.ndarray:
@@ -379,13 +349,10 @@ def _push_apart(places: np.ndarray, distance: float) -> np.ndarray:
 
 
 def history(history: Any, *, ylabel: str | None = None, title: str | None = None) -> Figure:
-    """Draw a training history: the loss over epochs, with distortion and rate beside it when there is a KL
-    term.
+    """Draw a training history: the loss over epochs, and beside it the terms that it is made of.
 
-    history: has `epochs`, a list of whole numbers; `train` and `test`, lists of objects with the numbers
-    `loss`, `recon` and `kl`, one for each epoch (`test` may be empty).
-    ylabel: what the loss is measured in; by default "nats per example" with a KL term, "loss per example"
-    without.
+    history: what `fit` returned. ylabel: what the loss is measured in; by default "nats per example" where there are
+    several terms, "loss per example" where there is one.
     Raises TypeError for another object, ValueError for an empty history or other lengths.
     """
     missing = [name for name in ("epochs", "train", "test") if not hasattr(history, name)]
@@ -399,17 +366,19 @@ def history(history: Any, *, ylabel: str | None = None, title: str | None = None
     for name, terms in parts.items():
         if len(terms) != len(epochs):
             raise ValueError(f"The history has {len(epochs)} epochs but {len(terms)} {name} values.")
-    has_kl = any(float(t.kl) != 0 for terms in parts.values() for t in terms)
-    headings = {"loss": "loss", "recon": "distortion", "kl": "rate (KL)"} if has_kl else {"loss": title or ""}
+    usual = {"recon": "distortion", "kl": "rate (KL)"}
     lines = {
-        heading: {part: [float(getattr(t, name)) for t in terms] for part, terms in parts.items()}
-        for name, heading in headings.items()
+        usual.get(name, name): {part: [float(getattr(t, name)) for t in terms] for part, terms in parts.items()}
+        for name in parts["training"][0].names
     }
-    unit = ylabel or ("nats per example" if has_kl else "loss per example")
-    fig = curves(epochs, lines if has_kl else lines[title or ""], xlabel="epoch", ylabel=unit, title=title)
+    # A term that is always 0, or always the loss itself, has nothing to show.
+    lines = {n: ys for n, ys in lines.items() if n == "loss" or (ys != lines["loss"] and any(map(any, ys.values())))}
+    several = len(lines) > 1
+    unit = ylabel or ("nats per example" if several else "loss per example")
+    fig = curves(epochs, lines if several else lines["loss"], xlabel="epoch", ylabel=unit, title=title)
     for ax in fig.axes:
         ax.margins(y=0.15)
-        if has_kl:
+        if several:
             ax.xaxis.set_major_locator(ticker.MaxNLocator(nbins=5, integer=True))
     return fig
 
@@ -429,9 +398,9 @@ def bars(
     number: how a number is printed, e.g. "{:.0%}" for shares.
     Raises ValueError for other lengths, non-finite values or negative errors.
     """
-    lengths = _vector(values, "values")
-    _check_count(names, len(lengths), "names", "values")
-    spread = None if errors is None else _vector(errors, "errors", length=len(lengths))
+    lengths = as_vector(values, "values")
+    check_count(names, len(lengths), "names", "values")
+    spread = None if errors is None else as_vector(errors, "errors", length=len(lengths))
     if spread is not None and (spread < 0).any():
         raise ValueError("errors are half-widths of the whiskers and cannot be negative.")
     fig = _figure(WIDTH, 0.9 + 0.48 * len(lengths) + (0.3 if title else 0))
@@ -447,26 +416,16 @@ def bars(
         text = number.format(length) + ("" if spread is None else f" ± {number.format(spread[i])}")
         side = 1 if length >= 0 else -1
         end = length + side * (0 if spread is None else spread[i])
-        ax.annotate(
-            text,
-            (end, i),
-            xytext=(6 * side, 0),
-            textcoords="offset points",
-            va="center",
-            ha="left" if side > 0 else "right",
-            fontweight="bold",
-            annotation_clip=False,
-        )
+        beside = {"xytext": (6 * side, 0), "textcoords": "offset points", "ha": "left" if side > 0 else "right"}
+        ax.annotate(text, (end, i), va="center", fontweight="bold", annotation_clip=False, **beside)
     ax.set_xlabel(xlabel)
     if "%" in number:
         ax.xaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0))
-    if title:
-        ax.set_title(title)
+    ax.set_title(title or "")
     return fig
 
 
-# --- the code plane
-# -----------------------------------------------------------------------------------------------
+# --- the code plane ---
 
 
 def code_map(
@@ -485,15 +444,14 @@ def code_map(
     Raises ValueError for other shapes, more than two dimensions included.
     """
     points, classes = check_codes(codes, labels)
-    overlays = {name: _plane_points(p, f"points of {name!r}") for name, p in (extra or {}).items()}
+    overlays = {name: as_plane_points(p, f"points of {name!r}") for name, p in (extra or {}).items()}
     if extent is None:
         extent = extent_of(np.concatenate([points, *overlays.values()]))
     extent = check_extent(extent)
     fig = _plane_figure(extent, extra_height=(0.35 if overlays else 0) + (0.3 if title else 0))
     ax = fig.add_subplot()
     draw_code_map(ax, points, classes, extent, extra=overlays)
-    if title:
-        ax.set_title(title)
+    ax.set_title(title or "")
     centres = ", ".join(
         "{} ({:.1f}, {:.1f})".format(digit, *points[classes == digit].mean(axis=0)) for digit in np.unique(classes)
     )
@@ -527,30 +485,17 @@ def draw_code_map(
     # A numeral is 0.3 inches wide. The layout engine may still change the axes a little: near enough.
     width, height = ax.bbox.size / ax.figure.dpi
     inches = min(width / (extent[1] - extent[0]), height / (extent[3] - extent[2]))  # per unit
+    back = {"arrowstyle": "-", "color": INK, "lw": 1}  # to the centroid of a numeral that moved
+    look = {"ha": "center", "va": "center", "fontsize": 13, "fontweight": "bold", "zorder": 4, "arrowprops": back}
     for digit, centroid, place in zip(digits, centroids, _push_apart(centroids, 0.3 / inches), strict=True):
-        ax.annotate(
-            str(digit),
-            xy=centroid,
-            xytext=place,
-            ha="center",
-            va="center",
-            fontsize=13,
-            fontweight="bold",
-            zorder=4,
-            bbox={"boxstyle": "circle,pad=0.18", "fc": "white", "ec": CLASS_COLOURS[digit], "lw": 2.2},
-            arrowprops={
-                "arrowstyle": "-",
-                "color": INK,
-                "lw": 1,
-            },  # back to the centroid of a numeral that moved
-        )
+        ring = {"boxstyle": "circle,pad=0.18", "fc": "white", "ec": CLASS_COLOURS[digit], "lw": 2.2}
+        ax.annotate(str(digit), xy=centroid, xytext=place, bbox=ring, **look)
     style_plane(ax, extent)
-    notes = []
-    if outside := int((~_inside(points, extent)).sum()):
-        notes.append(f"{outside} of {len(points)} codes lie outside the picture")
-    for name, overlay in (extra or {}).items():
-        if outside := int((~_inside(overlay, extent)).sum()):
-            notes.append(f"{outside} of {len(overlay)} {name} lie outside the picture")
+    notes = [
+        f"{outside} of {len(drawn)} {name} lie outside the picture"
+        for name, drawn in {"codes": points, **(extra or {})}.items()
+        if (outside := int((~_inside(drawn, extent)).sum()))
+    ]
     if notes:
         ax.text(0.0, 1.01, "\n".join(notes), transform=ax.transAxes, va="bottom", fontsize=11)
     if extra:
@@ -589,8 +534,7 @@ def decoded_plane(
     ax = fig.add_subplot()
     ax.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="antialiased")
     style_plane(ax, extent)
-    if title:
-        ax.set_title(title)
+    ax.set_title(title or "")
     fig.alt = (
         f"{across} by {down} images, decoded from codes with z1 from {left:g} to {right:g} and z2 from {bottom:g} to "
     )
@@ -610,7 +554,7 @@ def style_plane(ax: Axes, extent: Extent) -> None:
 
 def extent_of(codes: Array, *, margin: float = 0.04) -> Extent:
     """Return the rectangle (z₁ from, z₁ to, z₂ from, z₂ to) around all codes (N, 2), rounded outwards."""
-    points = _plane_points(codes, "codes")
+    points = as_plane_points(codes, "codes")
     low, high = points.min(axis=0), points.max(axis=0)
     span = max(float((high - low).max()), 1e-3)
     step = min((m * 10.0**e for e in range(-5, 12) for m in (1, 2, 5)), key=lambda s: abs(math.log(s * 12 / span)))
@@ -633,111 +577,14 @@ def decode_codes(decode: Decode, codes: Tensor) -> Tensor:
             f"decode returned shape {tuple(result.shape)} for {len(codes)} codes, expected "
             f"({len(codes)}, 1, H, W). Does it return flat pixels, or a tuple?"
         )
-    return _images(result, "decode's images")
+    return as_images(result, "decode's images")
 
 
-# --- checks
-# -------------------------------------------------------------------------------------------------------
-
-
-def _images(images: Array, what: str) -> Tensor:
-    """Check images and return them as float32 (N, 1, H, W) on the CPU, cut to [0, 1]."""
-    if not isinstance(images, Tensor):
-        images = torch.as_tensor(np.asarray(images))
-    images = images.detach().cpu()
-    if images.ndim == 3:
-        images = images[:, None]
-    if images.ndim != 4 or images.shape[1] != 1:
-        raise ValueError(
-            f"The {what} have shape {tuple(images.shape)}, expected (N, 1, H, W) or (N, H, W). "
-            "A single image needs x[None]; flat pixels need x.view(-1, 1, 28, 28)."
-        )
-    if 0 in images.shape:
-        raise ValueError(f"The {what} have shape {tuple(images.shape)}: there is nothing to show.")
-    if not images.is_floating_point():
-        raise TypeError(f"The {what} are {images.dtype}, expected floats in [0, 1]. Stored bytes need x / 255.")
-    images = images.float()
-    if not torch.isfinite(images).all():
-        raise ValueError(f"The {what} hold NaN or infinite pixels: did training diverge?")
-    low, high = images.min().item(), images.max().item()
-    if low < -1 or high > 2:
-        raise ValueError(
-            f"The {what} go from {low:.3g} to {high:.3g}, expected pixels in [0, 1]. Are they logits "
-            "(apply the sigmoid, or use the likelihood's mean) or bytes (divide by 255)? If not, clamp them "
-            "to [0, 1] first."
-        )
-    return images.clamp(0, 1)
-
-
-def _vector(values: Array, what: str, *, length: int | None = None, positive: bool = False) -> np.ndarray:
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    if array.ndim != 1 or array.dtype.kind not in "fiub":
-        raise ValueError(f"{what}: expected a list of numbers, got shape {array.shape} of {array.dtype}.")
-    if len(array) == 0 or (length is not None and len(array) != length):
-        raise ValueError(f"{what} has {len(array)} numbers, expected {length or 'at least one'}.")
-    array = array.astype(float)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{what} holds NaN or infinite numbers: {array}.")
-    if positive and (array <= 0).any():
-        raise ValueError(f"{what} has numbers that are not positive, which a logarithmic axis cannot show: {array}.")
-    return array
-
-
-def _plane_points(points: Array, what: str) -> np.ndarray:
-    array = points.detach().cpu().numpy() if isinstance(points, Tensor) else np.asarray(points)
-    if array.ndim != 2 or array.shape[1] != 2 or len(array) == 0:
-        raise ValueError(
-            f"The {what} have shape {array.shape}, expected (N, 2). The code plane needs latent_dim = 2; "
-            "of more dimensions, choose two: z[:, :2]."
-        )
-    array = array.astype(float)
-    if not np.isfinite(array).all():
-        raise ValueError(f"The {what} hold NaN or infinite numbers: did training diverge?")
-    return array
-
-
-def check_codes(codes: Array, labels: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Check two-dimensional codes and their classes and return both as arrays, (N, 2) and (N,)."""
-    points = _plane_points(codes, "codes")
-    classes = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if classes.shape != (len(points),):
-        raise ValueError(f"labels have shape {classes.shape}, expected ({len(points)},), one for each code.")
-    if classes.dtype.kind not in "iu" or classes.min() < 0 or classes.max() > 9:
-        raise ValueError("labels must be whole numbers from 0 to 9.")
-    return points, classes
-
-
-def check_extent(extent: Extent) -> Extent:
-    """Check (z₁ from, z₁ to, z₂ from, z₂ to) and return it as floats."""
-    values = tuple(float(v) for v in extent)
-    if len(values) != 4 or not all(math.isfinite(v) for v in values):
-        raise ValueError(f"extent is (z1_from, z1_to, z2_from, z2_to), four finite numbers, not {extent!r}.")
-    if values[0] >= values[1] or values[2] >= values[3]:
-        raise ValueError(f"extent is (z1_from, z1_to, z2_from, z2_to), each from < to, not {extent!r}.")
-    return values
-
-
-def _check_count(texts: Sequence[str] | None, expected: int, what: str, of: str) -> None:
-    if isinstance(texts, str):
-        raise TypeError(f"{what} is a list of texts, one for each of the {of}, not the single text {texts!r}.")
-    if texts is not None and len(texts) != expected:
-        raise ValueError(f"{what} has {len(texts)} texts for {expected} {of}.")
-
-
-# --- small helpers
-# ------------------------------------------------------------------------------------------------
+# --- small helpers ---
 
 
 def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
-
-
-def _bare(ax: Axes) -> None:
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.tick_params(length=0)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
 
 
 def _plane_figure(extent: Extent, *, extra_height: float = 0.0) -> Figure:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from course_utils.teaching.plotting import Extent, draw_code_map
+from course_utils.teaching._arrays import Extent
+from course_utils.teaching.plotting import draw_code_map
 from course_utils.teaching.widgets._panel import Stage, blank_image
 
 

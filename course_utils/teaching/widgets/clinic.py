@@ -147,6 +147,7 @@ def still_sigma_knob(model: SmallVAE, x: Tensor, *, ks: Sequence[float] = (0.25,
         cell.imshow(knob.pictures(k), cmap="gray", vmin=0, vmax=1)
         cell.set_axis_off()
         cell.set_title(f"{name}: k = {k:g}", fontsize=12)
+    fig.alt = " ".join(f"{name}: {knob.describe(k)}" for name, k in zip("ABC", chosen, strict=False))
     return fig
 
 

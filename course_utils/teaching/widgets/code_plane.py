@@ -12,17 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from torch import Tensor
 
-from course_utils.teaching.plotting import (
-    INK,
-    Array,
-    Decode,
-    Extent,
-    check_codes,
-    check_extent,
-    decode_codes,
-    draw_code_map,
-    extent_of,
-)
+from course_utils.teaching._arrays import Array, Extent, check_codes, check_extent
+from course_utils.teaching.plotting import INK, Decode, decode_codes, draw_code_map, extent_of
 from course_utils.teaching.widgets._panel import Slider, letter, number_text, panel
 from course_utils.teaching.widgets._plane import PlaneStage
 

@@ -117,6 +117,7 @@ def still_elbo_gap(
             above.set_ylabel("")
             below.set_ylabel("")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    fig.alt = " ".join(describe(picture.terms(*point), *point) for point in points)
     return fig
 
 

@@ -134,6 +134,7 @@ def still_kl(points: Sequence[tuple[float, float]]) -> Figure:
         fig.align_ylabels(axes[:, column])
     for ax, label in zip(axes[-1], ("z", "z", "nats"), strict=True):
         ax.set_xlabel(label)
+    fig.alt = " ".join(_describe(*point) for point in points)
     return fig
 
 
@@ -141,7 +142,7 @@ def push_field(paths: Sequence[np.ndarray | Tensor] = ()) -> Figure:
     """Show where the KL alone pushes (μ, log σ²): its contour lines, arrows downhill, and paths.
 
     paths: each (N, 2), pairs (μ, log σ²) in the order in which they were visited; their starts are marked.
-    The arrows show the direction of −(μ, ½ (σ² − 1)) and nothing else: how strong the push is, the contours show.
+    The arrows show the direction of −(μ, ½ (σ² − 1)), not its length.
     Raises ValueError for paths of another shape.
     """
     places = [np.asarray(path, dtype=float) for path in paths]
@@ -161,8 +162,8 @@ def push_field(paths: Sequence[np.ndarray | Tensor] = ()) -> Figure:
     mu, log_var = np.meshgrid(np.linspace(-2.8, 2.8, 15), np.linspace(low + 0.3, high - 0.3, 15))
     push = np.stack([-mu, -0.5 * np.expm1(log_var)])
     push /= np.maximum(np.hypot(*push), 1e-9)
-    ax.quiver(mu, log_var, *push, color=Q_COLOUR, angles="xy", scale_units="xy", scale=3.2, width=0.0042, zorder=2)
-    ax.set_title("the direction of the push; where it is strong, contours are close", fontsize=12)
+    ax.quiver(mu, log_var, *push, color=Q_COLOUR, angles="xy", scale_units="inches", scale=4.2, width=0.0042, zorder=2)
+    ax.set_title("arrows: the direction of the push, not its strength", fontsize=12)
     for path in places:
         ax.plot(path[:, 0], path[:, 1], color=GAIN, linewidth=2, zorder=3)
         ax.plot(*path[0], marker="o", color=GAIN, markersize=7, zorder=3)

@@ -9,7 +9,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_utils.teaching.plotting import Array, Decode, check_codes, decode_codes, image_rows
+from course_utils.teaching._arrays import Array, check_codes
+from course_utils.teaching.plotting import Decode, decode_codes, image_rows
 from course_utils.teaching.widgets._panel import Slider, number_text, panel
 from course_utils.teaching.widgets._plane import PlaneStage
 

@@ -108,6 +108,7 @@ def still_loss_scale(squared_error: float, dims: int = 784, *, sigmas: Sequence[
         cell.tick_params(labelsize=10)
         if cell is not cells[-1]:
             cell.set(xlabel="", xticks=[])
+    fig.alt = " ".join(f"{name}: {scale.describe(math.log10(s))}" for name, s in zip("ABCD", chosen, strict=False))
     return fig
 
 

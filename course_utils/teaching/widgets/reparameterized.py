@@ -136,6 +136,7 @@ def still_samples(
     fig.draw_without_rendering()  # the arrows need to know where the axes end up
     for scene, (mu, log_var) in zip(scenes, settings, strict=True):
         scene.move(mu, log_var)
+    fig.alt = " ".join(_describe(picture, *pair) for pair in settings)
     return fig
 
 
