@@ -443,27 +443,6 @@ class KeepsItsKL(Plain):
 class OwnLoss(Plain):
     """Its loss goes through encode and decode, not through forward, and is per example."""
 
-    def loss(self, x):
-        mu, log_var = self.encode(x)
-        return bce(self.decode(self.reparameterize(mu, log_var)), x) + kl_of(mu, log_var)
-
-
-class NoForward(nn.Module):
-    """Methods alone, on flat images, and a loss that calls them: the form in which the course's readers write a VAE."""
-
-    def __init__(self):
-        super().__init__()
-        self.body = Plain()
-
-    def encode(self, x):
-        return self.body.encode(x)
-
-    def reparameterize(self, mu, log_var):
-        return draw(self, mu, log_var)
-
-    def decode(self, z):
-        return self.body.decode(z)
-
     def kl(self, mu, log_var):
         return kl_of(mu, log_var)
 
@@ -472,9 +451,14 @@ class NoForward(nn.Module):
         return bce(self.decode(self.reparameterize(mu, log_var)), x) + self.kl(mu, log_var)
 
 
-class LossThroughLayers(NoForward):
-    def loss(self, x):
-        return elbo_loss(self.body(x), x)
+def without_forward(**mistake: Callable) -> type[OwnLoss]:
+    """Methods alone, and a loss that calls them: the form in which the course's readers write a VAE."""
+    return type("WithoutForward", (OwnLoss,), {"forward": nn.Module.forward, **mistake})
+
+
+def through_layers(self, x):
+    mu, log_var = encode(self, x)
+    return bce(decode(self, draw(self, mu, log_var)), x) + kl_of(mu, log_var)
 
 
 class Healthy(NamedTuple):
@@ -510,8 +494,8 @@ HEALTHY = [
     Healthy("one latent dimension", OneDimension, elbo_loss),
     Healthy("log_var starts at 0", ZeroHeads, elbo_loss),
     Healthy("own loss", OwnLoss, None),
-    Healthy("no forward", NoForward, None),
-    Healthy("no forward, loss through layers", LossThroughLayers, None),
+    Healthy("no forward", without_forward(), None),
+    Healthy("no forward, loss through layers", without_forward(loss=through_layers), None),
     Healthy("all divided by pixels", Plain, loss_with(join=lambda r, k: ((r + k) / PIXELS).mean())),
     Healthy("conditional", Conditional, elbo_loss, cond="one-hot"),
     Healthy("embedded label", EmbeddedLabel, elbo_loss, cond="label"),

@@ -7,6 +7,7 @@ import inspect
 import io
 import sys
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 
@@ -42,11 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         diagnosis = _examined(options)
         print(f"\n{diagnosis}", flush=True)
-    except CannotExamine as why:
-        print(f"Cannot examine: {why}", file=sys.stderr)
-        return 2
     except Exception as error:
-        print(f"Cannot examine: {type(error).__name__}: {error}", file=sys.stderr)
+        kind = "" if isinstance(error, CannotExamine) else f"{type(error).__name__}: "
+        print(f"Cannot examine: {kind}{error}", file=sys.stderr)
         return 2
     finally:
         sys.argv = argv
@@ -73,19 +72,11 @@ def _parser() -> argparse.ArgumentParser:
         f"of the names {', '.join(LOSSES)}: either loss(output, x), or with arguments that are named after what they "
         "take, as in loss(recon_x, x, mu, logvar). Exit status: 0 no error found, 1 errors found, 2 could not examine.",
     )
-    parser.add_argument(
-        "target", metavar="FILE.py:CLASS", help="the file, and the class in it (or a function that builds the model)"
-    )
-    parser.add_argument(
-        "arguments", nargs="*", metavar="NAME=VALUE", help="arguments of the constructor, as in latent_dim=20"
-    )
-    parser.add_argument(
-        "--dataset",
-        default="digits",
-        choices=("digits", "mnist", "auto"),
-        help="which images (default: the offline digits)",
-    )
-    parser.add_argument("--loss", metavar="FUNCTION", help="the function of the file that is the training loss")
+    add = parser.add_argument
+    add("target", metavar="FILE.py:CLASS", help="the file, and the class in it (or a function that builds the model)")
+    add("arguments", nargs="*", metavar="NAME=VALUE", help="arguments of the constructor, as in latent_dim=20")
+    add("--dataset", default="digits", choices=("digits", "mnist", "auto"), help="images (default: the offline digits)")
+    add("--loss", metavar="FUNCTION", help="the function of the file that is the training loss")
     return parser
 
 
@@ -118,32 +109,29 @@ def _load(path: Path) -> ModuleType:
     return module
 
 
-def _file(module: ModuleType) -> str:
-    return Path(module.__file__ or "").name
-
-
 def _construct(module: ModuleType, name: str, pairs: Sequence[str]) -> nn.Module:
-    found = getattr(module, name, None)
+    found = vars(module).get(name)
     if found is None:
-        classes = [
-            key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)
-        ]
+        classes = [key for key, kind in vars(module).items() if isinstance(kind, type) and issubclass(kind, nn.Module)]
         raise CannotExamine(f"{_file(module)} has no {name}; its models: {', '.join(classes) or 'none'}")
     if not callable(found):
         raise CannotExamine(f"{name} is {type(found).__name__}, expected a class (or a function that builds the model)")
     arguments = dict(_argument(pair) for pair in pairs)
-    given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    call = f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
     torch.manual_seed(0)
     try:
         model = found(**arguments)
     except (Exception, SystemExit) as error:
-        raise CannotExamine(
-            f"{name}({given}) raised\n{short_traceback(error)}\nGive its arguments as in latent_dim=20."
-        ) from error
+        hint = "Give its arguments as in latent_dim=20."
+        raise CannotExamine(f"{call} raised\n{short_traceback(error)}\n{hint}") from error
     if not isinstance(model, nn.Module):
-        raise CannotExamine(f"{name}({given}) is {type(model).__name__}, expected a torch.nn.Module")
-    print(f"Model: {name}({given}), untrained, with {sum(p.numel() for p in model.parameters()):,} parameters.")
+        raise CannotExamine(f"{call} is {type(model).__name__}, expected a torch.nn.Module")
+    print(f"Model: {call}, untrained, with {sum(p.numel() for p in model.parameters()):,} parameters.")
     return model
+
+
+def _file(module: ModuleType) -> str:
+    return Path(module.__file__ or "").name
 
 
 def _argument(pair: str) -> tuple[str, object]:
@@ -158,26 +146,21 @@ def _argument(pair: str) -> tuple[str, object]:
 
 def _inputs(model: nn.Module, images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor | None]:
     """The first combination of image shape and condition that the model takes; says which it is."""
-    one_hot = F.one_hot(labels, classes).float()
     shapes = {"images (B, 1, 28, 28)": images, "vectors (B, 784)": images.flatten(1)}
     conditions = {
         "no condition": None,
-        "one-hot labels as the condition": one_hot,
+        "one-hot labels as the condition": F.one_hot(labels, classes).float(),
         "integer labels as the condition": labels,
     }
-    first: Exception | None = None
-    for condition, cond in conditions.items():
-        for shape, x in shapes.items():
-            try:
-                with torch.no_grad():
-                    forward_of(model)(*([x] if cond is None else [x, cond]))
-            except (Exception, SystemExit) as error:
-                first = first or error
-                continue
-            print(f"Assumed: it takes {shape} in [0, 1], {condition}.")
-            return x, cond
-    shape = next(iter(shapes))
-    print(f"Assumed: it takes {shape} in [0, 1], no condition; it ran with no other input either.")
+    for (condition, cond), (shape, x) in product(conditions.items(), shapes.items()):
+        try:
+            with torch.no_grad():
+                forward_of(model)(*([x] if cond is None else [x, cond]))
+        except (Exception, SystemExit):
+            continue
+        print(f"Assumed: it takes {shape} in [0, 1], {condition}.")
+        return x, cond
+    print("Assumed: it takes images (B, 1, 28, 28) in [0, 1], no condition; it ran with no other input either.")
     return images, None
 
 
@@ -197,24 +180,21 @@ def _loss(module: ModuleType, model: nn.Module, name: str | None, x: Tensor) -> 
     print(f"Assumed: its training loss is {names[0]}({', '.join(needed)}).")
     if len(needed) == 2:
         return function
-    roles = [
-        "x" if role in ("", "other") or key in ("x", "y", "data", "target") else role
-        for key in needed
-        for role in [role_of(key)]
-    ]
-    return lambda output, batch: function(*_chosen(output, batch, roles, needed))
+    return lambda output, batch: function(*_chosen(output, batch, needed))
 
 
-def _chosen(output: object, x: Tensor, roles: list[str], names: list[str]) -> list[Tensor]:
+def _chosen(output: object, x: Tensor, names: list[str]) -> list[Tensor]:
     """The parts of an output that a loss's arguments are named after."""
     reading = read(output, x, noisy=[], varies=set())
     places = {"recon": reading.recon, "mu": reading.mu, "z": reading.z}
     values = []
-    for role, name in zip(roles, names, strict=True):
-        path = places.get(role, reading.spread)
-        if role != "x" and path is None:
-            raise ValueError(
-                f"the loss wants {name}, which was not found in the model's output; give it as loss(output, x)"
-            )
-        values.append(x if role == "x" else get(output, path))
+    for name in names:
+        role = role_of(name)
+        if role in ("", "other") or name in ("x", "y", "data", "target"):
+            values.append(x)
+        elif (path := places.get(role, reading.spread)) is not None:
+            values.append(get(output, path))
+        else:
+            found = "which was not found in the model's output; give it as loss(output, x)"
+            raise ValueError(f"the loss wants {name}, {found}")
     return values

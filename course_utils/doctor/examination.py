@@ -84,12 +84,10 @@ def _run_checks(patient: Patient, notes: Notes) -> None:
     for name, check in checks.items():
         try:
             check()
-        except ModelRaised as error:
-            notes.skipped(f"{name}: the model raised in this experiment ({str(error).splitlines()[-1][:160]}).")
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            notes.skipped(
-                f"{name}: the experiment failed ({type(error).__name__}: {str(error).splitlines()[0][:160]})."
-            )
+        except (ModelRaised, RuntimeError, ValueError, IndexError, TypeError) as error:
+            last = "".join(str(error).splitlines()[-1:])[:160]
+            said = "the model raised in this experiment" if isinstance(error, ModelRaised) else "the experiment failed"
+            notes.skipped(f"{name}: {said} ({last}).")
 
 
 def _patient(model, x, cond, *callables) -> Patient:
@@ -113,12 +111,8 @@ def _loss_of_output(model: nn.Module) -> Callable | None:
 
 
 def _not_finite(patient: Patient) -> str:
-    parts = {
-        "the reconstruction": patient.first.recon,
-        "μ": patient.mu,
-        "the spread": patient.spread,
-        "z": patient.first.code,
-    }
+    parts = {"the reconstruction": patient.first.recon, "z": patient.first.code}
+    parts |= {"μ": patient.mu, "the spread": patient.spread}
     counts = {name: int((~t.isfinite()).sum()) for name, t in parts.items() if t is not None}
     return ", ".join(f"{n:,} numbers of {name}" for name, n in counts.items() if n)
 

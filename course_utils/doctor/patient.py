@@ -66,16 +66,9 @@ class Patient:
             raise ModelRaised(short_traceback(error)) from error
 
     def run(
-        self,
-        *,
-        x: Tensor | None = None,
-        cond: Tensor | None = None,
-        noise: float | None = None,
-        code: Tensor | None = None,
-        seed: int = 0,
-        training: bool = True,
-        as_is: bool = False,
-    ) -> Run:
+        self, *, x: Tensor | None = None, cond: Tensor | None = None, noise: float | None = None,
+        code: Tensor | None = None, seed: int = 0, training: bool = True, as_is: bool = False,
+    ) -> Run:  # fmt: skip
         """One forward pass with gradients.
 
         Dropout is off and batch norms use their running statistics, so that only the latent noise is random, unless
