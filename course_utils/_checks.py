@@ -52,6 +52,13 @@ def check_unit_interval(name: str, x: Tensor) -> None:
         )
 
 
+def check_symmetric(name: str, matrix: object) -> None:
+    """Raise a ``ValueError`` unless the matrices (…, L, L) are finite and symmetric up to rounding."""
+    check_float(name, matrix)
+    if not torch.allclose(matrix, matrix.mT, rtol=1e-4, atol=1e-6):  # NaN is not close to itself
+        raise ValueError(f"{name} must be symmetric, and finite; its decomposition would silently read one half only")
+
+
 def check_positive_int(name: str, value: object) -> int:
     """Return ``value`` as an int, or raise: ``TypeError`` for other types, ``ValueError`` below 1."""
     if isinstance(value, bool):

@@ -13,6 +13,7 @@ from course_utils.evaluation.latents import active_units, kl_per_dimension
 from course_utils.losses.terms import gaussian_kl
 from course_utils.models.autoencoder import Autoencoder
 from course_utils.models.cvae import CVAE
+from course_utils.models.layers import GaussianHeads
 from course_utils.models.vae import VAE
 
 SIGMA = 0.5
@@ -123,7 +124,6 @@ def conditional():
     z ~ N(Ac + a, diag s²) and x ~ N(Wz + Uc + b, σ²I), so x ~ N(W(Ac + a) + Uc + b, W diag(s²) Wᵀ + σ²I); the
     encoder is set to the exact posterior, which is linear in [x, c].
     """
-    from course_utils.models.layers import GaussianHeads
 
     torch.manual_seed(0)
     f64 = {"dtype": torch.float64}
@@ -252,6 +252,30 @@ def test_active_units_are_those_whose_mean_moves():
     assert active_units(vae, x, threshold=0.005).count == 2
 
 
+def test_where_q_is_a_learned_prior_nothing_is_active_and_the_mean_is_counted_in_its_units():
+    """q and p read the condition alike: the KL is 0, though both means move. Then q moves by 0.2 deviations of p."""
+    torch.manual_seed(0)
+    model = CVAE(input_dim=2, cond_dim=3, latent_dim=2, hidden_dims=(), likelihood="gaussian", prior="learned")
+    model.prior_net = torch.nn.Sequential(GaussianHeads(3, 2))
+    p, q = model.prior_net[0], model.heads
+    with torch.no_grad():
+        for own, prior in ((q.mu, p.mu), (q.log_var, p.log_var)):
+            torch.nn.init.normal_(prior.weight)
+            own.weight.copy_(torch.cat([torch.zeros(2, 2), prior.weight], 1))
+            own.bias.copy_(prior.bias)
+        p.log_var.weight.zero_()
+        q.log_var.weight.zero_()
+        p.log_var.bias.fill_(math.log(25.0))
+        q.log_var.bias.fill_(math.log(25.0))
+    x, c = torch.randn(4000, 2), torch.randn(4000, 3)
+    assert evaluate(model, x, c).kl.abs().max() < 1e-6 and model.encode(x, c)[0].var(0).min() > 0.1
+    assert active_units(model, x, c).count == 0
+    with torch.no_grad():
+        q.mu.weight[0, 0] += 1.0  # a variance of 1, so of 1/25 in units of σ_p = 5
+    units = active_units(model, x, c)
+    assert units.count == 1 and units.variance[0].item() == pytest.approx(0.04, rel=0.1)
+
+
 def test_kl_per_dimension_adds_up_to_the_rate(ppca):
     vae, x, _ = ppca
     torch.testing.assert_close(kl_per_dimension(vae, x, batch_size=7).sum(), gaussian_kl(*vae.encode(x)).mean())
@@ -279,7 +303,7 @@ def test_the_judge_is_the_same_for_the_same_seed_and_prints_its_accuracy(digits,
     assert torch.equal(state, torch.get_rng_state())
     right = sum(other.probabilities(digits.test[:]).argmax(1) == digits.test.labels).item()
     assert 0 < right < 360
-    assert f"the judge names {right / 360:.1%} of 360 test digits" in capsys.readouterr().err.splitlines()[-1]
+    assert f"the judge names {right / 360:.1%} of 360 test digits" in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_the_judge_clips_what_a_viewer_would_clip(digits, judge):

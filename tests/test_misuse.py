@@ -16,6 +16,7 @@ from course_utils.evaluation.bounds import evaluate, log_likelihood
 from course_utils.evaluation.judge import Judge, train_judge
 from course_utils.evaluation.latents import active_units
 from course_utils.evaluation.linear_gaussian import LinearGaussian
+from course_utils.evaluation.samples import linear, lost_share, nearest_images, reached_share, standard_normal
 from course_utils.losses.elbo import elbo
 from course_utils.losses.likelihoods import Gaussian, make_likelihood
 from course_utils.losses.scales import implied_gaussian, optimal_sigma
@@ -55,6 +56,18 @@ def vae() -> VAE:
 
 def cvae() -> CVAE:
     return CVAE(input_dim=784, cond_dim=10, latent_dim=2, hidden_dims=(4,))
+
+
+def flat(likelihood="bernoulli") -> VAE:
+    return VAE(input_shape=(784,), latent_dim=2, hidden_dims=(4,), likelihood=likelihood)
+
+
+def split(*shape) -> Split:
+    return Split(torch.zeros(6, *shape, dtype=torch.uint8), torch.zeros(6, dtype=torch.int64))
+
+
+def once(model, data=SPLIT, **options):
+    return fit(model, data, **{"epochs": 1, "show": False, **options})
 
 
 def output() -> VAEOutput:
@@ -110,6 +123,15 @@ MISUSE = {
     "labels as conditions": (lambda: cvae()(FLAT, torch.tensor([1, 2, 3])), TypeError, "int64", "floating-point"),
     "another number of classes": (lambda: cvae().sample(torch.eye(9)), ValueError, "9", "10"),
     "beta for an autoencoder": (lambda: Autoencoder(latent_dim=2).loss(X, beta=2.0), ValueError, "2.0", "no KL"),
+    "flat images for stages": (lambda: VAE(input_shape=(9,), latent_dim=2, trunk="conv"), ValueError, "(9,)", "height"),
+    "double images": (lambda: vae().loss(X.double()), TypeError, "float64", "float32"),
+    "double images in training": (lambda: once(vae(), X.double()), TypeError, "x must be float32", ".to(torch."),
+    "a split for double weights": (lambda: once(vae().double()), TypeError, "x must be float64", "model.to"),
+    "double codes": (lambda: vae().decode(CODES.double()), TypeError, "z must be float32", "float64"),
+    "double conditions": (lambda: cvae().sample(ONE_HOT.double()), TypeError, "cond_inputs", "float64"),
+    "a negative temperature": (lambda: vae().sample(2, temperature=-1), ValueError, "-1", "at least 0"),
+    "a temperature of NaN": (lambda: cvae().sample(ONE_HOT, temperature=math.nan), ValueError, "nan", "finite"),
+    "a temperature in words": (lambda: vae().sample(2, temperature="hot"), TypeError, "'hot'", "number"),
     # data
     "an unknown data set": (lambda: load_images("fashion"), ValueError, "fashion", "mnist"),
     "labels for fewer images": (lambda: Split(PIXELS, torch.zeros(5, dtype=torch.int64)), ValueError, "5", "6"),
@@ -117,19 +139,57 @@ MISUSE = {
     "float pixels in a split": (lambda: Split(PIXELS.float(), torch.zeros(6).long()), TypeError, "float32", "uint8"),
     "batches of nothing": (lambda: next(iter(SPLIT.batches(0))), ValueError, "0", "at least 1"),
     "more than there are": (lambda: SPLIT.subset(7), ValueError, "7", "6"),
+    "colour for a grey model": (lambda: once(vae(), split(3, 28, 28)), ValueError, "(3, 28, 28)", "(1, 28, 28)"),
+    "images twice as large": (lambda: once(vae(), split(1, 56, 56)), ValueError, "(1, 56, 56)", "(1, 28, 28)"),
+    "images half as large": (lambda: once(cvae(), split(1, 14, 14)), ValueError, "(196,)", "(784,)"),
+    "colour as a tensor": (lambda: once(vae(), torch.zeros(6, 3, 28, 28)), ValueError, "(6, 3,", "(B, 1, 28, 28)"),
+    "flat colour": (lambda: once(flat(), split(3, 28, 28)), ValueError, "(2352,)", "(784,)"),
     # training and evaluation
+    "a learning rate in words": (lambda: once(vae(), lr="0.001"), TypeError, "'0.001'", "lr must be a number"),
+    "a learning rate that ends": (
+        lambda: once(vae(), epochs=2, lr=lambda epoch: 2 - epoch), ValueError, "lr(2)", "positive",
+    ),
+    "beta in words": (lambda: once(vae(), beta="1"), TypeError, "'1'", "beta"),
+    "a beta that turns negative": (
+        lambda: once(vae(), beta=lambda step: -step), ValueError, "beta(1)", "at least 0",
+    ),
+    "an average of everything": (lambda: once(vae(), ema=1.0), ValueError, "1.0", "between 0 and 1"),
+    "a clip of nothing": (lambda: once(vae(), clip=0), ValueError, "got 0", "clip"),
+    "an unknown optimiser": (lambda: once(vae(), optimizer="adamm"), ValueError, "'adamm'", "'adamw'"),
+    "an optimiser already made": (
+        lambda: once(vae(), optimizer=torch.optim.SGD(vae().parameters(), lr=1.0)),
+        TypeError, "SGD", "function",
+    ),
+    "an unknown way to binarise": (lambda: once(vae(), binarize=True), ValueError, "True", "'dynamic'"),
+    "pixels that are no probabilities": (
+        lambda: once(flat(), FLAT + 1, binarize="dynamic"), ValueError, "1.5", "[0, 1]",
+    ),
+    "a condition for tensors": (
+        lambda: once(cvae(), (FLAT, ONE_HOT), condition=lambda x, y: x), TypeError, "condition", "pair",
+    ),
+    "a model without a loss": (
+        lambda: once(torch.nn.Sequential(torch.nn.Linear(2, 2))), TypeError, "Sequential", "method inputs",
+    ),
+    "a model without weights": (lambda: once(torch.nn.Sequential()), TypeError, "Sequential", "parameters"),
+    "a loader": (
+        lambda: once(vae(), torch.utils.data.DataLoader(X)), TypeError, "DataLoader", "data set",
+    ),
+    "batches of no decoded pairs": (
+        lambda: log_likelihood(vae(), X, samples=2, batch_size=0), ValueError, "batch_size", "at least 1",
+    ),
+    "activity of NaN": (lambda: active_units(flat("gaussian"), NAN), ValueError, "finite", "weights"),
     "no epochs": (lambda: fit(vae(), SPLIT, epochs=0), ValueError, "0", "at least 1"),
-    "a negative learning rate": (lambda: fit(vae(), SPLIT, epochs=1, lr=-1e-3), ValueError, "-0.001", "positive"),
-    "training on nothing": (lambda: fit(vae(), EMPTY, epochs=1), ValueError, "none", "at least one"),
+    "a negative learning rate": (lambda: once(vae(), lr=-1e-3), ValueError, "-0.001", "positive"),
+    "training on nothing": (lambda: once(vae(), EMPTY), ValueError, "none", "at least one"),
     "training on NaN": (
-        lambda: fit(VAE(latent_dim=2, input_shape=(784,), likelihood="gaussian"), NAN, epochs=1, show=False),
+        lambda: once(VAE(latent_dim=2, input_shape=(784,), likelihood="gaussian"), NAN),
         FloatingPointError, "recon = nan", "epoch 1, step 1",
     ),
     "inputs and conditions of other lengths": (
-        lambda: fit(cvae(), (FLAT, ONE_HOT[:2]), epochs=1), ValueError, "[3, 2]", "one length",
+        lambda: once(cvae(), (FLAT, ONE_HOT[:2])), ValueError, "[3, 2]", "one length",
     ),
     "a condition without a use": (
-        lambda: fit(vae(), SPLIT, epochs=1, condition=lambda x, y: x), TypeError, "VAE", "conditional model",
+        lambda: once(vae(), condition=lambda x, y: x), TypeError, "VAE", "conditional model",
     ),
     "a CVAE without conditions": (lambda: evaluate(cvae(), FLAT), ValueError, "1 tensor and", "cond_inputs"),
     "a VAE with conditions": (lambda: evaluate(vae(), X, ONE_HOT), ValueError, "2 tensors and", "VAE.loss(x, beta)"),
@@ -146,6 +206,24 @@ MISUSE = {
     ),
     "the best sigma of unlike shapes": (lambda: optimal_sigma(FLAT, X), ValueError, "(3, 784)", "same shape"),
     "as many latents as dimensions": (lambda: LinearGaussian.fit(torch.randn(9, 3), 3), ValueError, "3", "below"),
+    "a covariance of one half": (
+        lambda: LinearGaussian.from_moments(torch.zeros(2), torch.tensor([[2.0, 1.0], [0.0, 1.0]]), 1),
+        ValueError, "covariance", "symmetric",
+    ),
+    "a covariance of NaN": (
+        lambda: LinearGaussian.from_moments(torch.zeros(2), EYE * math.nan, 1), ValueError, "covariance", "finite",
+    ),
+    # measures of samples
+    "NaN codes": (lambda: lost_share(CODES * math.nan, CODES, CODES), ValueError, "NaN", "samples"),
+    "NaN codes, counted": (lambda: reached_share(CODES * math.nan, standard_normal(2)), ValueError, "NaN", "finite"),
+    "codes of one": (lambda: reached_share(CODES[:, :1], standard_normal(2)), ValueError, "have 1", "expected 2"),
+    "a share in per cent": (lambda: reached_share(CODES, standard_normal(2), share=95), ValueError, "95", "0.95"),
+    "a quantile in per cent": (lambda: lost_share(CODES, CODES, CODES, quantile=95), ValueError, "95", "0.95"),
+    "a column and a row": (lambda: linear(CODES, CODES[:1], 0.5), ValueError, "(1, 2)", "same shape"),
+    "images of other sizes": (lambda: nearest_images(X, X[..., :14]), ValueError, "784", "392"),
+    "NaN images, judged": (lambda: Judge().recognised(NAN), ValueError, "NaN", "finite"),
+    "a confidence in per cent": (lambda: Judge().recognised(X, confidence=90), ValueError, "90", "confidence"),
+    "a judge of no data": (lambda: train_judge([X]), TypeError, "list", "ImageData"),
     "evidence of other dimensions": (lambda: points().log_evidence(torch.zeros(2, 4)), ValueError, "4", "3"),
     # notebooks
     "an unknown exercise": (lambda: check("99.1", abs), ValueError, "99", "1, 2, 3"),
@@ -154,7 +232,7 @@ MISUSE = {
     "an unknown relation": (lambda: claim("two", 2.0, "~", 2.0), ValueError, "'~'", "<"),
     "an address for a repository": (lambda: set_repository("https://x.org/a/b"), ValueError, "https", "OWNER/NAME"),
     "a picture without a description": (
-        lambda: plotting.show(plotting.image_grid(X), ""), ValueError, "''", "alt",
+        lambda: plotting.show(plotting.image_grid(X), ""), ValueError, "''", "too little",
     ),
     "images that are none": (lambda: plotting.image_grid(torch.zeros(3, 5, 5, 5)), ValueError, "(3, 5, 5, 5)", "28"),
 }  # fmt: skip
@@ -183,26 +261,47 @@ class Code:
         return os.mkdir, (str(self.path),)
 
 
-def other_content() -> bytes:
+def content(**changes) -> bytes:
+    """A checkpoint of `vae()` with some of its parts replaced, and those that are None left out."""
+    model = vae()
+    whole = {"format": 2, "kind": "VAE", "config": model.config, "state": model.state_dict()} | changes
     buffer = io.BytesIO()
-    torch.save({"format": 1, "kind": "VAE", "config": {"latent_dim": 2}, "state": {}}, buffer)
+    torch.save({name: value for name, value in whole.items() if value is not None}, buffer)
     return buffer.getvalue()
 
 
 FILES = {
     "text": (lambda folder: b"not a checkpoint", "not a readable checkpoint"),
-    "nothing": (lambda folder: b"", "not a readable checkpoint"),
-    "half": (lambda folder: save(vae(), folder / "whole.pt").read_bytes()[:-500], "not a readable checkpoint"),
+    "nothing": (lambda folder: b"", r"not a readable checkpoint.*: \w+"),
+    "half": (lambda folder: content()[:-500], "not a readable checkpoint"),
     "code": (lambda folder: pickle.dumps(Code(folder / "executed")), "not a readable checkpoint"),
-    "weights of another model": (lambda folder: other_content(), "do not fit"),
+    "weights of another model": (lambda folder: content(state={}), "do not fit"),
+    "no weights": (lambda folder: content(state=None), "its state is None"),
+    "a list of weights": (lambda folder: content(state=[1]), r"its state is \[1\], expected a dict"),
+    "no arguments": (lambda folder: content(config=None), "its config is None"),
+    "arguments that there are not": (lambda folder: content(config={"depth": 3}), "can be built.*depth"),
+    "more weights than any memory": (
+        lambda folder: content(config=vae().config | {"latent_dim": 10**13}),
+        "do not fit",
+    ),
+    "a model that nobody knows": (lambda folder: content(kind="Resnet"), r"no model 'Resnet'.*register\(Resnet\)"),
+    "a kind that is no name": (lambda folder: content(kind=3), "its kind is 3"),
+    "a later format": (lambda folder: content(format=99), "later version"),
+    "a tensor": (lambda folder: _saved(torch.zeros(2)), "not made by"),
 }
+
+
+def _saved(value) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_files_that_are_no_checkpoints_are_refused_and_never_executed(name, tmp_path):
-    content, expected = FILES[name]
+    made, expected = FILES[name]
     path = tmp_path / "model.pt"
-    path.write_bytes(content(tmp_path))
+    path.write_bytes(made(tmp_path))
     with pytest.raises(ValueError, match=expected) as caught:
         load(path)
     assert "model.pt" in str(caught.value)
@@ -221,3 +320,50 @@ def test_a_refused_model_leaves_the_file_that_was_there(tmp_path):
         save(torch.nn.Linear(2, 2), path)
     assert "VAE" in str(caught.value)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_a_checkpoint_of_the_first_format_is_read_but_not_trained_on(tmp_path):
+    path = tmp_path / "old.pt"
+    path.write_bytes(content(format=1, training={"settings": {}, "history": {}}))
+    assert load(path).config == vae().config
+    with pytest.raises(ValueError, match="earlier version.*begin anew"):
+        fit(vae(), SPLIT, epochs=1, checkpoint=path, show=False)
+
+
+def test_a_device_that_is_not_there_is_not_called_a_damaged_file(tmp_path):
+    path = save(vae(), tmp_path / "model.pt")
+    for device in ("cuda:99", "abacus"):
+        with pytest.raises(ValueError, match=rf"device='{device}' cannot be used") as caught:
+            load(path, device=device)
+        assert "model.pt" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes and links are those of POSIX")
+def test_a_file_is_written_as_readable_as_the_umask_says_and_through_a_link(tmp_path):
+    before = os.umask(0o022)
+    try:
+        path = save(vae(), tmp_path / "model.pt")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o644
+    path.chmod(0o640)
+    link = tmp_path / "link.pt"
+    link.symlink_to(path)
+    assert save(vae(), link) == link and link.is_symlink() and path.stat().st_mode & 0o777 == 0o640
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    model = VAE(latent_dim=np.int64(2), hidden_dims=(np.int32(4),), likelihood="gaussian", sigma=np.float32(0.1))
+    fit(
+        model,
+        SPLIT,
+        epochs=1,
+        lr=np.float64(1e-3),
+        beta=np.float32(0.5),
+        clip=np.int64(1),
+        ema=np.float32(0.5),
+        show=False,
+    )
+    assert load(save(model, tmp_path / "model.pt")).config == model.config
+    assert model.sample(2, temperature=np.float32(0.5)).shape == (2, 1, 28, 28)
+    assert implied_gaussian(784, kl_weight=np.float32(1.0)).beta == 1.0

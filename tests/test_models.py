@@ -1,9 +1,12 @@
 """The models: shapes, samples, gradients, the three operations of the CVAE, checkpoints, and bad input."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
 
+from course_utils.losses.likelihoods import ContinuousBernoulli
 from course_utils.models.autoencoder import Autoencoder
 from course_utils.models.cvae import CVAE
 from course_utils.models.layers import LOG_VAR_RANGE, reparameterize
@@ -118,10 +121,6 @@ def test_reconstruct_is_the_likelihood_mean_at_mu(likelihood):
 
 @pytest.mark.parametrize("logit", [-200.0, -8.0, -0.31, -0.29, 0.0, 0.29, 0.31, 8.0, 200.0])
 def test_continuous_bernoulli_mean_in_closed_form(logit):
-    import math
-
-    from course_utils.losses.likelihoods import ContinuousBernoulli
-
     exact = 0.5 if logit == 0 else -1 / math.expm1(-logit) - 1 / logit
     assert ContinuousBernoulli().mean(torch.tensor(logit)).item() == pytest.approx(exact, abs=2e-6)
 
@@ -134,6 +133,21 @@ def test_pixels_drawn_from_the_likelihood_average_to_its_mean(likelihood):
     standard_error = draws.std(0) / len(draws) ** 0.5
     assert ((draws.mean(0) - vae.likelihood.mean(params[0])).abs() < 4 * standard_error).all()
     assert (standard_error < 0.005).all()
+
+
+@pytest.mark.parametrize("logit", [-100.0, -20.0, -1.0, -1e-7, 0.0, 1e-7, 1.0, 20.0, 100.0])
+def test_grey_pixels_have_the_mean_and_the_distribution_of_their_logit(logit):
+    """Also where float32 cannot tell the probability from 0 or 1: the mean at −100 is 0.010."""
+    n, likelihood = 200_000, ContinuousBernoulli()
+    x = likelihood.sample(torch.full((n,), logit))
+    assert x.min() >= 0 and x.max() <= 1
+    exact = 0.5 + logit / 12 if abs(logit) < 1e-3 else -1 / math.expm1(-logit) - 1 / logit
+    assert abs(x.double().mean().item() - exact) < 4 * x.double().std().item() / n**0.5
+    below = (x < exact).double().mean().item()  # F(x) = (e^(ηx) − 1) / (e^η − 1), written so that nothing overflows
+    part = exact if abs(logit) < 1e-3 else math.expm1(-abs(logit) * (exact if logit < 0 else 1 - exact))
+    cdf = part if abs(logit) < 1e-3 else part / math.expm1(-abs(logit))
+    cdf = 1 - cdf if logit > 1e-3 else cdf
+    assert abs(below - cdf) < 4 * (cdf * (1 - cdf) / n) ** 0.5
 
 
 # ------------------------------------------------------------------------------------------- sampling
@@ -221,14 +235,15 @@ def test_a_generator_makes_samples_repeatable_and_leaves_the_global_state_alone(
     assert not torch.equal(first, vae.sample(3))
 
 
-def test_prior_samples_are_decoded_standard_normals():
-    """A linear decoder with weight I gives z itself back: its samples must have mean 0 and variance 1."""
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
+def test_prior_samples_are_decoded_standard_normals_times_the_temperature(temperature):
+    """A linear decoder with weight I gives z itself back: its samples have mean 0 and deviation ``temperature``."""
     vae = VAE(input_shape=(3,), latent_dim=3, hidden_dims=(), likelihood="gaussian")
     torch.nn.init.eye_(vae.decoder[0].weight)
     torch.nn.init.zeros_(vae.decoder[0].bias)
-    x = vae.sample(100_000)
-    assert (x.mean(0).abs() < 4 / len(x) ** 0.5).all()
-    assert ((x.var(0) - 1).abs() < 4 * (2 / len(x)) ** 0.5).all()
+    x = vae.sample(100_000, temperature=temperature)
+    assert (x.mean(0).abs() <= 4 * temperature / len(x) ** 0.5).all()
+    assert ((x.var(0) - temperature**2).abs() <= 4 * temperature**2 * (2 / len(x)) ** 0.5).all()
 
 
 @pytest.mark.parametrize("sigma", [0.5, "learned"])

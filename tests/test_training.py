@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from course_utils.data.images import ImageData, Split
 from course_utils.data.load import load_images
 from course_utils.evaluation.bounds import evaluate
 from course_utils.losses.terms import Terms
@@ -181,6 +182,69 @@ def test_a_learning_rate_too_high_is_caught_in_earnest(digits):
     model = small(likelihood="gaussian", sigma=0.01)
     with pytest.raises(FloatingPointError, match=r"not finite.*lr = 1e\+06"):
         fit(model, digits.train, epochs=3, lr=1e6, show=False)
+
+
+# --------------------------------------------------------------------------------------------- going on
+
+
+def brighter(x):
+    return (1.1 * x).clamp(0, 1)
+
+
+OTHERS = {
+    "another learning rate": (dict(lr=2e-3), r"'lr': 0.001.*'lr': 0.002"),
+    "another past of the rate": (dict(lr=lambda epoch: 1e-3 / epoch), r"'lr': 0.001}.*'lr': \[0.001, 0.0005\]"),
+    "another beta": (dict(beta=lambda step: 0.5), r"'beta': 1.0.*'beta': 0.5"),
+    "another optimiser": (dict(optimizer="adamw"), r"'Adam\(.*'AdamW\("),
+    "clipped gradients": (dict(clip=1.0), r"'clip': None.*'clip': 1.0"),
+    "an average": (dict(ema=0.9), r"'ema': None.*'ema': 0.9"),
+    "another seed": (dict(seed=1), r"'seed': 0.*'seed': 1"),
+    "binarised": (dict(binarize="static"), r"'binarize': None.*'binarize': 'static'"),
+    "a transform": (dict(transform=brighter), "checksum"),
+    "other images": (dict(data=lambda d: ImageData(d.train.subset(200, seed=1), d.test, "", "")), "checksum"),
+    "other labels": (
+        dict(data=lambda d: ImageData(Split(d.train.pixels, 9 - d.train.labels), d.test, "", "")), "checksum",
+    ),
+    "no test images": (dict(data=lambda d: d.train), r"'test examples': 50.*'test examples': 0"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def few(digits):
+    return ImageData(digits.train.subset(200), digits.test.subset(50), "digits", "200 digits")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_checkpoint_of_another_training_is_refused_before_the_model_changes(name, few, tmp_path):
+    options, message = OTHERS[name]
+    options = dict(data=lambda d: d) | options
+    path = tmp_path / "model.pt"
+    fit(small(), few, epochs=2, batch_size=100, checkpoint=path, show=False)
+    model, before = small(seed=1), path.read_bytes()
+    start = torch.cat([p.detach().flatten() for p in model.parameters()])
+    with pytest.raises(ValueError, match=r"model.pt belongs to a training with .*" + message):
+        fit(model, options.pop("data")(few), epochs=3, batch_size=100, checkpoint=path, show=False, **options)
+    assert path.read_bytes() == before
+    assert torch.equal(start, torch.cat([p.detach().flatten() for p in model.parameters()]))
+
+
+def test_the_future_of_a_schedule_may_change(few, tmp_path):
+    options = dict(batch_size=100, checkpoint=tmp_path / "model.pt", show=False)
+    fit(small(), few, epochs=1, **options)
+    history = fit(small(), few, epochs=2, lr=lambda epoch: 1e-3 if epoch == 1 else 1e-4, **options)
+    assert history.epochs == [1, 2] == list(range(1, len(history.test) + 1))
+
+
+@pytest.mark.parametrize("part", ["optimizer", "order", "history", "noise", "settings", "rates"])
+def test_a_damaged_training_state_is_called_one(part, few, tmp_path):
+    path = tmp_path / "model.pt"
+    fit(small(), few, epochs=1, batch_size=100, checkpoint=path, show=False)
+    content = torch.load(path, weights_only=True)
+    for damage in (lambda training: training.pop(part), lambda training: training.update({part: 3})):
+        damage(content["training"])
+        torch.save(content, path)
+        with pytest.raises(ValueError, match=r"training state in .*model.pt is damaged"):
+            fit(small(), few, epochs=2, batch_size=100, checkpoint=path, show=False)
 
 
 # --------------------------------------------------------------------------------------------- bad input

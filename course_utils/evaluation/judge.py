@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from course_utils._checks import check_batch, check_positive_int
+from course_utils._checks import check_batch, check_positive_int, check_share
 from course_utils._random import seeded
 from course_utils.data.images import ImageData
 
@@ -35,11 +35,15 @@ class Judge(nn.Module):
     @torch.no_grad()
     def probabilities(self, x: Tensor, *, batch_size: int = 1000) -> Tensor:
         """Class probabilities (B, 10) for images in [0, 1]; pixels outside are clipped, as a viewer would."""
-        return torch.cat([self(part.clamp(0, 1)).softmax(1) for part in x.split(batch_size)])
+        parts = check_batch("x", x).split(check_positive_int("batch_size", batch_size))
+        found = torch.cat([self(part.clamp(0, 1)).softmax(1) for part in parts])
+        if not found.isfinite().all():
+            raise ValueError("the images must be finite, got NaN: the judge would recognise none of them")
+        return found
 
     def recognised(self, x: Tensor, *, confidence: float = 0.9) -> Tensor:
         """Which images (B,) the judge gives one class with more than ``confidence``."""
-        return self.probabilities(x).amax(1) > confidence
+        return self.probabilities(x).amax(1) > check_share("confidence", confidence)
 
 
 def train_judge(data: ImageData, *, steps: int = 900, batch_size: int = 128, seed: int = 0, show: bool = True) -> Judge:
@@ -49,6 +53,8 @@ def train_judge(data: ImageData, *, steps: int = 900, batch_size: int = 128, see
     the data; in evaluation mode.
     """
     check_positive_int("steps", steps)
+    if not isinstance(data, ImageData):
+        raise TypeError(f"data must be an ImageData, as load_images gives it, got {type(data).__name__}")
     device = data.train.pixels.device
     start = time.perf_counter()
     order = torch.Generator().manual_seed(seed)

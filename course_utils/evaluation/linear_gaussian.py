@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from course_utils._checks import check_batch, check_float, check_positive_int, check_same_shape
+from course_utils._checks import check_batch, check_float, check_positive_int, check_same_shape, check_symmetric
 from course_utils.losses.likelihoods import Gaussian
 from course_utils.losses.terms import LOG_2PI, Terms, gaussian_kl, gaussian_kl_full
 
@@ -58,6 +58,7 @@ class LinearGaussian:
             raise ValueError(
                 f"mean and covariance must be (D,) and (D, D), got {tuple(mean.shape)} and {tuple(covariance.shape)}"
             )
+        check_symmetric("covariance", covariance)
         if latent_dim >= size:
             raise ValueError(f"latent_dim must be below the {size} data dimensions, got {latent_dim}")
         values, vectors = torch.linalg.eigh(covariance.double())  # ascending

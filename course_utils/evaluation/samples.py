@@ -12,7 +12,7 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from course_utils._checks import check_float, check_positive_int, check_same_shape
+from course_utils._checks import check_batch, check_float, check_positive_int, check_same_shape, check_share
 from course_utils.evaluation.judge import Judge
 
 Decode = Callable[[Tensor], Tensor]  # codes (n, L) -> expected pixels (n, 1, 28, 28) in [0, 1]
@@ -32,9 +32,9 @@ class CodeGaussian(NamedTuple):
 
     def squared_distance(self, z: Tensor) -> Tensor:
         """The squared Mahalanobis distance of codes (n, L) from the mean, (n,)."""
-        return torch.linalg.solve_triangular(
-            torch.linalg.cholesky(self.covariance), (z.to(self.mean) - self.mean).T, upper=False
-        ).square().sum(0)  # fmt: skip
+        offset = _check_codes("z", z, len(self.mean)).to(self.mean) - self.mean
+        factor = torch.linalg.cholesky(self.covariance)
+        return torch.linalg.solve_triangular(factor, offset.T, upper=False).square().sum(0)
 
     def nll(self, z: Tensor) -> Tensor:
         """−log density of codes (n, L), (n,), in nats."""
@@ -49,6 +49,7 @@ class CodeGaussian(NamedTuple):
 
 def standard_normal(latent_dim: int, *, device: torch.device | str | None = None) -> CodeGaussian:
     """The prior N(0, I) over codes of ``latent_dim`` numbers."""
+    latent_dim = check_positive_int("latent_dim", latent_dim)
     options = dict(dtype=torch.float64, device=device)
     return CodeGaussian(torch.zeros(latent_dim, **options), torch.eye(latent_dim, **options))
 
@@ -74,8 +75,10 @@ def lost_share(samples: Tensor, train_codes: Tensor, test_codes: Tensor, *, quan
     Shapes: (n, L), (N, L), (M, L). Test codes themselves score 1 − ``quantile``. Raises ``ValueError`` for codes of
     different lengths.
     """
-    for name, codes in {"samples": samples, "train_codes": train_codes, "test_codes": test_codes}.items():
-        _check_codes(name, codes, like=train_codes)
+    size = _check_codes("train_codes", train_codes).shape[1]
+    for name, codes in {"samples": samples, "test_codes": test_codes}.items():
+        _check_codes(name, codes, size)
+    quantile = check_share("quantile", quantile)
     usual = _nearest(test_codes, train_codes)[0].quantile(quantile)
     return (_nearest(samples, train_codes)[0] > usual).float().mean().item()
 
@@ -85,8 +88,7 @@ def reached_share(test_codes: Tensor, drawn_from: CodeGaussian, *, share: float 
 
     For N(0, I) it is the ball around 0 with the radius that 95 % of the samples stay in.
     """
-    _check_codes("test_codes", test_codes)
-    bound = chi2.ppf(share, df=len(drawn_from.mean))
+    bound = chi2.ppf(check_share("share", share), df=len(drawn_from.mean))
     return (drawn_from.squared_distance(test_codes) < bound).float().mean().item()
 
 
@@ -115,6 +117,7 @@ def different_pairs(labels: Tensor, n: int, *, seed: int = 0) -> tuple[Tensor, T
 
 def linear(a: Tensor, b: Tensor, t: float) -> Tensor:
     """The straight line from codes a (t = 0) to codes b (t = 1), (B, L) each."""
+    check_same_shape("a", a, "b", b)
     return (1 - t) * a + t * b
 
 
@@ -150,8 +153,8 @@ def largest_step(decode: Decode, a: Tensor, b: Tensor, *, steps: int = 20, path:
 
 def nearest_images(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     """For each image the distance ‖x − x'‖ to the nearest of ``others``, and its index, (n,) each; pixels as (n, …)."""
-    check_float("images", images)
-    return _nearest(images.flatten(1), others.flatten(1))
+    images, others = (check_batch(*named).flatten(1) for named in (("images", images), ("others", others)))
+    return _nearest(_check_codes("images", images), _check_codes("others", others, images.shape[1]))
 
 
 def _nearest(points: Tensor, others: Tensor, *, chunk: int = 2_000) -> tuple[Tensor, Tensor]:
@@ -159,9 +162,12 @@ def _nearest(points: Tensor, others: Tensor, *, chunk: int = 2_000) -> tuple[Ten
     return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
 
 
-def _check_codes(name: str, codes: Tensor, *, like: Tensor | None = None) -> None:
+def _check_codes(name: str, codes: Tensor, size: int | None = None) -> Tensor:
     check_float(name, codes)
     if codes.dim() != 2 or 0 in codes.shape:
         raise ValueError(f"{name} must be codes (N, L), got shape {tuple(codes.shape)}")
-    if like is not None and codes.shape[1] != like.shape[1]:
-        raise ValueError(f"{name} have {codes.shape[1]} numbers each, the training codes {like.shape[1]}")
+    if size not in (None, codes.shape[1]):
+        raise ValueError(f"{name} have {codes.shape[1]} numbers each, expected {size} as the others have")
+    if not codes.isfinite().all():
+        raise ValueError(f"{name} must be finite, got NaN or infinite numbers")
+    return codes

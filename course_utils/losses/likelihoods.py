@@ -47,8 +47,15 @@ class ContinuousBernoulli(nn.Module):
         return torch.where(logits < 0, 1 - mean, mean)
 
     def sample(self, logits: Tensor) -> Tensor:
-        """Grey pixels in [0, 1], drawn one by one."""
-        return torch.distributions.ContinuousBernoulli(logits=logits).sample()
+        """Grey pixels in [0, 1], drawn one by one: the inverse of the distribution function at uniform numbers.
+
+        From the logit itself: a clamped probability, as in ``torch.distributions``, cannot tell −16 from −100.
+        """
+        u, size = torch.rand_like(logits), logits.abs()
+        flat = size < 1e-6
+        away = -torch.where(flat, torch.ones_like(size), size)  # of η and −η the one whose exp cannot overflow
+        dark = torch.where(flat, u, torch.log1p(u * torch.expm1(away)) / away)
+        return torch.where(logits > 0, 1 - dark, dark)
 
 
 class Gaussian(nn.Module):

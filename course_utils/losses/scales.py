@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from course_utils._checks import check_batch, check_choice, check_positive_int, check_same_shape
+from course_utils._checks import check_batch, check_choice, check_number, check_positive_int, check_same_shape
 
 REDUCTIONS = ("sum", "mean")
 
@@ -52,8 +52,7 @@ def implied_gaussian(
     check_choice("kl_reduction", kl_reduction, REDUCTIONS)
     if not isinstance(half, bool):
         raise TypeError(f"half says whether the squared error carries a factor ½, True or False; got {half!r}")
-    if isinstance(kl_weight, bool) or not isinstance(kl_weight, int | float) or not 0 < kl_weight < math.inf:
-        raise ValueError(f"kl_weight must be a positive number, got {kl_weight!r}; without a KL no σ is implied")
+    kl_weight = check_number("kl_weight", kl_weight, above=0)  # without a KL no σ is implied
     if kl_reduction == "mean" and latent_dim is None:
         raise ValueError('kl_reduction="mean" divides the KL by the number of latent dimensions: give latent_dim')
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from course_utils._checks import check_batch, check_float, check_same_shape, check_unit_interval
+from course_utils._checks import check_batch, check_float, check_same_shape, check_symmetric, check_unit_interval
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -180,9 +180,7 @@ def gaussian_kl_full(mean_q: Tensor, cov_q: Tensor, mean_p: Tensor, cov_p: Tenso
 
 
 def _cholesky(name: str, covariance: Tensor) -> Tensor:
-    check_float(name, covariance)
-    if not torch.allclose(covariance, covariance.mT, rtol=1e-4, atol=1e-6):
-        raise ValueError(f"{name} must be symmetric; the Cholesky factor would silently read its lower half only")
+    check_symmetric(name, covariance)
     factor, info = torch.linalg.cholesky_ex(covariance)
     if info.any() or not factor.isfinite().all():
         raise ValueError(f"{name} must be positive definite; is it a covariance, not a factor or a log-variance?")

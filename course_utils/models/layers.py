@@ -116,6 +116,8 @@ def decoder_layers(
 
 def _conv_sizes(shape: tuple[int, ...], stages: int) -> list[tuple[int, int]]:
     """(height, width) before each stage and after the last; every stage halves, rounding down."""
+    if len(shape) != 3:
+        raise ValueError(f"a convolutional trunk takes images (channels, height, width), got input_shape={shape}")
     sizes = [(shape[1] // 2**stage, shape[2] // 2**stage) for stage in range(stages + 1)]
     if min(sizes[-1]) < 1:
         raise ValueError(f"{stages} stages halve {shape[1]}×{shape[2]} to nothing; give fewer hidden_dims")

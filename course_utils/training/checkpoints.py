@@ -76,6 +76,10 @@ def read(path: str | os.PathLike[str], content: bytes | None = None) -> dict[str
     for name, kind in fields.items():
         if not isinstance(found.get(name), kind):
             raise ValueError(f"{path} is damaged: its {name} is {found.get(name)!r}, expected a {kind.__name__}")
+    try:
+        registered(found["kind"])
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}") from None
     return found
 
 
