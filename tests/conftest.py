@@ -1,9 +1,11 @@
-"""What several tests share: the notebooks there are, and a fence that lets no connection out."""
+"""What several tests share: the course's notebooks, what a reader's work adds to them, a fence against connections."""
 
 from __future__ import annotations
 
 import functools
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +14,29 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))  # the glossary is no lesson
+# The glossary is no lesson, nor is a reader's copy of one.
+NOTEBOOKS = sorted(path for path in (ROOT / "notebooks").glob("*.ipynb") if re.fullmatch(r"\d\d_\w+", path.stem))
+# Folders at the top that work fills and git ignores: answers, data, runs, …
+WORK = set(re.findall(r"^/([\w.]+)/$", (ROOT / ".gitignore").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def is_saved_by_jupyter(path: Path) -> bool:
+    """Whether Jupyter has written this notebook, with the version of its Python: it is a reader's work, not the
+    course's, whose notebooks are stored by tests.tools.execute."""
+    metadata = json.loads(path.read_text(encoding="utf-8")).get("metadata", {})
+    return "version" in metadata.get("language_info", {})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave a notebook in which somebody works alone. In CI there is none, and all is tested."""
+    if os.environ.get("CI"):
+        return
+    saved = {path for path in NOTEBOOKS if is_saved_by_jupyter(path)}
+    for item in items:
+        if callspec := getattr(item, "callspec", None):
+            for path in saved.intersection(v for v in callspec.params.values() if isinstance(v, Path)):
+                item.add_marker(pytest.mark.skip(f"{path.name} holds your work; `git stash` puts it aside"))
+
 
 # Read by every Python that starts with this file's folder on PYTHONPATH, kernels included.
 _SITECUSTOMIZE = """\
@@ -95,7 +119,7 @@ def python(*arguments: str) -> list[str]:
 @functools.cache
 def why_mnist_is_missing() -> str:
     """The reason why MNIST cannot be loaded here, empty when it can; downloads it where that is possible."""
-    from course_utils.data.load import load_images
+    from course_utils import load_images
 
     try:
         load_images("mnist")
@@ -109,6 +133,6 @@ def mnist():
     """MNIST, or a skip that says why it is missing; where COURSE_DATA promises it, missing is a failure."""
     if (missing := why_mnist_is_missing()) and not os.environ.get("COURSE_DATA"):
         pytest.skip(f"MNIST is not here: {missing}")
-    from course_utils.data.load import load_images
+    from course_utils import load_images
 
     return load_images("mnist")

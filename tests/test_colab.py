@@ -20,14 +20,13 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from course_utils.teaching import session as runtime
+from course_utils.teaching import session
 from course_utils.teaching.set_repository import set_repository
 
-from .conftest import ROOT, python
+from .conftest import NOTEBOOKS, ROOT, python
 from .tools.execute import unwanted_outputs
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-NAME = runtime.REPOSITORY.partition("/")[2]
+NAME = session.REPOSITORY.partition("/")[2]
 COLAB = ["ipython==7.34.0", "ipykernel==6.17.1", "ipywidgets==7.7.1"]
 COLAB_NEEDS = ["widgetsnbextension==3.6.1", "jupyterlab-widgets==1.1.11"]
 COLAB_NEEDS += ["backcall", "decorator", "ipython-genutils", "pickleshare"]
@@ -103,7 +102,7 @@ class Colab:
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
             "GIT_CONFIG_COUNT": "1",
             "GIT_CONFIG_KEY_0": f"url.file://{origin}.insteadOf",
-            "GIT_CONFIG_VALUE_0": f"https://github.com/{runtime.REPOSITORY}",
+            "GIT_CONFIG_VALUE_0": f"https://github.com/{session.REPOSITORY}",
         }
 
     def run(self, path: Path, cells: list[str], interpreter: Path) -> nbformat.NotebookNode:
@@ -147,7 +146,7 @@ def test_a_single_notebook_file_fetches_the_course_once_and_starts(colab, versio
     if versions == "Colab's versions":
         interpreter = request.getfixturevalue("colab_python")
     setup, *rest = first_cells(NOTEBOOKS[0])
-    assert setup == runtime.SETUP_CELL
+    assert setup == session.SETUP_CELL
     tell = "import IPython, ipykernel, ipywidgets\n"
     tell += "print('versions', IPython.__version__, ipykernel.__version__, ipywidgets.__version__)"
     ran = colab.run(NOTEBOOKS[0], [setup, setup, *rest, WHERE, tell], interpreter)
@@ -167,7 +166,7 @@ def test_a_single_notebook_file_fetches_the_course_once_and_starts(colab, versio
 @linux
 def test_the_first_cells_of_every_notebook_run_from_the_clone(colab):
     cells = [cell for path in NOTEBOOKS for cell in first_cells(path)]
-    assert cells.count(runtime.SETUP_CELL) == len(NOTEBOOKS)
+    assert cells.count(session.SETUP_CELL) == len(NOTEBOOKS)
     ran = colab.run(NOTEBOOKS[0], [*cells, WHERE], Path(sys.executable))
     assert unwanted_outputs(ran) == []
     assert f"from {colab.content / NAME / 'course_utils' / '__init__.py'} True" in text_of(ran)
@@ -179,7 +178,7 @@ def test_the_data_folder_is_inside_the_clone_unless_one_is_named(colab, monkeypa
     show = "from course_utils.data import default_root\nprint('data', default_root())"
     named = "import os\nos.environ['COURSE_DATA'] = '/elsewhere'\n" + show
     monkeypatch.delenv("COURSE_DATA", raising=False)
-    ran = colab.run(NOTEBOOKS[0], [runtime.SETUP_CELL, show, named], Path(sys.executable))
+    ran = colab.run(NOTEBOOKS[0], [session.SETUP_CELL, show, named], Path(sys.executable))
     text = text_of(ran)
     assert f"data {colab.content / NAME / 'data'}\n" in text and "data /elsewhere\n" in text
 
@@ -189,7 +188,7 @@ def test_the_data_folder_is_inside_the_clone_unless_one_is_named(colab, monkeypa
 def test_a_repository_that_cannot_be_fetched_is_named(colab):
     colab.environment["GIT_CONFIG_KEY_0"] = f"url.file://{colab.content}/nothing.insteadOf"
     with pytest.raises(Exception, match="course_utils") as caught:
-        colab.run(NOTEBOOKS[0], [runtime.SETUP_CELL], Path(sys.executable))
+        colab.run(NOTEBOOKS[0], [session.SETUP_CELL], Path(sys.executable))
     assert "ModuleNotFoundError" in str(caught.value)
     assert not (colab.content / NAME).exists()  # so that the cell can be run again
 
@@ -216,22 +215,25 @@ def test_the_widgets_sliders_work_with_colabs_versions(colab_python, tmp_path):
 
 @pytest.fixture
 def copy(tmp_path) -> Path:
-    ignore = shutil.ignore_patterns(".venv", ".git", "data", "__pycache__", ".pytest_cache", ".ruff_cache", "shared")
-    return shutil.copytree(ROOT, tmp_path / "copy", ignore=ignore)
+    """What of the course can name the repository, without what a reader's work has put between it."""
+    ignore = shutil.ignore_patterns("__pycache__", ".*", "*.png", "*.svg")
+    for name in ("course_utils", "images"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignore)
+    (tmp_path / "notebooks").mkdir()
+    for path in (*NOTEBOOKS, ROOT / "notebooks" / "glossary.ipynb", ROOT / "README.md", ROOT / "pyproject.toml"):
+        shutil.copy(path, tmp_path / path.relative_to(ROOT))
+    return tmp_path
 
 
 def texts(root: Path) -> dict[str, str]:
-    found = {}
-    for path in sorted(p for p in root.rglob("*") if p.is_file() and p.suffix not in (".png", ".svg", ".pyc")):
-        found[str(path.relative_to(root))] = path.read_text(encoding="utf-8")
-    return found
+    return {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in root.rglob("*") if path.is_file()}
 
 
 def test_a_fork_changes_every_place_and_back_restores_every_byte(copy):
     before = texts(copy)
-    set_repository("Ada-L/my.vae_course", root=copy)
-    old = re.compile(rf"github(?:\.com)?/{re.escape(runtime.REPOSITORY)}(?![\w-])|/content/{re.escape(NAME)}(?![\w-])")
-    left = {name for name, text in texts(copy).items() if old.search(text) and not name.startswith("tests")}
+    set_repository("Ada-L/my.vae--course", root=copy)
+    old = re.compile(rf"github(?:\.com)?/{re.escape(session.REPOSITORY)}(?![\w-])|/content/{re.escape(NAME)}(?![\w-])")
+    left = {name for name, text in texts(copy).items() if old.search(text)}
     assert not left, (
         f"the old repository is still named in {sorted(left)}: course_utils.teaching.set_repository should change it"
     )
@@ -239,21 +241,21 @@ def test_a_fork_changes_every_place_and_back_restores_every_byte(copy):
     assert changed == {
         "README.md",
         "course_utils/teaching/session.py",
-        *(f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")),
+        *(f"notebooks/{path.name}" for path in (copy / "notebooks").iterdir()),
     }
     for name in changed - {"README.md", "course_utils/teaching/session.py"}:
-        address = f"https://colab.research.google.com/github/Ada-L/my.vae_course/blob/main/{name}"
+        address = f"https://colab.research.google.com/github/Ada-L/my.vae--course/blob/main/{name}"
         assert f"({address})" in texts(copy)[name]
-    assert set_repository("Ada-L/my.vae_course", root=copy) == []
+    assert set_repository("Ada-L/my.vae--course", root=copy) == []
     set_repository("you/fork", root=copy)
-    set_repository(runtime.REPOSITORY, root=copy)
+    set_repository(session.REPOSITORY, root=copy)
     assert texts(copy) == before
 
 
 def test_every_notebook_has_a_badge_in_the_map_of_the_readme():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for path in NOTEBOOKS:
-        address = f"https://colab.research.google.com/github/{runtime.REPOSITORY}/blob/main/notebooks/{path.name}"
+        address = f"https://colab.research.google.com/github/{session.REPOSITORY}/blob/main/notebooks/{path.name}"
         row = next(
             (line for line in readme.splitlines() if line.startswith("|") and f"notebooks/{path.name})" in line), ""
         )

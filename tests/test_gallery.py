@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from course_utils.data.load import load_images
+from course_utils import load_images
 from course_utils.teaching import gallery
 from course_utils.teaching.display import to_png
 
@@ -94,3 +94,12 @@ def test_the_committed_picture_is_wide_opaque_white_and_small(models, data):
     png = to_png(gallery.compose(gallery.sheets(models, data)))
     assert (int.from_bytes(png[16:20]), int.from_bytes(png[20:24])) == image.size
     assert len(gallery.ALT) > 100
+
+
+def test_without_mnist_it_says_so_in_a_line_and_writes_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    monkeypatch.setattr("course_utils.data.mnist.MIRRORS", [])
+    with pytest.raises(SystemExit) as stop:
+        gallery.main([])
+    assert stop.value.code.startswith("MNIST cannot be loaded") and "MNIST alone" in stop.value.code
+    assert "\n" not in stop.value.code and "digits" not in stop.value.code

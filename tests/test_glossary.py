@@ -15,7 +15,7 @@ import pytest
 
 from course_utils.teaching import diagrams
 
-from .conftest import ROOT
+from .conftest import NOTEBOOKS, ROOT
 from .test_notebook_files import (
     all_prose,
     describes_every_picture,
@@ -29,7 +29,6 @@ from .test_notebook_files import (
 )
 
 PATH = ROOT / "notebooks" / "glossary.ipynb"
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 NUMBERS = [number for number, *_ in diagrams.NOTEBOOKS]  # those of the first edition
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 

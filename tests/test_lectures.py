@@ -85,11 +85,19 @@ def test_the_command_sets_checks_and_is_silent_when_there_is_nothing_to_do(noteb
     assert [file.name for file in tmp_path.iterdir()] == ["99_example.ipynb"]
 
 
+@pytest.mark.parametrize("what", ["--check", "--slides=slides", "--figures=figures"])
+def test_a_notebook_that_is_not_there_is_named_before_anything_is_done(what, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main([what, "nosuch.ipynb"])
+    assert "no such notebook: nosuch.ipynb" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 DRAW = """\
 from matplotlib.figure import Figure
-from course_utils.teaching import plotting
+from course_utils.teaching import show
 for size in ((2, 1), (4, 3), (1, 1)):
-    plotting.show(Figure(figsize=size, dpi=50), alt="a figure with nothing in it")"""
+    show(Figure(figsize=size, dpi=50), "a figure with nothing in it")"""
 
 
 def test_the_command_draws_the_largest_figure_again(tmp_path):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,8 +21,9 @@ from pathlib import Path
 import pytest
 
 from course_utils import __main__ as start
+from course_utils.teaching.session import REPOSITORY
 
-from .conftest import NOTEBOOKS, ROOT, Fence, python
+from .conftest import NOTEBOOKS, ROOT, Fence, is_saved_by_jupyter, python
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ADDRESS = re.compile(r"The course is open at\s+(http://\S+)")
@@ -63,16 +66,10 @@ def opened(environment: dict[str, str], *, terminal: bool = False) -> Iterator[R
     """`python -m course_utils` on a free port, with a terminal to type into (`type(keys)`) if asked for."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    command = python("-m", "course_utils", f"--port={port}", "--ServerApp.port_retries=0")
+    command = python("-m", "course_utils", f"--port={port}")
+    options = dict(cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT)
     if not terminal:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, **options)
         running = Running(process, lambda: process.stdout.read1(65536))
         close = process.stdout.close
     else:
@@ -82,15 +79,8 @@ def opened(environment: dict[str, str], *, terminal: bool = False) -> Iterator[R
         # A session of its own with that terminal: Ctrl-C typed there interrupts the command and nothing else.
         adopt = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
         adopt += "os.execv(sys.executable, sys.argv[1:])"
-        process = subprocess.Popen(
-            python("-c", adopt, *command),
-            cwd=ROOT,
-            env=environment,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
+        options |= dict(stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+        process = subprocess.Popen(python("-c", adopt, *command), **options)
         os.close(theirs)
 
         def read() -> bytes:
@@ -153,6 +143,11 @@ def test_offline_and_without_a_screen_the_course_opens_at_notebook_01(bare):
         notebook = get(api)
         assert notebook["path"] == start.FIRST_NOTEBOOK
         assert notebook["content"]["cells"]
+        # As the kernel would write it: a notebook that is only opened is not marked as changed.
+        from ipykernel.ipkernel import IPythonKernel
+
+        assert notebook["content"]["metadata"]["language_info"] == IPythonKernel.language_info
+        assert not is_saved_by_jupyter(ROOT / start.FIRST_NOTEBOOK)
 
         running.process.send_signal(signal.SIGINT)
         assert running.finish() == 0
@@ -161,14 +156,31 @@ def test_offline_and_without_a_screen_the_course_opens_at_notebook_01(bare):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a browser would be opened")
-def test_ctrl_c_in_a_terminal_asks_and_then_closes_the_course(bare):
+def test_ctrl_c_in_a_terminal_closes_the_course_without_a_question(bare):
     with opened({**bare, "COURSE_DATASET": "digits"}, terminal=True) as running:
         running.wait_for(ADDRESS)
         running.type(b"\x03")
-        running.wait_for(r"Shut down this Jupyter server")
-        running.type(b"y\n")
         assert running.finish() == 0
-    assert "Traceback" not in running.output
+    assert "Traceback" not in running.output and "[y/n]" not in running.output.lower()
+
+
+@pytest.mark.parametrize(
+    ("hostname", "url", "says"),
+    [
+        ("localhost", "http://localhost:8890/", "http://localhost:8890/lab/tree/"),
+        ("0.0.0.0", "http://3f2a91c0:8890/", "http://127.0.0.1:8890/lab/tree/"),  # as in a container
+        ("::", "https://3f2a91c0:8890/base/", "https://127.0.0.1:8890/base/lab/tree/"),
+    ],
+)
+def test_the_address_is_one_that_can_be_opened_and_no_other_servers(hostname, url, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
+    about = tmp_path / f"jpserver-{os.getpid()}.json"
+    about.write_text(json.dumps({"hostname": hostname, "url": url, "token": "a b"}), encoding="utf-8")
+    start._announce(patience=0.5)
+    assert f"    {says}{start.FIRST_NOTEBOOK}?token=a+b\n" in capsys.readouterr().out
+    os.utime(about, (1, 1))  # left behind by another process of the same number
+    start._announce(patience=0.5)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.fixture
@@ -191,24 +203,29 @@ def options(asked, *arguments: str) -> list[str]:
     return asked[-1]
 
 
-def test_further_options_go_to_jupyterlab_and_come_last(asked):
-    assert options(asked, "--port=9000", "--ip=0.0.0.0")[-2:] == ["--port=9000", "--ip=0.0.0.0"]
+def test_further_options_come_last_and_a_port_that_was_chosen_is_that_one_or_none(asked):
+    plain = options(asked)
+    assert "--ServerApp.answer_yes=True" in plain and "--LabApp.news_url=None" in plain
+    assert "--ServerApp.port_retries=0" not in plain
+    given = options(asked, "--port=9000", "--ip=0.0.0.0")
+    assert given[-2:] == ["--port=9000", "--ip=0.0.0.0"] and "--ServerApp.port_retries=0" in given
 
 
-def test_a_browser_is_opened_only_where_there_is_a_screen(asked, monkeypatch):
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert "--no-browser" in start._options()
-    monkeypatch.setenv("DISPLAY", ":0")
-    assert "--no-browser" not in start._options()
-    monkeypatch.setenv("SSH_CONNECTION", "192.0.2.1 22 192.0.2.2 22")
-    assert "--no-browser" in start._options()
-    monkeypatch.setenv("SSH_CONNECTION", "")
-    monkeypatch.setenv("DISPLAY", "")
-    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
-    assert "--no-browser" not in start._options()
-    monkeypatch.setenv("WAYLAND_DISPLAY", "")
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert "--no-browser" not in start._options()
+@pytest.mark.parametrize(
+    ("platform", "variables", "shows"),
+    [
+        ("linux", {}, False),
+        ("linux", {"DISPLAY": ":0"}, True),
+        ("linux", {"WAYLAND_DISPLAY": "wayland-0"}, True),
+        ("linux", {"DISPLAY": ":0", "SSH_CONNECTION": "192.0.2.1 22 192.0.2.2 22"}, False),
+        ("darwin", {}, True),
+    ],
+)
+def test_a_browser_is_opened_only_where_there_is_a_screen(asked, monkeypatch, platform, variables, shows):
+    monkeypatch.setattr(sys, "platform", platform)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert ("--no-browser" not in start._options()) is shows
 
 
 def test_root_is_allowed_and_nobody_else_needs_to_be(monkeypatch):
@@ -255,27 +272,34 @@ def test_help_starts_nothing(asked, capsys):
     assert not asked
 
 
+@pytest.mark.parametrize("command", ["", ".training", ".teaching.lectures", ".teaching.gallery", ".teaching.diagrams"])
+def test_help_comes_through_a_legacy_code_page(command):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0"}
+    command = python("-m", f"course_utils{command}", "--help")
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
+    assert ran.returncode == 0 and ran.stdout and ran.stderr == b""
+
+
 # --- installation -------------------------------------------------------------------------------
 
 
-def test_the_package_can_be_imported_from_anywhere(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    ran = subprocess.run(
-        python("-c", "import course_utils; print(course_utils.__file__)"),
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 0, f"{ran.stderr}\nIs the course installed? python -m pip install -r requirements.txt"
-    assert Path(ran.stdout.strip()) == ROOT / "course_utils" / "__init__.py"
+def test_installing_again_needs_no_network_and_links_this_folder(tmp_path):
+    subprocess.run(python("-m", "venv", "--without-pip", str(tmp_path / "venv")), check=True)
+    (there,) = (path for path in (tmp_path / "venv").rglob("python*") if path.stem == "python" and path.is_file())
+    pip = python("-m", "pip", "--python", str(there), "install", "--no-index", "--disable-pip-version-check", "-q")
+    for arguments in (["-e", str(ROOT)], ["-e", str(ROOT)], [str(ROOT), "--target", str(tmp_path / "copied")]):
+        ran = subprocess.run([*pip, *arguments], capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+    show = "import course_utils, os; print(course_utils.__file__, os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "OMP_WAIT_POLICY")}
+    ran = subprocess.run([there, "-c", show], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    # Threads that wait for each other sleep: PyTorch reads the variable when it is imported.
+    assert ran.stdout.strip() == f"{ROOT / 'course_utils' / '__init__.py'} PASSIVE", ran.stderr
+    assert (tmp_path / "copied" / "course_utils" / "teaching" / "slides" / "lecture" / "lecture.css").is_file()
 
 
 def test_importing_the_package_is_cheap_and_quiet():
-    script = (
-        "import sys, pkgutil, course_utils\n"
-        "assert not {'torch', 'numpy', 'matplotlib'} & set(sys.modules), 'the package alone loads nothing'\n"
-    )
+    script = "import sys, course_utils; assert not {'torch', 'numpy', 'matplotlib'} & set(sys.modules)"
     ran = subprocess.run(python("-W", "error", "-c", script), cwd=ROOT, capture_output=True, text=True)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
@@ -294,19 +318,63 @@ def test_requirements_are_lower_bounds_that_are_met():
         assert needed.specifier.contains(importlib.metadata.version(needed.name), prereleases=True), line
 
 
-def test_the_top_level_stays_as_it_is_described():
-    expected = {
-        "notebooks",
-        "course_utils",
-        "tests",
-        "images",
-        "requirements.txt",
-        "README.md",
-        "pyproject.toml",
-    }
-    ignored = {"data", "runs", "slides", "figures", "__pycache__"}  # what the README says is written there
-    found = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
-    assert found - ignored <= expected
+@pytest.fixture(scope="module")
+def tracked() -> list[str]:
+    """The course's own files, as git knows them; whatever else lies there is somebody's work."""
+    ran = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if ran.returncode or not ran.stdout:
+        pytest.skip("no git here that knows the course's files")
+    return ran.stdout.splitlines()
+
+
+def test_the_top_level_stays_as_it_is_described(tracked):
+    expected = {"notebooks", "course_utils", "tests", "images", "requirements.txt", "README.md", "pyproject.toml"}
+    assert {name for path in tracked if not (name := path.partition("/")[0]).startswith(".")} == expected
+
+
+def test_what_work_leaves_behind_breaks_no_check_and_no_check_breaks_it(tracked, tmp_path):
+    """The course opened, a notebook run and saved, exercises answered, models trained, lectures written."""
+    for name in tracked:
+        if (ROOT / name).is_file():  # not one that is about to be removed
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, tmp_path / name)
+    first = tmp_path / start.FIRST_NOTEBOOK
+    notebook = json.loads(first.read_text(encoding="utf-8"))
+    notebook["metadata"] |= {"language_info": {"name": "python", "version": "3.11.7"}, "widgets": {"x": {"state": {}}}}
+    notebook["cells"][-1]["source"] = f"See https://github.com/{REPOSITORY} and /content/elsewhere"
+    notebook["cells"].append(
+        {"cell_type": "code", "id": "mine", "metadata": {}, "source": "broken(", "outputs": [], "execution_count": 99}
+    )
+    saved = json.dumps(notebook)
+    work = {
+        start.FIRST_NOTEBOOK: saved,
+        "notebooks/.ipynb_checkpoints/01_autoencoder-checkpoint.ipynb": saved,
+        "notebooks/01_autoencoder-Copy1.ipynb": saved,
+        "notebooks/Untitled.ipynb": json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}),
+        "Untitled.ipynb": "{}", "notes.txt": f"github.com/{REPOSITORY}", "answers/1.1.py": "def squared_error(",
+        "answers/README.md": f"github.com/{REPOSITORY}", "data/MNIST/raw/.download-x/half": "x", "runs/vae.pt": "x",
+        "slides/01_autoencoder.slides.html": f"/content/{REPOSITORY.partition('/')[2]}", "figures/01.png": "x",
+        "notebooks/data.csv": "1,2", ".vscode/settings.json": "{}",
+    }  # fmt: skip
+    for name, content in work.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "add", "-f", "--", *(name for name in tracked if (tmp_path / name).exists())], cwd=tmp_path)
+
+    files = [
+        f"tests/test_{name}.py" for name in ("colab", "diagrams", "glossary", "lectures", "notebook_files", "rooms")
+    ]
+    looks = "fork or badge or map or up_to_date or found or held or rule or names or glossary or there or every or top"
+    ran = subprocess.run(
+        python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", f"({looks}) and not run and not clone", *files,
+               "tests/test_start.py::test_the_top_level_stays_as_it_is_described",
+               "tests/test_start.py::test_the_readme_s_map_is_complete_and_measured"),
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path), "CI": ""}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout[-8000:]
+    assert "01_autoencoder.ipynb holds your work" in ran.stdout
+    assert {name: (tmp_path / name).read_text(encoding="utf-8") for name in work} == work
 
 
 # --- the README ---------------------------------------------------------------------------------
@@ -379,9 +447,10 @@ def test_the_readme_s_map_is_complete_and_measured():
 def test_the_readme_names_what_is_there():
     for path in re.findall(r"\]\((?!https?:|#)([^)#]+)\)", README):
         assert (ROOT / path).exists(), path
-    modules = re.search(r"\| module \| holds \|\n(.*?)\n\n", README, re.DOTALL)[1]
-    named = {name for row in modules.splitlines()[1:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
-    there = {path.stem for path in (ROOT / "course_utils").iterdir() if not path.name.startswith("_")}
-    assert named == there - {"set_repository"}
+    rooms = re.search(r"\| room \| holds \|\n(.*?)\n\n", README, re.DOTALL)[1]
+    named = {name for row in rooms.splitlines()[1:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert named == {path.parent.name for path in (ROOT / "course_utils").glob("*/__init__.py")}
+    for module in re.findall(r"python -m ((?:course_utils|tests)[.\w]*)", README):
+        assert importlib.util.find_spec(module), module
     for variable in ("COURSE_DATA", "COURSE_DATASET", "COURSE_SEED"):
         assert f"`{variable}`" in README
