@@ -62,7 +62,7 @@ CODES: dict[str, Code] = {
         "Take each term per example, (B,), then one mean over the batch for all of them."),
     # ----------------------------------------------------------------------------------------- the output and the data
     "output-range": Code("the output's range fits neither likelihood nor data",
-        "01 · A case from tutorials: can the output reach the data?",
+        "08 · The output and the data",
         "Let the likelihood decide: logits without activation for BCE with logits, a sigmoid for BCE on "
         "probabilities, none for a Gaussian."),
     "double-sigmoid": Code("a sigmoid twice", _05,
