@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import io
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -41,11 +41,15 @@ def panel(
     """Return a widget: the sliders, the picture that `render` draws for their values, and `describe`'s words.
 
     sliders: label -> Slider. render, describe, failure: called with the sliders' values in that order; the
-    first and the last return PNG bytes. An error at the start raises; a later one is told under the picture,
-    which is then `failure`'s, or stays. Keyboard: focus a slider, then the arrow keys.
+    first and the last return PNG bytes. Keyboard: focus a slider, then the arrow keys.
+    A start outside of its slider raises ValueError, and an error in the first picture is passed on; a later one is
+    told under the picture, which is then `failure`'s, or stays.
     """
     import ipywidgets as widgets
 
+    for label, slider in sliders.items():
+        if not slider.low <= slider.start <= slider.high:
+            raise ValueError(_outside(f"start: {label}", slider.start, slider.low, slider.high))
     controls = [
         widgets.FloatSlider(
             value=_on_grid(slider),
@@ -138,11 +142,22 @@ def blank_image(ax: Axes) -> AxesImage:
     return ax.imshow(np.zeros((1, 1)), extent=(0, 1, 0, 1), **options)
 
 
-def check_start(start: Mapping[str, tuple[float, tuple[float, float]]]) -> None:
-    """Raise ValueError where a slider's first value, name -> (value, (low, high)), is outside of it."""
-    for name, (value, (low, high)) in start.items():
-        if not low <= value <= high:
-            raise ValueError(f"start has {name} = {value:g}, outside the slider, {low:g} to {high:g}.")
+def positions(points: Iterable, most: int, ranges: Mapping[str, tuple[float, float]]) -> list[tuple[float, ...]]:
+    """The positions of a still figure, checked: 1 to `most` of them, each a value for every slider, name -> its range.
+
+    Raises ValueError for another number of positions or of values, or for one that the explorer cannot reach.
+    """
+    chosen = [tuple(map(float, np.atleast_1d(point))) for point in points]
+    if not 1 <= len(chosen) <= most or any(len(point) != len(ranges) for point in chosen):
+        raise ValueError(f"a still figure shows 1 to {most} positions ({', '.join(ranges)}), got {points!r}.")
+    for name, value in ((name, value) for point in chosen for name, value in zip(ranges, point, strict=True)):
+        if not ranges[name][0] <= value <= ranges[name][1]:
+            raise ValueError(_outside(name, value, *ranges[name]))
+    return chosen
+
+
+def _outside(name: str, value: float, low: float, high: float) -> str:
+    return f"{name} = {value:g} is outside the explorer, {low:g} to {high:g}."
 
 
 def letter(ax: Axes, text: str, place: tuple[float, float], offset: tuple[float, float] = (0.0, 0.0)) -> None:

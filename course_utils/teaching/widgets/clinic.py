@@ -16,7 +16,7 @@ from course_utils._checks import check_batch, check_positive_int
 from course_utils._random import seeded
 from course_utils.teaching.clinic import SmallVAE
 from course_utils.teaching.plotting import INK, LINE_COLOURS
-from course_utils.teaching.widgets._panel import Slider, Stage, letter, number_text, panel
+from course_utils.teaching.widgets._panel import Slider, Stage, letter, number_text, panel, positions
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -120,8 +120,6 @@ def explore_sigma_knob(model: SmallVAE, x: Tensor, *, start: float = START) -> i
 
     Arguments as for `SigmaKnob`. start: where k begins, from 0 to 1.5.
     """
-    if not RANGE[0] <= start <= RANGE[1]:
-        raise ValueError(f"start is a value of k from {RANGE[0]:g} to {RANGE[1]:g}, got {start!r}.")
     knob = SigmaKnob(model, x)
     return panel({"k": Slider(*RANGE, start, 0.025)}, render=knob.render, describe=knob.describe)
 
@@ -131,9 +129,7 @@ def still_sigma_knob(model: SmallVAE, x: Tensor, *, ks: Sequence[float] = (0.25,
 
     Arguments as for `SigmaKnob`. ks: values of k from 0 to 1.5. Raises ValueError for others.
     """
-    chosen = [float(k) for k in ks]
-    if not 1 <= len(chosen) <= 3 or not all(RANGE[0] <= k <= RANGE[1] for k in chosen):
-        raise ValueError(f"ks are 1 to 3 values from {RANGE[0]:g} to {RANGE[1]:g}, got {chosen}.")
+    chosen = [k for (k,) in positions(ks, 3, {"k": RANGE})]
     knob = SigmaKnob(model, x)
     fig = Figure(figsize=(8.8, 6.0), layout="constrained", facecolor="white")
     left, right = fig.subfigures(1, 2, width_ratios=(1.9, 1))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from course_utils.teaching._arrays import Array, Extent, check_codes, check_extent
 from course_utils.teaching.plotting import INK, Decode, decode_codes, draw_code_map, extent_of
-from course_utils.teaching.widgets._panel import Slider, letter, number_text, panel
+from course_utils.teaching.widgets._panel import Slider, letter, number_text, panel, positions
 from course_utils.teaching.widgets._plane import PlaneStage
 
 if TYPE_CHECKING:
@@ -74,9 +74,6 @@ def explore_codes(
     plane = CodePlane(decode, codes, labels, extent=extent)
     left, right, bottom, top = plane.extent
     start = ((left + right) / 2, (bottom + top) / 2) if start is None else start
-    if not (left <= start[0] <= right and bottom <= start[1] <= top):
-        raise ValueError(f"start = {start} lies outside the picture, {plane.extent}.")
-
     return panel(
         {"z₁": Slider(left, right, start[0]), "z₂": Slider(bottom, top, start[1])},
         render=plane.render,
@@ -101,13 +98,8 @@ def still_code_plane(
     """
     plane_points, classes = check_codes(codes, labels)
     extent = extent_of(plane_points) if extent is None else check_extent(extent)
-    chosen = torch.as_tensor(points, dtype=torch.float32).detach()
-    if chosen.ndim != 2 or chosen.shape[1] != 2 or not 1 <= len(chosen) <= 9:
-        raise ValueError(f"points has shape {tuple(chosen.shape)}, expected 1 to 9 codes, (n, 2).")
-    left, right, bottom, top = extent
-    for z1, z2 in chosen.tolist():
-        if not (left <= z1 <= right and bottom <= z2 <= top):
-            raise ValueError(f"The point ({z1:g}, {z2:g}) lies outside the picture, {extent}.")
+    points = points.tolist() if isinstance(points, Tensor) else points
+    chosen = torch.tensor(positions(points, 9, {"z₁": extent[:2], "z₂": extent[2:]}))
     images = decode_codes(decode, chosen.to(codes.device) if isinstance(codes, Tensor) else chosen)
 
     columns = min(len(chosen), 2 if len(chosen) <= 4 else 3)

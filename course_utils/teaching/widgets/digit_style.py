@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
 
-from course_utils.teaching.plotting import INK, LINE_COLOURS, decode_codes
-from course_utils.teaching.widgets._panel import Slider, Stage, blank_image, number_text, panel
+from course_utils.teaching.plotting import INK, LINE_COLOURS, decode_codes, image_rows
+from course_utils.teaching.widgets._panel import Slider, Stage, blank_image, number_text, panel, positions
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -88,8 +88,6 @@ def explore_style(write: Write, *, start: tuple[int, float, float] = (7, 0.0, 0.
     A first picture that fails raises; a later failure of `write` is told under the picture.
     """
     digit, *style = start
-    if digit not in range(CLASSES) or not all(abs(value) <= REACH for value in style):
-        raise ValueError(f"start must be a digit from 0 to 9 and two styles from -{REACH:g} to {REACH:g}; got {start}.")
     picture = DigitStyle(write)
     return panel(
         {
@@ -108,10 +106,7 @@ def still_style(write: Write, styles: Sequence[tuple[float, float]]) -> Figure:
 
     write: as for `DigitStyle`. styles: 1 to 8 pairs, each value from -3 to 3. Raises ValueError for other styles.
     """
-    from course_utils.teaching.plotting import image_rows
-
-    if not 1 <= len(styles) <= 8 or any(len(pair) != 2 or max(map(abs, pair)) > REACH for pair in styles):
-        raise ValueError(f"styles must be 1 to 8 pairs of numbers from -{REACH:g} to {REACH:g}; got {styles!r}.")
+    styles = positions(styles, 8, {"style 1": (-REACH, REACH), "style 2": (-REACH, REACH)})
     picture = DigitStyle(write)
     rows = {
         f"({number_text(a, 1)}, {number_text(b, 1)})": torch.from_numpy(picture.write(a, b)).unsqueeze(1)

@@ -14,7 +14,7 @@ from matplotlib.patches import Polygon, Rectangle
 
 from course_utils.evaluation.linear_gaussian import LinearGaussian
 from course_utils.teaching.plotting import INK, LINE_COLOURS
-from course_utils.teaching.widgets._panel import Slider, Stage, number_text, panel
+from course_utils.teaching.widgets._panel import Slider, Stage, number_text, panel, positions
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -97,12 +97,8 @@ def still_elbo_gap(
     """
     picture = ElboGap(x=x, weight=weight, sigma=sigma)
     mean, width = picture.posterior
-    points = [(0.0, 1.0), (mean + width, 0.5 * width), (mean, width)] if points is None else list(points)
-    if not 1 <= len(points) <= 4 or any(len(point) != 2 for point in points):
-        raise ValueError(f"points must be 1 to 4 pairs (mean, width), got {points!r}.")
-    for point in points:
-        if not MEANS[0] <= point[0] <= MEANS[1] or not WIDTHS[0] <= point[1] <= WIDTHS[1]:
-            raise ValueError(f"The point {point} is outside the explorer: mean {MEANS}, width {WIDTHS}.")
+    points = [(0.0, 1.0), (mean + width, 0.5 * width), (mean, width)] if points is None else points
+    points = positions(points, 4, {"mean of q": MEANS, "width of q": WIDTHS})
 
     picture.top = max(picture.top, *(1.1 * normal(np.array(m), m, w) for m, w in points))  # no q is cut off
     fig = Figure(figsize=(9.0, 6.0), layout="constrained", facecolor="white")

@@ -13,7 +13,7 @@ from matplotlib.patches import Polygon
 from torch import Tensor
 
 from course_utils.teaching.plotting import INK, LINE_COLOURS
-from course_utils.teaching.widgets._panel import Slider, Stage, check_start, number_text, panel
+from course_utils.teaching.widgets._panel import Slider, Stage, number_text, panel, positions
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -101,7 +101,6 @@ def explore_kl(*, start: tuple[float, float] = (1.0, -1.0)) -> ipywidgets.VBox:
 
     start: the first (μ, log σ²). Raises ValueError when it lies outside the sliders' ranges.
     """
-    check_start({"μ": (start[0], MU_RANGE), "log σ²": (start[1], LOG_VAR_RANGE)})
     return panel(
         {"μ": Slider(*MU_RANGE, start[0], 0.1), "log σ²": Slider(*LOG_VAR_RANGE, start[1], 0.1)},
         render=KLPicture().render,
@@ -114,11 +113,7 @@ def still_kl(points: Sequence[tuple[float, float]]) -> Figure:
 
     points: 1 to 4 pairs (μ, log σ²). Raises ValueError for another number of them, or outside the sliders' ranges.
     """
-    if not 1 <= len(points) <= 4:
-        raise ValueError(f"still_kl() shows 1 to 4 points, got {len(points)}.")
-    for mu, log_var in points:
-        if not (MU_RANGE[0] <= mu <= MU_RANGE[1] and LOG_VAR_RANGE[0] <= log_var <= LOG_VAR_RANGE[1]):
-            raise ValueError(f"(μ, log σ²) = ({mu:g}, {log_var:g}) lies outside {MU_RANGE} and {LOG_VAR_RANGE}.")
+    points = positions(points, 4, {"μ": MU_RANGE, "log σ²": LOG_VAR_RANGE})
     fig = Figure(figsize=(9.2, 0.7 + 1.75 * len(points)), layout="constrained", facecolor="white")
     axes = fig.subplots(len(points), 3, squeeze=False, width_ratios=(1, 1, 0.8))
     bars = [bar for mu, log_var in points for bar in kl_parts(mu, log_var).bars]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from course_utils._checks import check_positive_int
 from course_utils.teaching.plotting import INK, LINE_COLOURS
-from course_utils.teaching.widgets._panel import Slider, Stage, letter, number_text, panel
+from course_utils.teaching.widgets._panel import Slider, Stage, letter, number_text, panel, positions
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -78,8 +78,6 @@ def explore_loss_scale(squared_error: float, dims: int = 784, *, start: float = 
 
     Arguments as for `LossScale`. start: where log₁₀ σ begins, from −1.5 to 1.
     """
-    if not RANGE[0] <= start <= RANGE[1]:
-        raise ValueError(f"start is a value of log10 sigma from {RANGE[0]:g} to {RANGE[1]:g}, got {start!r}.")
     scale = LossScale(squared_error, dims)
     return panel({"log₁₀ σ": Slider(*RANGE, start, 0.025)}, render=scale.render, describe=scale.describe)
 
@@ -90,10 +88,7 @@ def still_loss_scale(squared_error: float, dims: int = 784, *, sigmas: Sequence[
     Arguments as for `LossScale`. sigmas: values of σ from 0.04 to 10. Raises ValueError for others.
     """
     scale = LossScale(squared_error, dims)
-    chosen = [float(sigma) for sigma in sigmas]
-    low, high = (10.0**end for end in RANGE)
-    if not 1 <= len(chosen) <= 4 or not all(low <= sigma <= high for sigma in chosen):
-        raise ValueError(f"sigmas are 1 to 4 values from {low:.2g} to {high:g}, got {chosen}.")
+    chosen = [sigma for (sigma,) in positions(sigmas, 4, {"σ": (10.0 ** RANGE[0], 10.0 ** RANGE[1])})]
     fig = Figure(figsize=(8.4, 4.6), layout="constrained", facecolor="white")
     left, right = fig.subfigures(1, 2, width_ratios=(1.35, 1))
     ax = left.add_subplot()

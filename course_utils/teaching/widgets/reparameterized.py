@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course_utils.teaching.plotting import INK, LINE_COLOURS
-from course_utils.teaching.widgets._panel import Slider, Stage, check_start, number_text, panel
+from course_utils.teaching.widgets._panel import Slider, Stage, number_text, panel, positions
 
 if TYPE_CHECKING:
     import ipywidgets
@@ -102,7 +102,6 @@ def explore_samples(
 
     Arguments as for `ReparameterizedSamples`; start: the first (μ, log σ²), within the sliders' ranges.
     """
-    check_start({"μ": (start[0], MU_RANGE), "log σ²": (start[1], LOG_VAR_RANGE)})
     picture = ReparameterizedSamples(f, eps=eps)
     return panel(
         {"μ": Slider(*MU_RANGE, start[0]), "log σ²": Slider(*LOG_VAR_RANGE, start[1])},
@@ -118,8 +117,7 @@ def still_samples(
 
     Arguments as for `ReparameterizedSamples`; settings: 1 to 3 pairs. Raises ValueError for other settings.
     """
-    if not 1 <= len(settings) <= 3 or any(len(pair) != 2 for pair in settings):
-        raise ValueError(f"settings must be 1 to 3 pairs (μ, log σ²); got {settings!r}.")
+    settings = positions(settings, 3, {"μ": MU_RANGE, "log σ²": LOG_VAR_RANGE})
     picture = ReparameterizedSamples(f, eps=eps)
     fig = Figure(figsize=(3.5 * len(settings), 4.3), layout="constrained", facecolor="white")
     axes = fig.subplots(2, len(settings), height_ratios=(2.6, 1), squeeze=False, sharex=True)
