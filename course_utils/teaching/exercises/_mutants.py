@@ -3,6 +3,7 @@
 import ast
 import copy
 import inspect
+import itertools
 import textwrap
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -84,6 +85,7 @@ class _Replace(ast.NodeTransformer):
 def _changes(node: ast.AST, function: ast.FunctionDef) -> Iterator[tuple[str, str, ast.AST]]:
     if isinstance(node, ast.BinOp):
         yield from _of_operators(node)
+        yield from _of_sums(node)
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         yield "sign of a term", "one minus sign is left out", node.operand
     elif isinstance(node, ast.Call):
@@ -93,10 +95,53 @@ def _changes(node: ast.AST, function: ast.FunctionDef) -> Iterator[tuple[str, st
     elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
         names = [argument.arg for argument in function.args.args]
         if node.id in names:
+            for said, form in _INSIDE.items():
+                words = f"{said.format(node.id)} stands in one place where {node.id} belongs"
+                yield f"{said.format(node.id)} in one place", words, _parsed(form.format(node.id))
             for other in names:
                 if other != node.id:
                     words = f"{other} stands in one place where {node.id} belongs"
                     yield f"{other} for {node.id} in one place", words, ast.Name(other, ast.Load())
+
+
+def _of_sums(node: ast.BinOp) -> Iterator[tuple[str, str, ast.AST]]:
+    """A sum of three to five terms, perhaps with a factor before it: other terms, other signs, the factor on some."""
+    factor, whole = (node.left, node.right) if isinstance(node.op, ast.Mult) else (None, node)
+    terms = _terms(whole)
+    if not 3 <= len(terms) <= 5:
+        return
+    for chosen in itertools.product((True, False), repeat=len(terms)):
+        if all(chosen) or not any(chosen):
+            continue
+        count = len(terms) - sum(chosen)
+        some = "one term" if count == 1 else f"{count} terms"
+        if factor is None:
+            kept = [term for term, keep in zip(terms, chosen, strict=True) if keep]
+            yield "terms missing", f"{some} of a sum {'is' if count == 1 else 'are'} left out", _sum(kept)
+            turned = [(sign if keep else -sign, term) for (sign, term), keep in zip(terms, chosen, strict=True)]
+            yield "signs of terms", f"{some} of a sum {'has' if count == 1 else 'have'} the other sign", _sum(turned)
+        else:
+            scaled = [
+                (sign, ast.BinOp(factor, ast.Mult(), term) if keep else term)
+                for (sign, term), keep in zip(terms, chosen, strict=True)
+            ]
+            yield "a factor on some terms", f"a factor does not reach {some} of a sum", _sum(scaled)
+
+
+def _terms(node: ast.AST) -> list[tuple[int, ast.AST]]:
+    """a - b + c as [(1, a), (-1, b), (1, c)]."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+        sign = 1 if isinstance(node.op, ast.Add) else -1
+        return [*_terms(node.left), *((sign * s, term) for s, term in _terms(node.right))]
+    return [(1, node)]
+
+
+def _sum(terms: list[tuple[int, ast.AST]]) -> ast.AST:
+    first, *others = [(ast.UnaryOp(ast.USub(), term) if sign < 0 else term, sign, term) for sign, term in terms]
+    found = first[0]
+    for _, sign, term in others:
+        found = ast.BinOp(found, ast.Add() if sign > 0 else ast.Sub(), term)
+    return found
 
 
 def _of_operators(node: ast.BinOp) -> Iterator[tuple[str, str, ast.AST]]:
@@ -141,12 +186,6 @@ def _of_operators(node: ast.BinOp) -> Iterator[tuple[str, str, ast.AST]]:
         if isinstance(op, ast.Mult):
             yield "added in place of multiplied", "one product is a sum", other(ast.Add())
             yield "divided", "one product is a quotient", other(ast.Div())
-            if isinstance(left, ast.Constant) and isinstance(right, ast.BinOp):  # 0.5 * (a + b) -> 0.5 * a + b
-                inner = right
-                while isinstance(inner.left, ast.BinOp) and isinstance(inner.left.op, ast.Add | ast.Sub):
-                    inner = inner.left
-                if isinstance(inner.op, ast.Add | ast.Sub):
-                    yield "a bracket closed early", f"the factor {left.value} reaches only the first term", _first(node)
         else:
             yield "multiplied", "one quotient is a product", other(ast.Mult())
             yield "quotient turned round", "one quotient is turned round", other(op, right, left)
@@ -170,16 +209,6 @@ def _of_operators(node: ast.BinOp) -> Iterator[tuple[str, str, ast.AST]]:
             yield "transposed factor", f"the {which} matrix of a product is transposed", other(op, a, b)
         yield "a matrix missing", "one matrix of a product is left out", left
         yield "a matrix missing", "one matrix of a product is left out", right
-
-
-def _first(node: ast.BinOp) -> ast.AST:
-    """0.5 * (a + b - c) as 0.5 * a + b - c."""
-    whole = copy.deepcopy(node.right)
-    inner = whole
-    while isinstance(inner.left, ast.BinOp) and isinstance(inner.left.op, ast.Add | ast.Sub):
-        inner = inner.left
-    inner.left = ast.BinOp(node.left, ast.Mult(), inner.left)
-    return whole
 
 
 def _power(base: ast.AST, exponent: Any) -> ast.AST:
@@ -252,6 +281,10 @@ def _of_calls(node: ast.Call) -> Iterator[tuple[str, str, ast.AST]]:
         yield f"arguments of {name} exchanged", f"two arguments of {name} are exchanged", changed
 
 
+_INSIDE = {
+    "exp({})": "{}.exp()", "log|{}|": "{}.abs().log()", "{}²": "{} ** 2", "½·{}": "(0.5 * {})", "2·{}": "(2 * {})",
+    "−{}": "(-{})", "1/{}": "(1 / {})", "the inverse of {}": "{}.inverse()", "the mean of {}": "{}.mean()",
+}  # fmt: skip
 _FORMS = {
     "{} itself": "{}", "the root of {}": "{} ** 0.5", "the square of {}": "{} ** 2", "exp of {}": "{}.exp()",
     "exp of 2·{}": "(2 * {}).exp()", "exp of ½·{}": "(0.5 * {}).exp()", "2 to the power of {}": "2 ** {}",

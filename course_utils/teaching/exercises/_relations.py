@@ -31,7 +31,7 @@ _MULTIPLES = {
     "": 1.0, "½·": 0.5, "2·": 2.0, "log 2π · ": _LOG2PI, "½ log 2π · ": 0.5 * _LOG2PI, "log 2 · ": math.log(2),
     "½ log 2 · ": 0.5 * math.log(2), "log π · ": math.log(math.pi), "½ log π · ": 0.5 * math.log(math.pi),
 }  # fmt: skip
-_READ_AS = {"2·log_var": "log σ", "log(log_var)": "σ²", "2·log|log_var|": "σ"}
+_READ_AS = {"log|log_var|": "σ²", "2·log_var": "log σ", "log(log_var)": "σ²", "2·log|log_var|": "σ"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Evidence:
     """All that is known about a wrong answer: cases, what came, what was expected, and means to ask for more.
 
     parameters: the names of the arguments; axes: their sizes' names; tolerance: (relative, absolute);
-    trial: (function, dtype) -> a function of a case that gives the outcome, None where it fails;
+    trial: function -> a function of a case that gives the outcome, None where it fails;
     answer: the same of the learner's own.
     """
 
@@ -80,14 +80,14 @@ def find_relation(evidence: Evidence) -> Relation | None:
     wrong = [p for p in parts if not all(close(a[p], b[p], evidence.tolerance) for a, b in _pairs(evidence))]
     right = [p for p in parts if p not in wrong]
     for asked in [wrong, *([part] for part in wrong if len(wrong) > 1)]:
-        for find in (_between_numbers, _exchanged_parts, _other_arguments, _one_slip):
+        for find in (_between_numbers, _exchanged_parts, _other_arguments, _one_slip, _slip_and_exchange):
             if found := find(evidence, asked):
                 others = [p for p in wrong if p not in asked]
                 words = [f"{' and '.join(right)}: right."] if right else []
                 words += [f"{' and '.join(asked)}: {found.words}" if right or others else found.words]
                 words += [f"{' and '.join(others)}: not right either."] if others else []
                 return replace(found, words=" ".join(words))
-    return _behaviour(evidence) or _partly_right(evidence, wrong)
+    return _behaviour(evidence) or _partly_right(evidence, wrong) or _in_order(evidence, wrong)
 
 
 def _pairs(evidence: Evidence) -> Iterator[tuple[Outcome, Outcome]]:
@@ -200,7 +200,7 @@ class _Numbers:
                 f"2/{name}": lambda v: 2 / v, f"2·{name}": lambda v: 2 * v, f"1/(2·{name})": lambda v: 0.5 / v,
                 f"log {name}": math.log, f"({name} − 1)": lambda v: v - 1,
                 f"({name} − 1)/{name}": lambda v: (v - 1) / v,
-                f"({name} + 1)/{name}": lambda v: (v + 1) / v,
+                f"({name} + 1)/{name}": lambda v: (v + 1) / v, f"{name}/({name} + 1)": lambda v: v / (v + 1),
                 f"{name}/({name} − 1)": lambda v: v / (v - 1) if v != 1 else math.nan,
                 f"1/({name} − 1)": lambda v: 1 / (v - 1) if v != 1 else math.nan,
                 f"√(({name} − 1)/{name})": lambda v: ((v - 1) / v) ** 0.5 if v > 1 else math.nan,
@@ -253,8 +253,17 @@ class _Numbers:
         for name, words, function in whole:
             if self.same(came, [function(t) for t in wanted]) and not self.same(wanted, [function(t) for t in wanted]):
                 return Relation(name, f"Your numbers are {words}.")
+        for name, words, function in (("", "the expected ones", lambda t: t), *whole):
+            if found := self._affine(came, [function(t) for t in wanted], name, words):
+                return found
         if any(t.dim() == 0 for t in wanted):
             return None
+        if all(len(t) > 1 for t in wanted):
+            for first, second, word in ((came, wanted, "previous"), (wanted, came, "next")):
+                if self.same([t[1:] for t in first], [t[:-1] for t in second]):
+                    return Relation(
+                        f"the {word} number", f"Each of your numbers is the one expected in the {word} place."
+                    )
         moved = [
             ("transposed", "the expected ones transposed", lambda t: t.mT if t.dim() > 1 else t),
             ("cumulative", "the running sums of the expected ones", lambda t: t.cumsum(0)),
@@ -277,6 +286,20 @@ class _Numbers:
         if self.same([t.flatten().sort().values for t in came], [t.flatten().sort().values for t in wanted]):
             return Relation("another order", "Your numbers are the expected ones in another order.")
         return None
+
+    def _affine(self, came: Values, given: Values, name: str, words: str) -> Relation | None:
+        """One factor and one offset for all cases."""
+        a, b = (torch.cat([t.flatten() for t in side]) for side in (came, given))
+        if not (a.isfinite().all() and b.isfinite().all()) or float(b.std(correction=0)) < 1e-6:
+            return None
+        factor = float(((a - a.mean()) * (b - b.mean())).sum() / ((b - b.mean()) ** 2).sum())
+        offset = float((a - factor * b).mean())
+        if abs(factor) < 1e-3 or not self.same(came, [factor * t + offset for t in given], free=2):
+            return None
+        times = f" times {_named(factor) or f'{factor:.4g}'}" if abs(factor - 1) > 1e-4 else ""
+        sign, size = ("plus", offset) if offset > 0 else ("minus", -offset)
+        plus = f"{',' if times else ''} {sign} {_named(size) or f'{size:.4g}'}" if size > 1e-3 else ""
+        return Relation(f"{name}{times}{plus}".strip(), f"Your numbers are {words}{times}{plus}.")
 
     def _shapes(self, came: Values, wanted: Values) -> Relation | None:
         """One side summed or averaged over an axis gives the other."""
@@ -454,6 +477,8 @@ def _sizes(case: tuple, evidence: Evidence) -> dict[str, float]:
                 found.setdefault(letters[i] if named else f"{name}.shape[{i}]", float(size))
             if value.dim() > 1 and len(letters) != value.dim():
                 found[f"the numbers in each row of {name}"] = float(value[0].numel())
+            if value.dim() > 1:
+                found[f"the numbers in {name}"] = float(value.numel())
     return found
 
 
@@ -505,6 +530,18 @@ def _one_slip(evidence: Evidence, wrong: Sequence[str]) -> Relation | None:
         return None
     name, words, extra = found
     return Relation(f"{name}{extra.name}", f"These are the numbers one gets when {words}{extra.words}.")
+
+
+def _slip_and_exchange(evidence: Evidence, wrong: Sequence[str]) -> Relation | None:
+    """What the solution gives with two arguments exchanged and one slip in it."""
+    exchanges = [(words, change) for words, change in _changes(evidence) if words.endswith("exchanged")]
+    for words, change in exchanges:
+        cases = [change(case) for case in evidence.cases]
+        tried = ((name, words, evidence.trial(slip), cases) for name, words, slip in slips(evidence.solution))
+        if (found := _simplest(evidence, wrong, tried)) and not found[2].name:
+            told = f"These are the numbers one gets with {words}, and when {found[1]}."
+            return Relation(f"{words}; {found[0]}", told)
+    return None
 
 
 def _simplest(
@@ -563,7 +600,8 @@ def _transposed(a: Tensor) -> Tensor:
 
 _TRANSFORMS: dict[str, Callable[[Any], Any]] = {
     "2·a": lambda a: 2 * a, "½·a": lambda a: a / 2, "−a": lambda a: -a, "exp(a)": lambda a: a.exp(),
-    "log(a)": lambda a: a.log(), "2·log|a|": lambda a: 2 * a.abs().log(), "a²": lambda a: a**2,
+    "log(a)": lambda a: a.log(), "log|a|": lambda a: a.abs().log(),
+    "2·log|a|": lambda a: 2 * a.abs().log(), "a²": lambda a: a**2,
     "√a": lambda a: a**0.5, "1/a": lambda a: 1 / a,
     "|a|": lambda a: a.abs(), "1 − a": lambda a: 1 - a, "exp(½·a)": lambda a: (a / 2).exp(), "a.mT": _transposed,
     "sigmoid(a)": lambda a: a.sigmoid(), "the diagonal of a": lambda a: a.diagonal().diag(),
@@ -744,4 +782,22 @@ def _partly_right(evidence: Evidence, wrong: Sequence[str]) -> Relation | None:
                     close(a.select(axis, end), b.select(axis, end), evidence.tolerance) for a, b in pairs
                 ):
                     return Relation(f"right in the {which} {of}", f"The {which} {of} is right, the others are not.")
+    return None
+
+
+def _in_order(evidence: Evidence, wrong: Sequence[str]) -> Relation | None:
+    """On which side of the expected numbers all numbers lie."""
+    came, wanted = ([o[wrong[0]] for o in side] for side in (evidence.seen, evidence.expected))
+    if any(a.shape != b.shape or not a.isfinite().all() for a, b in zip(came, wanted, strict=True)):
+        return None
+    a, b = (torch.cat([t.flatten() for t in side]) for side in (came, wanted))
+    room = evidence.tolerance[1] + evidence.tolerance[0] * b.abs()
+    if len(a) < 5:
+        return None
+    if (b >= 0).all() and (a < -room).any():
+        return Relation("negative numbers", "Some of your numbers are negative; of the expected ones, none is.")
+    for name, side in (("too large", a > b + room), ("too small", a < b - room)):
+        if side.all():
+            than = "larger" if name == "too large" else "smaller"
+            return Relation(name, f"Each of your numbers is {than} than the expected one, by no simple rule.")
     return None
