@@ -54,7 +54,7 @@ def _playwrights_own() -> str | None:
 def what_is_missing() -> str:
     """Why no browser can be driven here; empty when one can."""
     if importlib.util.find_spec("playwright") is None:
-        return 'Playwright is not installed: python -m pip install -e ".[browser]"'
+        return 'Playwright is not installed: python -m pip install "playwright>=1.48"'
     if find() is None:
         return "no Chromium here: install it (python -m playwright install chromium), or name it in COURSE_CHROMIUM"
     return ""
