@@ -28,3 +28,4 @@ c.SlidesExporter.reveal_url_prefix = "https://unpkg.com/reveal.js@5.2.0"
 c.SlidesExporter.mathjax_url = "https://cdnjs.cloudflare.com/ajax/libs/mathjax/2.7.7/MathJax.js"
 c.TagRemovePreprocessor.enabled = True
 c.TagRemovePreprocessor.remove_cell_tags = ["setup", "exercise", "widget", "self-test", "references"]
+c.TagRemovePreprocessor.remove_input_tags = ["draw", "assert"]  # folded in a notebook: only the output is shown
