@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from .conftest import NOTEBOOKS, ROOT, Fence, namespaces_work, python, why_mnist_is_missing
+from .conftest import NOTEBOOKS, ROOT, WORK, Fence, namespaces_work, python, why_mnist_is_missing
 from .test_notebook_files import NOT_YET
 from .tools.again import run as problems
 
@@ -110,7 +110,7 @@ def files() -> dict[str, tuple[int, int]]:
     for folder, folders, names in os.walk(ROOT):
         here = Path(folder)
         ignored = {"__pycache__", ".git", ".venv", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints"}
-        folders[:] = [name for name in folders if name not in ignored and here / name != ROOT / "data"]
+        folders[:] = [name for name in folders if name not in ignored and (here != ROOT or name not in WORK)]
         for name in names:
             state = (here / name).stat()
             found[(here / name).relative_to(ROOT).as_posix()] = state.st_size, state.st_mtime_ns
