@@ -99,7 +99,7 @@ class fixed_noise(TorchDispatchMode):
         if name in ("randn", "randn_like"):
             return out.copy_(self.eps(out))
         if name in ("normal_", "normal_functional", "normal"):
-            mean, std = ([*args[name == "normal_" :], 0.0, 1.0][:2]) if name != "normal" else args[:2]
+            mean, std = ([*args[name == "normal_" :], 0.0, 1.0][:2]) if name != "normal" else (*args, 1.0)[:2]
             mean, std = kwargs.get("mean", mean), kwargs.get("std", std)
             with torch.no_grad():
                 return out.copy_(mean + std * self.eps(out))

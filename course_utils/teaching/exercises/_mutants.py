@@ -55,9 +55,10 @@ def slips(solution: Callable[..., Any]) -> tuple[Slip, ...]:
         if words.startswith("one "):
             known = everywhere.setdefault(name, (name, f"every {words[4:]}", {}))
             known[2].update({i: new for i, new in change.items() if i not in known[2]})
+    nodes, places = list(ast.walk(tree)), _places(tree)
     found, sources = [], {ast.unparse(tree)}
     for name, words, change in [*single, *(entry for entry in everywhere.values() if len(entry[2]) > 1)]:
-        source = _with_changes(tree, change)
+        source = _with_changes(nodes, places, change)
         if source not in sources:
             sources.add(source)
             namespace = dict(solution.__globals__)
@@ -66,20 +67,35 @@ def slips(solution: Callable[..., Any]) -> tuple[Slip, ...]:
     return tuple(found)
 
 
-def _with_changes(tree: ast.Module, change: dict[int, ast.AST]) -> str:
-    mutant = copy.deepcopy(tree)
-    nodes = list(ast.walk(mutant))
+def _with_changes(nodes: list[ast.AST], places: dict[ast.AST, tuple], change: dict[int, ast.AST]) -> str:
+    """The source with some nodes exchanged; the tree is as before afterwards."""
+    undo = []
     for i, new in change.items():
-        mutant = _Replace(nodes[i], copy.deepcopy(new)).visit(mutant)
-    return ast.unparse(ast.fix_missing_locations(mutant))
+        parent, name, k = places[nodes[i]]
+        undo.append((parent, name, k, nodes[i]))
+        _put(parent, name, k, new)
+    source = ast.unparse(nodes[0])
+    for place in reversed(undo):
+        _put(*place)
+    return source
 
 
-class _Replace(ast.NodeTransformer):
-    def __init__(self, old: ast.AST, new: ast.AST) -> None:
-        self.old, self.new = old, new
+def _put(parent: ast.AST, name: str, k: int | None, node: ast.AST) -> None:
+    if k is None:
+        setattr(parent, name, node)
+    else:
+        getattr(parent, name)[k] = node
 
-    def visit(self, node: ast.AST) -> ast.AST:
-        return self.new if node is self.old else self.generic_visit(node)
+
+def _places(tree: ast.AST) -> dict[ast.AST, tuple[ast.AST, str, int | None]]:
+    """Where each node stands: in which field of which other node, at which place of a list."""
+    found = {}
+    for parent in ast.walk(tree):
+        for name, value in ast.iter_fields(parent):
+            for k, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
+                if isinstance(node, ast.AST):
+                    found[node] = (parent, name, k)
+    return found
 
 
 def _changes(node: ast.AST, function: ast.FunctionDef) -> Iterator[tuple[str, str, ast.AST]]:

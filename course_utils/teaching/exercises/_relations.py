@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -61,6 +61,11 @@ class Evidence:
     trial: Callable[..., Callable[[tuple], Outcome | None]]
     answer: Callable[[tuple], Outcome | None]
 
+    @cached_property
+    def numbers(self) -> "_Numbers":
+        """What compares lists of tensors on these cases."""
+        return _Numbers(self)
+
 
 def close(came: Tensor, expected: Tensor, tolerance: tuple[float, float]) -> bool:
     """Same shape and, within (relative, absolute), the same numbers."""
@@ -99,7 +104,7 @@ def _pairs(evidence: Evidence) -> Iterator[tuple[Outcome, Outcome]]:
 
 def _between_numbers(evidence: Evidence, parts: Sequence[str]) -> Relation | None:
     """The relation that holds in every one of these parts."""
-    compare, found = _Numbers(evidence), None
+    compare, found = evidence.numbers, None
     for part in parts:
         relation = compare.relation([o[part] for o in evidence.seen], [o[part] for o in evidence.expected])
         if relation is None or (found and relation != found):
@@ -151,28 +156,37 @@ class _Numbers:
         factor = float(a @ b / (b @ b))
         if factor and self.same(came, [factor * t for t in wanted], free=1):
             return _times(_named(factor) or (f"{factor:.4g}" if not few else ""))
-        for name, values in self._factors():
-            if self.same(came, [v * t for v, t in zip(values, wanted, strict=True)]):
-                return _times(name)
-            if self.same(came, [-v * t for v, t in zip(values, wanted, strict=True)]):
-                return _times(f"−{name}")
+        pairs = list(zip(came, wanted, strict=True))
+        factors = [float((a * b).sum() / (b * b).sum().clamp_min(1e-300)) for a, b in pairs]
+        if all(factors) and self.same(came, [f * b for f, b in zip(factors, wanted, strict=True)]):
+            for name, values in self._factors():
+                for sign, prefix in ((1, ""), (-1, "−")):
+                    if _alike_numbers(factors, values, sign) and self.same(
+                        came, [sign * v * b for v, b in zip(values, wanted, strict=True)]
+                    ):
+                        return _times(f"{prefix}{name}")
         if few:
             return None
         offset = float((a - b).mean())
         if self.same(came, [t + offset for t in wanted], free=1) and abs(offset) > 100 * self.tolerance[1]:
             return _plus(_named(offset) or f"{offset:.4g}")
-        for (name, values), sign in itertools.product(self._offsets(), (1, -1)):
-            if self.same(came, [t + sign * v for v, t in zip(values, wanted, strict=True)]):
-                return _plus(f"−{name}" if sign < 0 else name)
-        return self._within(came, wanted)
+        offsets = [float((a - b).mean()) for a, b in pairs]
+        if self.same(came, [b + o for b, o in zip(wanted, offsets, strict=True)]):
+            for name, values in self._offsets():
+                for sign, prefix in ((1, ""), (-1, "−")):
+                    if _alike_numbers(offsets, values, sign, loose=5 * self.tolerance[0]) and self.same(
+                        came, [b + sign * v for v, b in zip(values, wanted, strict=True)]
+                    ):
+                        return _plus(f"{prefix}{name}")
+        return self._within(came, wanted, factors, offsets)
 
-    def _within(self, came: Values, wanted: Values) -> Relation | None:
+    def _within(
+        self, came: Values, wanted: Values, factors: Sequence[float], offsets: Sequence[float]
+    ) -> Relation | None:
         """A factor or an offset that is the same for all numbers of a case, and of which no name is known."""
         several = [k for k, t in enumerate(came) if t.numel() > 1]
         if len(several) < 2:
             return None
-        factors = [float((a * b).sum() / (b * b).sum()) for a, b in zip(came, wanted, strict=True)]
-        offsets = [float((a - b).mean()) for a, b in zip(came, wanted, strict=True)]
         for name, how, found, candidate in (
             ("times a number", "times", factors, [f * t for f, t in zip(factors, wanted, strict=True)]),
             ("plus a number", "plus", offsets, [t + o for o, t in zip(offsets, wanted, strict=True)]),
@@ -437,6 +451,11 @@ def _fits(small: Tensor, large: Tensor) -> bool:
         return False
 
 
+def _alike_numbers(found: Sequence[float], values: Sequence[float], sign: int, loose: float = 1e-3) -> bool:
+    """Cheaply: whether a formula could give what was found in each case."""
+    return all(abs(f - sign * v) <= loose * max(1.0, abs(f)) for f, v in zip(found, values, strict=True))
+
+
 def _named(value: float) -> str:
     """The name of a number, or ""."""
     for name, number in _NUMBERS.items():
@@ -477,7 +496,6 @@ def _sizes(case: tuple, evidence: Evidence) -> dict[str, float]:
                 found.setdefault(letters[i] if named else f"{name}.shape[{i}]", float(size))
             if value.dim() > 1 and len(letters) != value.dim():
                 found[f"the numbers in each row of {name}"] = float(value[0].numel())
-            if value.dim() > 1:
                 found[f"the numbers in {name}"] = float(value.numel())
     return found
 
@@ -497,7 +515,7 @@ def _scalars(case: tuple, parameters: tuple[str, ...]) -> dict[str, float]:
 def _exchanged_parts(evidence: Evidence, wrong: Sequence[str]) -> Relation | None:
     if len(wrong) < 2:
         return None
-    numbers = _Numbers(evidence)
+    numbers = evidence.numbers
     for order in itertools.permutations(wrong):
         if order != tuple(wrong) and all(
             numbers.same([o[here] for o in evidence.seen], [o[there] for o in evidence.expected])
@@ -568,7 +586,7 @@ def _explains(
         if outcome is None or list(outcome) != list(came) or not all(_in_step(came[p], outcome[p]) for p in parts):
             return None
         outcomes.append(outcome)
-    numbers = _Numbers(evidence)
+    numbers = evidence.numbers
     came, given = ([[o[p] for o in side] for p in parts] for side in (evidence.seen, outcomes))
     if all(
         close(a, b, evidence.tolerance) for x, y in zip(came, given, strict=True) for a, b in zip(x, y, strict=True)
