@@ -1,14 +1,13 @@
 """The explorer of digit and style: its picture at the ends of every slider, its words, its still stand-in."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from course_utils.teaching.widgets import DigitStyle, explore_style, still_style
-from course_utils.teaching.widgets.digit_style import REACH
+from course_utils.teaching.widgets.digit_style import REACH, _describe
+
+from .test_widgets import pixels, place
 
 PLACES = [(d, a, b) for d in (0, 9, 4) for a in (-REACH, REACH, 0.0) for b in (-REACH, REACH, 1.3)]
 
@@ -24,15 +23,8 @@ def picture():
     return DigitStyle(write)
 
 
-def pixels(png):
-    image = Image.open(io.BytesIO(png))
-    assert image.mode == "RGB"  # opaque
-    return np.asarray(image).astype(int)
-
-
 def shade_at(picture, image, axes, x, y=0.5):
-    column, from_bottom = axes.transData.transform((x, y))
-    return image[round(picture.figure.bbox.height - from_bottom), round(column)]
+    return image[place(picture, axes, x, y)]
 
 
 @pytest.mark.parametrize(("digit", "a", "b"), PLACES)
@@ -57,26 +49,20 @@ def test_the_mark_and_the_frame_are_where_the_sliders_say(picture, digit, a, b):
     assert [framed(axes) for axes in picture.row_axes] == [i == digit for i in range(10)]
 
 
-def test_a_picture_does_not_depend_on_the_ones_before(picture):
-    first = picture.render(3, 1.0, -1.0)
-    picture.render(9, -3.0, 3.0)
-    picture.render_failure(1, 0.0, 0.0)
-    assert picture.render(3, 1.0, -1.0) == first
+def test_words_say_how_rare_a_style_is():
+    """Of a standard normal in two dimensions a share exp(-d²/2) lies further out than d: that of a chi-square."""
+    for a, b in ((0.0, 0.0), (1.0, -1.0), (0.5, 2.0)):
+        share = torch.special.gammaincc(torch.tensor(1.0), torch.tensor((a * a + b * b) / 2)).item()
+        words = _describe(7, a, b)
+        assert (
+            f"{share:.0%} of all styles lie further out" in words and f"{np.hypot(a, b):.2f} from the middle" in words
+        )
+    assert _describe(3, -1.0, 0.5).startswith("A 3 in the style (−1.00, 0.50)")
 
 
-def test_sliders_move_the_picture_and_the_words(picture):
-    widget = explore_style(write, start=(2, 0.5, -1.0))
-    sliders, image, message = widget.children
-    digit, one, two = sliders.children
-    assert [s.description for s in sliders.children] == ["digit", "style 1", "style 2"]
-    assert (digit.min, digit.max, digit.step) == (0, 9, 1) and (one.min, two.max) == (-REACH, REACH)
-    assert image.value == picture.render(2, 0.5, -1.0)
-    for d, a, b in PLACES:
-        digit.value, one.value, two.value = d, a, b
-        assert image.value == picture.render(digit.value, one.value, two.value)
-        assert f"A {d} in the style" in message.value
-    digit.value, one.value, two.value = 7, 0.0, 0.0
-    assert "100% of all styles lie further out" in message.value and "(0.00, 0.00)" in message.value
+def test_equal_styles_are_refused():
+    with pytest.raises(ValueError, match="differ from one another"):
+        still_style(write, [(0.0, 0.0), (0.0, 0.0)])
 
 
 def test_a_later_failure_is_told_and_no_old_image_stays():
@@ -94,12 +80,6 @@ def test_a_later_failure_is_told_and_no_old_image_stays():
     assert image.value == DigitStyle(write).render(7, 1.0, 0.0)
 
 
-@pytest.mark.parametrize("start", [(10, 0.0, 0.0), (-1, 0.0, 0.0), (3, 3.5, 0.0), (3, 0.0, -9.0)])
-def test_start_must_be_on_the_sliders(start):
-    with pytest.raises(ValueError, match="digit from 0 to 9"):
-        explore_style(write, start=start)
-
-
 @pytest.mark.parametrize(
     "bad", [lambda labels, style: torch.rand(10, 784), lambda labels, style: torch.rand(1, 1, 28, 28)]
 )
@@ -111,7 +91,7 @@ def test_something_that_gives_no_images_is_refused_at_once(bad):
 def test_the_still_picture_has_a_row_for_each_style_and_a_column_for_each_digit(monkeypatch):
     seen = {}
     monkeypatch.setattr(
-        "course_utils.teaching.plotting.image_rows", lambda rows, **kwargs: seen.update(rows=rows, **kwargs)
+        "course_utils.teaching.widgets.digit_style.image_rows", lambda rows, **kwargs: seen.update(rows=rows, **kwargs)
     )
     still_style(write, [(0.0, 0.0), (-2.0, 1.5)])
     assert list(seen["rows"]) == ["(0.0, 0.0)", "(−2.0, 1.5)"] and seen["titles"] == list("0123456789")
@@ -119,9 +99,3 @@ def test_the_still_picture_has_a_row_for_each_style_and_a_column_for_each_digit(
         torch.testing.assert_close(row, write(torch.arange(10), torch.tensor([[a, b]]).expand(10, 2)))
     monkeypatch.undo()
     assert still_style(write, [(0.0, 1.0)]).axes
-
-
-@pytest.mark.parametrize("styles", [[], [(0.0, 0.0)] * 9, [(0.0,)], [(4.0, 0.0)], [(0.0, 0.0), (0.0, 0.0)]])
-def test_other_styles_are_refused(styles):
-    with pytest.raises(ValueError, match="styles must"):
-        still_style(write, styles)

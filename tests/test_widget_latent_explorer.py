@@ -1,13 +1,12 @@
 """The latent explorer: its code and picture at the ends of every slider, its words, and its still stand-in."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from course_utils.teaching.widgets import LatentExplorer, explore_latents, still_latents
+
+from .test_widgets import pixels, place
 
 DIMS = [4, 1, 3]
 ENDS_AND_MIDDLE = [(-3.0, -3.0, -3.0), (3.0, 3.0, 3.0), (-3.0, 3.0, 0.0), (3.0, -3.0, 0.5), (0.0, 0.0, 0.0)]
@@ -48,18 +47,6 @@ def explorer(codes, labels, start):
     return LatentExplorer(decode, codes, labels, dims=DIMS, start=start, judge=judge)
 
 
-def pixels(png):
-    image = Image.open(io.BytesIO(png))
-    assert image.mode == "RGB"  # opaque
-    return np.asarray(image).astype(int)
-
-
-def place(explorer, axes, x, y):
-    """Row and column of the picture at a place in axes' own units."""
-    column, from_bottom = axes.transData.transform((x, y))
-    return round(explorer.figure.bbox.height - from_bottom), round(column)
-
-
 @pytest.mark.parametrize("values", ENDS_AND_MIDDLE)
 def test_code_moves_the_chosen_dimensions_and_leaves_the_others(explorer, start, values):
     code = explorer.code(*values)[0]
@@ -84,13 +71,6 @@ def test_cross_hair_is_at_the_first_two_values(explorer, values):
         row, column = place(explorer, explorer.map_axes, x, y)
         assert picture[row - 2 : row + 3, column - 2 : column + 3].min() < 60
     assert explorer.ring.get_xydata().tolist() == [[values[0], values[1]]]
-
-
-def test_a_picture_does_not_depend_on_the_ones_before(explorer):
-    first = explorer.render(0.5, -0.5, 1.0)
-    explorer.render(3.0, 3.0, 3.0)
-    explorer.render_failure(-3.0, -3.0, -3.0)
-    assert explorer.render(0.5, -0.5, 1.0) == first
 
 
 def test_failure_shows_no_old_image(explorer):

@@ -1,14 +1,13 @@
 """The explorer of σ: its numbers, its picture at the ends of the slider, its message, and its still stand-in."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from course_utils.losses.terms import gaussian_nll
-from course_utils.teaching.widgets.loss_scale import PARTS, RANGE, LossScale, explore_loss_scale, still_loss_scale
+from course_utils.teaching.widgets.loss_scale import PARTS, RANGE, LossScale, still_loss_scale
+
+from .test_widgets import pixels, place
 
 ENDS_AND_MIDDLE = [RANGE[0], -0.745, 0.0, RANGE[1]]
 
@@ -16,12 +15,6 @@ ENDS_AND_MIDDLE = [RANGE[0], -0.745, 0.0, RANGE[1]]
 @pytest.fixture
 def scale():
     return LossScale(25.7, 784)
-
-
-def pixels(png):
-    image = Image.open(io.BytesIO(png))
-    assert image.mode == "RGB"  # opaque
-    return np.asarray(image).astype(int)
 
 
 @pytest.mark.parametrize("sigma", [0.04, 0.18, 1.0, 10.0])
@@ -49,30 +42,9 @@ def test_picture_has_cursor_dot_and_bars_where_they_belong(scale, log10_sigma):
     for number, value in zip(scale.numbers, values, strict=True):
         assert float(number.get_text().replace("−", "-")) == pytest.approx(value, abs=0.51)
         assert scale.limits[0] <= number.get_position()[0] <= scale.limits[1]
-    column, from_bottom = scale.curve_axes.transData.transform((sigma, scale.limits[1] * 0.6))
-    column = min(max(round(column), 0), 809)
-    row = round(scale.figure.bbox.height - from_bottom)
+    row, column = place(scale, scale.curve_axes, sigma, scale.limits[1] * 0.6)
+    column = min(max(column, 0), 809)
     assert picture[row, max(column - 2, 0) : column + 3].min() < 80
-
-
-def test_a_picture_does_not_depend_on_the_ones_before(scale):
-    first = scale.render(-0.5)
-    scale.render(RANGE[0])
-    scale.render(RANGE[1])
-    assert scale.render(-0.5) == first
-
-
-def test_slider_moves_the_picture_and_the_words(scale):
-    sliders, picture, message = explore_loss_scale(25.7).children
-    (slider,) = sliders.children
-    assert (slider.min, slider.max) == RANGE and slider.value == 0.0 and slider.description == "log₁₀ σ"
-    assert 50 <= (slider.max - slider.min) / slider.step <= 200
-    for value in ENDS_AND_MIDDLE[::3]:
-        slider.value = value
-        assert picture.value == scale.render(value)
-    slider.value = 0.0
-    assert "σ = 1: the same as β = 1 at σ = 1. Constant 720, D log σ 0, squared error 13: 733 nats" in message.value
-    assert "Best at σ = 0.181, with −227 nats." in message.value
 
 
 @pytest.mark.parametrize("sigmas", [[1.0], [0.04, 10.0], [0.1, 0.181, 0.5, 1.0]])
@@ -90,23 +62,21 @@ def test_still_shows_every_position(scale, sigmas):
     fig.draw_without_rendering()
 
 
-@pytest.mark.parametrize("sigmas", [[], [0.01], [11], [1.0] * 5, [float("nan")]])
-def test_still_refuses(sigmas):
-    with pytest.raises(ValueError, match="1 to 4 values"):
-        still_loss_scale(25.7, sigmas=sigmas)
-
-
 @pytest.mark.parametrize("squared_error", [0, -1.0, float("nan"), float("inf")])
 def test_refuses_impossible_errors(squared_error):
     with pytest.raises(ValueError, match="positive number"):
         LossScale(squared_error)
 
 
-def test_refuses_other_dims_and_starts():
+def test_words_hold_the_numbers(scale):
+    words = scale.describe(0.0)
+    assert "σ = 1: the same as β = 1 at σ = 1. Constant 720, D log σ 0, squared error 13: 733 nats" in words
+    assert "Best at σ = 0.181, with −227 nats." in words
+
+
+def test_refuses_other_dims():
     with pytest.raises(ValueError, match="dims"):
         LossScale(1.0, 0)
-    with pytest.raises(ValueError, match="start is a value"):
-        explore_loss_scale(25.7, start=2.0)
 
 
 def test_best_sigma_may_lie_outside_of_the_picture():

@@ -1,22 +1,22 @@
 """The explorer of the reparameterization: its numbers, its picture at the ends of the sliders, its stand-in."""
 
-import io
 import math
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from course_utils.teaching.widgets.reparameterized import (
     LOG_VAR_RANGE,
     MU_RANGE,
     ReparameterizedSamples,
+    _describe,
     exact_gradient,
-    explore_samples,
     slope,
     still_samples,
 )
+
+from .test_widgets import pixels, place
 
 PLACES = [(m, v) for m in (*MU_RANGE, 0.0, 0.7) for v in (*LOG_VAR_RANGE, -1.3)]
 
@@ -37,12 +37,6 @@ def wave_gradient(mu, log_var):
 @pytest.fixture(scope="module")
 def picture():
     return ReparameterizedSamples(wave)
-
-
-def pixels(png):
-    image = Image.open(io.BytesIO(png))
-    assert image.mode == "RGB"  # opaque
-    return np.asarray(image).astype(int)
 
 
 # --- the numbers
@@ -106,9 +100,8 @@ def test_the_noise_stays_while_the_samples_move(picture):
     one, other = (pixels(picture.render(mu, -1.0)) for mu in (-1.0, 1.0))
     rows = picture.scene.rows
     for noise in picture.eps.tolist():
-        column, from_bottom = rows.transData.transform((noise, 0.0))
-        place = round(picture.figure.bbox.height - from_bottom), round(column)
-        assert one[place].max() < 80 and other[place].max() < 80
+        here = place(picture, rows, noise, 0.0)
+        assert one[here].max() < 80 and other[here].max() < 80
     assert (one != other).any()
 
 
@@ -120,12 +113,6 @@ def test_arrows_point_along_the_curve_as_seen(picture):
         ends = torch.tensor([x - 1e-4, x + 1e-4], dtype=torch.float64)
         (x0, y0), (x1, y1) = (top.transData.transform((e, wave(e))) for e in ends)
         assert math.atan2(v, u) == pytest.approx(math.atan2(y1 - y0, x1 - x0), abs=1e-3)
-
-
-def test_a_picture_does_not_depend_on_the_ones_before(picture):
-    first = picture.render(1.0, -1.0)
-    picture.render(-2.5, 1.0)
-    assert picture.render(1.0, -1.0) == first
 
 
 @pytest.mark.parametrize(
@@ -143,28 +130,9 @@ def test_other_noise_is_refused(eps):
         ReparameterizedSamples(wave, eps=eps)
 
 
-# --- the widget
-
-
-def test_sliders_move_the_picture_and_the_words(picture):
-    widget = explore_samples(wave, start=(0.5, -1.0))
-    sliders, image, message = widget.children
-    mu, log_var = sliders.children
-    assert (mu.description, log_var.description) == ("μ", "log σ²")
-    assert (mu.min, mu.max, log_var.min, log_var.max) == (*MU_RANGE, *LOG_VAR_RANGE)
-    for a, b in PLACES:
-        mu.value, log_var.value = a, b
-        assert image.value == picture.render(mu.value, log_var.value)
-        assert f"μ = {mu.value:.2f}".replace("-0.00", "0.00").replace("-", "−") in message.value
-    mu.value, log_var.value = -1.5, -4.0
-    assert "0 of 8 points stand where f rises" in message.value and "σ = 0.14" in message.value
-
-
-def test_start_must_be_on_the_sliders():
-    with pytest.raises(ValueError, match="outside the slider"):
-        explore_samples(wave, start=(9.0, 0.0))
-    with pytest.raises(ValueError, match="log σ²"):
-        explore_samples(wave, start=(0.0, 4.0))
+def test_words_hold_the_numbers(picture):
+    words = _describe(picture, -1.5, -4.0)
+    assert "μ = −1.50" in words and "0 of 8 points stand where f rises" in words and "σ = 0.14" in words
 
 
 # --- the still picture
@@ -178,9 +146,3 @@ def test_the_still_picture_shows_each_setting_with_its_numbers(picture):
     for axes, (mu, log_var) in zip(fig.axes[:3], settings, strict=True):
         for number in (mu, log_var, picture.estimate(mu, log_var).mu, picture.exact(mu, log_var).mu):
             assert f"{number:.2f}".replace("-", "−") in axes.get_title()
-
-
-@pytest.mark.parametrize("settings", [[], [(0, 0)] * 4, [(0, 0, 0)]])
-def test_other_settings_are_refused(settings):
-    with pytest.raises(ValueError, match="1 to 3 pairs"):
-        still_samples(wave, settings)

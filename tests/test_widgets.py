@@ -1,206 +1,178 @@
-"""The explorer: its picture at the ends of every slider, its messages, and its still stand-in."""
+"""What holds for every explorer: its picture at the ends of every slider, its words, its start, its still stand-in."""
+
+from __future__ import annotations
 
 import io
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from course_utils.teaching.widgets import CodePlane, explore_codes, still_code_plane
-
-EXTENT = (-4.0, 4.0, -2.0, 2.0)
-CORNERS_AND_MIDDLE = [(-4.0, -2.0), (-4.0, 2.0), (4.0, -2.0), (4.0, 2.0), (0.0, 0.0), (1.3, -0.7)]
-
-
-def decode(z):
-    """The left half of the image says where z₁ is, the right half where z₂ is, as shades from 0.1 to 0.9."""
-    shade = torch.stack([0.5 + z[:, 0] / 10, 0.5 + z[:, 1] / 5], dim=1)
-    images = torch.zeros(len(z), 1, 28, 28)
-    images[..., :14] = shade[:, 0].view(-1, 1, 1, 1)
-    images[..., 14:] = shade[:, 1].view(-1, 1, 1, 1)
-    return images
-
-
-@pytest.fixture
-def codes():
-    return torch.randn(300, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 0.5])
-
-
-@pytest.fixture
-def labels():
-    return torch.arange(300) % 10
-
-
-@pytest.fixture
-def plane(codes, labels):
-    return CodePlane(decode, codes, labels, extent=EXTENT)
+from course_utils.teaching.clinic import SmallVAE
+from course_utils.teaching.display import to_png
+from course_utils.teaching.widgets import (
+    CodePlane,
+    DigitStyle,
+    ElboGap,
+    LatentExplorer,
+    LossScale,
+    SigmaKnob,
+    explore_codes,
+    explore_elbo_gap,
+    explore_latents,
+    explore_loss_scale,
+    explore_samples,
+    explore_sigma_knob,
+    explore_style,
+    still_code_plane,
+    still_elbo_gap,
+    still_latents,
+    still_loss_scale,
+    still_samples,
+    still_sigma_knob,
+    still_style,
+)  # fmt: skip
+from course_utils.teaching.widgets.kl_explorer import KLPicture, explore_kl, still_kl
+from course_utils.teaching.widgets.reparameterized import ReparameterizedSamples
 
 
-def pixels(png):
+def pixels(png: bytes) -> np.ndarray:
+    """The colours (height, width, 3) of a PNG, which must be opaque."""
     image = Image.open(io.BytesIO(png))
-    assert image.mode == "RGB"  # opaque
+    assert image.mode == "RGB"
     return np.asarray(image).astype(int)
 
 
-def place(plane, axes, x, y):
-    """Row and column of the picture at a place in axes' own units."""
+def place(picture: Any, axes: Any, x: float, y: float) -> tuple[int, int]:
+    """Row and column of the picture at a place in the axes' own units."""
     column, from_bottom = axes.transData.transform((x, y))
-    return round(plane.figure.bbox.height - from_bottom), round(column)
+    return round(picture.figure.bbox.height - from_bottom), round(column)
 
 
-@pytest.mark.parametrize(("z1", "z2"), CORNERS_AND_MIDDLE)
-def test_picture_shows_the_decoding_of_exactly_this_code(plane, z1, z2):
-    picture = pixels(plane.render(z1, z2))
-    for x, shade in [(0.25, 0.5 + z1 / 10), (0.75, 0.5 + z2 / 5)]:
-        row, column = place(plane, plane.image_axes, x, 0.5)
-        assert np.abs(picture[row, column] - 255 * shade).max() <= 1.5
+class Explorer(NamedTuple):
+    """How to make an explorer's picture, its widget and its still figure; and its sliders, label -> range."""
+
+    picture: Callable[[], Any]
+    explore: Callable[..., Any]
+    still: Callable[[list], Any]
+    sliders: dict[str, tuple[float, float]]
+    most: int  # positions in the still figure
 
 
-@pytest.mark.parametrize(("z1", "z2"), CORNERS_AND_MIDDLE)
-def test_cross_hair_is_at_the_code(plane, z1, z2):
-    background = pixels(plane.render(-3.1, 1.4) if (z1, z2) == (0, 0) else plane.render(0.0, 0.0))
-    picture = pixels(plane.render(z1, z2))
-    assert list(plane.vertical.get_xdata()) == [z1, z1]
-    assert list(plane.horizontal.get_ydata()) == [z2, z2]
-    free_x = next(x for x in (-3.5, 3.5, 3.0) if abs(x - z1) > 0.4)
-    free_y = next(y for y in (-1.75, 1.75, 1.5) if abs(y - z2) > 0.4)
-    for x, y in [(z1, free_y), (free_x, z2)]:  # on each line, away from the ring
-        row, column = place(plane, plane.map_axes, x, y)
-        patch = slice(row - 1, row + 2), slice(column - 1, column + 2)
-        assert picture[patch].min() < 80
-    row, column = place(plane, plane.map_axes, 0.0, free_y)
-    if abs(z1) > 0.4 and (z1, z2) != (0, 0):  # the old line is gone
-        assert background[row, column].max() < 120 < picture[row, column].min()
+def decode(z):
+    """(n, L) -> (n, 1, 28, 28): two shades that say where the first two dimensions are."""
+    return (0.5 + z[:, :2] / 12).repeat_interleave(14, 1).view(-1, 1, 1, 28).expand(-1, 1, 28, 28)
 
 
-def test_a_picture_does_not_depend_on_the_ones_before(plane):
-    first = plane.render(1.0, 1.0)
-    plane.render(-4.0, 2.0)
-    plane.render_failure(0.0, 0.0)
-    assert plane.render(1.0, 1.0) == first
+def write(labels, style):
+    return decode(style) * (0.5 + labels.view(-1, 1, 1, 1) / 20)
 
 
-def test_decode_gets_the_slider_values_as_one_code_without_gradient(codes, labels):
-    seen = []
+CODES = torch.randn(300, 3, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(300) % 10
+PLANE = {"decode": decode, "codes": CODES[:, :2], "labels": LABELS, "extent": (-4.0, 4.0, -2.0, 2.0)}
+LATENT = {"decode": decode, "codes": CODES, "labels": LABELS, "dims": [0, 2]}
+with torch.random.fork_rng():
+    torch.manual_seed(0)
+    PATIENT = SmallVAE(latent_dim=4, hidden=64), torch.rand(20, 1, 28, 28)
 
-    def spy(z):
-        seen.append((z.shape, z.dtype, z[0].tolist(), torch.is_grad_enabled()))
-        return decode(z)
+EXPLORERS = {
+    "code plane": Explorer(
+        lambda: CodePlane(**PLANE), lambda **start: explore_codes(**PLANE, **start),
+        lambda points: still_code_plane(points=points, **PLANE), {"z₁": (-4, 4), "z₂": (-2, 2)}, 9,
+    ),
+    "digit and style": Explorer(
+        lambda: DigitStyle(write), lambda **start: explore_style(write, **start),
+        lambda styles: still_style(write, [style[1:] for style in styles]),
+        {"digit": (0, 9), "style 1": (-3, 3), "style 2": (-3, 3)}, 8,
+    ),
+    "bound": Explorer(
+        ElboGap, explore_elbo_gap, still_elbo_gap, {"mean of q": (-1, 3), "width of q": (0.1, 2)}, 4
+    ),
+    "KL": Explorer(KLPicture, explore_kl, still_kl, {"μ": (-3, 3), "log σ²": (-4, 2)}, 4),
+    "code of many dimensions": Explorer(
+        lambda: LatentExplorer(**LATENT), lambda: explore_latents(**LATENT),
+        lambda points: still_latents(decode, CODES[0], [0, 2], steps=1 + len(points)),
+        {"z₁": (-3, 3), "z₃": (-3, 3)}, 14,
+    ),
+    "scale of the loss": Explorer(
+        lambda: LossScale(25.7), lambda **start: explore_loss_scale(25.7, **start),
+        lambda points: still_loss_scale(25.7, sigmas=[10.0 ** point[0] for point in points]), {"log₁₀ σ": (-1.5, 1)}, 4,
+    ),
+    "samples": Explorer(
+        lambda: ReparameterizedSamples(torch.sin), lambda **start: explore_samples(torch.sin, **start),
+        lambda points: still_samples(torch.sin, points), {"μ": (-2.5, 2.5), "log σ²": (-4, 1)}, 3,
+    ),
+    "sampling slip": Explorer(
+        lambda: SigmaKnob(*PATIENT), lambda **start: explore_sigma_knob(*PATIENT, **start),
+        lambda points: still_sigma_knob(*PATIENT, ks=[point[0] for point in points]), {"k": (0, 1.5)}, 3,
+    ),
+}  # fmt: skip
 
-    CodePlane(spy, codes, labels, extent=EXTENT).render(1.25, -0.5)
-    assert seen == [((1, 2), torch.float32, [1.25, -0.5], False)]
-
-
-def test_render_passes_errors_on(codes, labels):
-    flat = CodePlane(lambda z: decode(z).flatten(1), codes, labels, extent=EXTENT)
-    with pytest.raises(ValueError, match="flat pixels"):
-        flat.render(0.0, 0.0)
-
-
-# --- the widget
-
-
-def parts(widget):
-    sliders, picture, message = widget.children
-    z1, z2 = sliders.children
-    return z1, z2, picture, message
-
-
-def test_sliders_cover_the_picture_and_move_it(codes, labels, plane):
-    z1, z2, picture, message = parts(explore_codes(decode, codes, labels, extent=EXTENT))
-    assert (z1.min, z1.max, z2.min, z2.max) == EXTENT
-    assert (z1.description, z2.description) == ("z₁", "z₂")
-    assert z1.continuous_update and z1.readout and 50 <= (z1.max - z1.min) / z1.step <= 200
-    for a, b in CORNERS_AND_MIDDLE:
-        z1.value, z2.value = a, b
-        assert picture.value == plane.render(a, b)
-        assert f"({a:.2f}, {b:.2f})".replace("-", "−") in message.value
-
-
-def test_message_names_the_nearest_code(codes, labels):
-    widget = explore_codes(decode, codes, labels, extent=EXTENT)
-    z1, z2, _, message = parts(widget)
-    z1.value, z2.value = codes[7].tolist()
-    assert "nearest code is that of a 7, 0.00 away" in message.value
-
-
-def test_all_codes_are_reachable_by_default(codes, labels):
-    z1, z2, *_ = parts(explore_codes(decode, codes, labels))
-    assert z1.min <= codes[:, 0].min() and z1.max >= codes[:, 0].max()
-    assert z2.min <= codes[:, 1].min() and z2.max >= codes[:, 1].max()
+every = pytest.mark.parametrize("explorer", EXPLORERS.values(), ids=EXPLORERS)
+begun = [
+    name for name in EXPLORERS if name not in ("bound", "code of many dimensions")
+]  # the others take no such start
 
 
-def test_a_failing_decode_is_told_and_no_old_image_stays(codes, labels):
-    def broken(z):
-        if z[0, 0] > 2:
-            raise RuntimeError("mat1 and mat2 <shapes> cannot be multiplied")
-        return decode(z)
-
-    z1, _, picture, message = parts(explore_codes(broken, codes, labels, extent=EXTENT, start=(0.0, 0.0)))
-    good = picture.value
-    z1.value = 3.0
-    assert "no picture at z₁ = 3.00, z₂ = 0.00: RuntimeError: mat1 and mat2 &lt;shapes&gt;" in message.value
-    plane = CodePlane(decode, codes, labels, extent=EXTENT)
-    row, column = place(plane, plane.image_axes, 0.25, 0.5)
-    assert (pixels(picture.value)[row, column] == 255).all()
-    z1.value = 0.0
-    assert picture.value == good and "failed" not in message.value
+def corners(explorer: Explorer) -> list[tuple[float, ...]]:
+    return list(itertools.product(*explorer.sliders.values()))
 
 
-def test_a_decode_that_never_works_raises_at_once(codes, labels):
-    with pytest.raises(ValueError, match="flat pixels"):
-        explore_codes(lambda z: decode(z).flatten(1), codes, labels)
+@every
+def test_sliders_have_their_ranges_and_move_the_picture_and_the_words(explorer):
+    controls, image, message = explorer.explore().children
+    assert {c.description: (c.min, c.max) for c in controls.children} == explorer.sliders
+    assert all(c.continuous_update and c.readout and 9 <= (c.max - c.min) / c.step <= 300 for c in controls.children)
+    picture, seen = explorer.picture(), set()
+    for corner in corners(explorer):
+        for control, value in zip(controls.children, corner, strict=True):
+            control.value = value
+        assert image.value == picture.render(*corner)
+        seen.add(message.value)
+        assert "✘" not in message.value
+    assert len(seen) == len(corners(explorer))
 
 
-def test_start_must_be_in_the_picture(codes, labels):
-    with pytest.raises(ValueError, match="outside the picture"):
-        explore_codes(decode, codes, labels, extent=EXTENT, start=(9.0, 0.0))
+@every
+def test_a_picture_does_not_depend_on_the_ones_before(explorer):
+    picture = explorer.picture()
+    middle = [(low + high) / 2 for low, high in explorer.sliders.values()]
+    first = picture.render(*middle)
+    shown = pixels(first)
+    for corner in corners(explorer):
+        assert (pixels(picture.render(*corner)) != shown).any()
+    if hasattr(picture, "render_failure"):
+        picture.render_failure(*middle)
+    assert picture.render(*middle) == first == explorer.picture().render(*middle)
 
 
-# --- the still picture
+@pytest.mark.parametrize("name", begun)
+def test_start_must_be_on_the_sliders(name):
+    explorer = EXPLORERS[name]
+    for i, (label, (low, high)) in enumerate(explorer.sliders.items()):
+        start = [(a + b) // 2 for a, b in explorer.sliders.values()]
+        for value in (low - 1, high + 1, float("nan")):
+            start[i] = value
+            with pytest.raises(ValueError, match=f"start: {label} = .* is outside the explorer, {low:g} to {high:g}"):
+                explorer.explore(start=tuple(start) if len(start) > 1 else value)
 
 
-def test_still_shows_every_point_and_its_decoding(codes, labels):
-    points = CORNERS_AND_MIDDLE
-    fig = still_code_plane(decode, codes, labels, points, extent=EXTENT)
-    code_map, *cells = fig.axes
-    letters = {t.get_text(): t.xy for t in code_map.texts if t.get_text() in "ABCDEF"}
-    assert letters == {letter: pytest.approx(p) for letter, p in zip("ABCDEF", points, strict=True)}
-    dots = [tuple(np.ravel(line.get_xydata())) for line in code_map.lines]
-    assert dots == [pytest.approx(point) for point in points]
-    assert len(cells) == 6
-    for cell, letter, (z1, z2) in zip(cells, "ABCDEF", points, strict=True):
-        array = np.asarray(cell.images[0].get_array())
-        assert cell.get_title().startswith(letter)
-        assert array[14, 3] == pytest.approx(0.5 + z1 / 10) and array[14, 24] == pytest.approx(0.5 + z2 / 5)
-    fig.draw_without_rendering()
+@every
+def test_the_still_figure_shows_some_positions_and_describes_itself(explorer):
+    points = [*corners(explorer)[:2], tuple((low + 2 * high) / 3 for low, high in explorer.sliders.values())]
+    figure = explorer.still(points)
+    assert to_png(figure).startswith(b"\x89PNG") and len(figure.alt) > 12
 
 
-def test_no_letter_of_the_still_picture_hides_a_numeral(labels):
-    centres = torch.cartesian_prod(torch.linspace(-3.2, 3.2, 5), torch.tensor([-1.0, 1.0]))
-    codes = centres[labels]
-    fig = still_code_plane(decode, codes, labels, centres[:9] + 0.1, extent=EXTENT)
-    fig.draw_without_rendering()
-    ax = fig.axes[0]
-    boxes = {text.get_text(): text.get_bbox_patch().get_window_extent() for text in ax.texts if text.get_bbox_patch()}
-    letters = {text: box for text, box in boxes.items() if text.isalpha()}
-    assert len(letters) == 9 and len(boxes) == 19
-    for letter, box in letters.items():
-        assert not any(box.overlaps(other) for text, other in boxes.items() if text.isdigit()), letter
-        middle = ax.transData.inverted().transform(box.get_points().mean(0))
-        assert abs(middle[0]) <= 4.0 and abs(middle[1]) <= 2.0, letter
-
-
-@pytest.mark.parametrize(
-    ("points", "words"),
-    [
-        ([], "1 to 9"),
-        ([(0, 0, 0)], "1 to 9"),
-        ([(0, 0)] * 10, "1 to 9"),
-        ([(0, 9)], "outside the picture"),
-    ],
-)
-def test_still_refuses(codes, labels, points, words):
-    with pytest.raises(ValueError, match=words):
-        still_code_plane(decode, codes, labels, points, extent=EXTENT)
+@every
+def test_the_still_figure_refuses_too_many_too_few_and_what_is_outside(explorer):
+    inside = [tuple((low + high) / 2 for low, high in explorer.sliders.values())]
+    outside = [tuple(high + 1 for _, high in explorer.sliders.values())]
+    for points in ([], inside * (explorer.most + 1), outside if explorer.most < 14 else []):
+        with pytest.raises(ValueError):
+            explorer.still(points)
