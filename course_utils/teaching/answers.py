@@ -1,7 +1,6 @@
 """The reader's accepted answers, kept as plain source in `answers/`: written by `check`, lent by `yours`."""
 
 import ast
-import builtins
 import importlib.util
 import inspect
 import linecache
@@ -10,6 +9,7 @@ import symtable
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -81,12 +81,13 @@ def _order(path: Path) -> tuple[int, ...]:
 
 
 def _name_in(path: Path) -> str | None:
-    """What the file defines for its exercise: its last function or class."""
+    """What the file defines for its exercise: the first word of its docstring."""
     try:
-        body = ast.parse(path.read_text(encoding="utf-8")).body
-    except (SyntaxError, ValueError):
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    except (SyntaxError, ValueError, OSError):
         return None
-    return next((n.name for n in reversed(body) if isinstance(n, ast.FunctionDef | ast.ClassDef)), None)
+    name = docstring.partition(",")[0]
+    return name if name.isidentifier() else None
 
 
 # From an object to source that stands by itself ----------------------------------------------------------
@@ -95,65 +96,56 @@ def _name_in(path: Path) -> str | None:
 def module_text(number: str, name: str, answer: Any, number_of: Callable[[Any], str | None]) -> str:
     """The module that defines the answer: imports, other answers, constants, helpers, and the answer last."""
     parts = needs(name, answer, number_of)
-    if any(line.startswith("from course_utils.teaching import yours") for line in parts.imports):
-        parts.imports.remove("from course_utils.teaching import yours")
-        parts.imports.append("from course_utils.teaching import yours")
-    blocks = [f'"""Exercise {number}: your answer, kept when it was accepted."""']
-    blocks += ["\n".join(parts.imports)] if parts.imports else []
-    blocks += ["\n".join(parts.lines)] if parts.lines else []
+    head = [f'"""{name}, exercise {number}: your answer, kept when it was accepted."""']
+    blocks = [*head, *filter(None, ["\n".join(parts.imports), "\n".join(parts.lines)])]
     return "\n\n".join(blocks) + "\n\n\n" + "\n\n\n".join(parts.sources) + "\n"
 
 
+@dataclass
 class Parts:
-    """What a piece of source needs to stand by itself."""
+    """What a piece of source needs to stand by itself, and the source itself, last."""
 
-    def __init__(self) -> None:
-        self.imports: list[str] = []
-        self.lines: list[str] = []  # yours("1.1") and constants
-        self.sources: list[str] = []  # helpers, the answer last
+    imports: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)  # yours("1.1"), and constants
+    sources: list[str] = field(default_factory=list)
 
 
 def needs(name: str, answer: Any, number_of: Callable[[Any], str | None]) -> Parts:
-    """Imports, assignments and definitions that make `answer` stand by itself.  Raises NotKept."""
+    """Imports, assignments and definitions that make `answer` stand by itself, under `name`.  Raises NotKept."""
     parts, done = Parts(), set()
 
     def define(name: str, thing: Any) -> None:
-        if name in done:
-            return
-        done.add(name)
         source, values = source_of(thing)
         if source is None:
-            raise NotKept(f"the source of {name} cannot be found")
-        definition = ast.parse(source).body[0]
-        if not isinstance(definition, ast.FunctionDef | ast.ClassDef):
-            raise NotKept(f"{name} was not written with def or class")
-        free = [n for n in global_names(source) if n not in done and (n in values or not hasattr(builtins, n))]
-        if definition.name != name:
-            raise NotKept(f"{name} was defined under the name {definition.name}")
-        for free_name in free:
-            if free_name not in values:
-                continue  # it may never be reached; if it is, the answer says so itself
-            bring(name, free_name, values[free_name])
+            raise NotKept(f"the source of {name} cannot be found: only what is written with def or class is kept")
+        done.add(thing.__name__)
+        for free in global_names(source):
+            if free in values and free not in done:  # what is missing may never be reached
+                done.add(free)
+                bring(thing.__name__, free, values[free])
         parts.sources.append(source)
+        if thing.__name__ != name:
+            parts.sources.append(f"{name} = {thing.__name__}")
 
     def bring(owner: str, name: str, value: Any) -> None:
-        if (line := _import_line(name, value)) and (isinstance(value, ModuleType) or not number_of(value)):
-            if line not in parts.imports:
-                parts.imports.append(line)
-        elif other := number_of(value):
-            if "from course_utils.teaching import yours" not in parts.imports:
-                parts.imports.append("from course_utils.teaching import yours")
+        if other := number_of(value):
+            require("from course_utils.teaching import yours")
             parts.lines.append(f'{name} = yours("{other}")')
-            done.add(name)
+        elif line := _import_line(name, value):
+            require(line)
         elif _is_literal(value):
             parts.lines.append(f"{name} = {value!r}")
-            done.add(name)
         elif inspect.isfunction(value) or inspect.isclass(value):
             define(name, value)
         else:
             raise NotKept(f"{owner} uses {name}, which exists in this notebook only")
 
+    def require(line: str) -> None:
+        if line not in parts.imports:
+            parts.imports.append(line)
+
     define(name, answer)
+    parts.imports.sort(key=lambda line: (line.startswith("from course_utils"), line.startswith("from"), line))
     return parts
 
 
@@ -192,20 +184,19 @@ def global_names(source: str) -> list[str]:
         for child in table.get_children():
             visit(child, False)
 
-    table = symtable.symtable(source, "<answer>", "exec")
-    visit(table, True)
-    return sorted(found - {ast.parse(source).body[0].name if hasattr(ast.parse(source).body[0], "name") else ""})
+    visit(symtable.symtable(source, "<answer>", "exec"), True)
+    return sorted(found)
 
 
 def _import_line(name: str, value: Any) -> str | None:
     if isinstance(value, ModuleType):
         return f"import {name}" if value.__name__ == name else f"import {value.__name__} as {name}"
-    home, own = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    if not isinstance(home, str) or not isinstance(own, str) or home in ("__main__", "builtins") or "." in own:
-        return None
-    if home.startswith("answers.") or getattr(sys.modules.get(home), own, None) is not value:
-        return None
-    return f"from {home} import {own}" if own == name else f"from {home} import {own} as {name}"
+    home, own = getattr(value, "__module__", None), getattr(value, "__name__", None) or ""
+    for module in (home, "torch", "torch.nn.functional"):  # built-in functions do not say where they live
+        known = isinstance(module, str) and module not in ("__main__", "builtins") and not module.startswith("answers.")
+        if known and own and getattr(sys.modules.get(module), own, None) is value:
+            return f"from {module} import {own}" if own == name else f"from {module} import {own} as {name}"
+    return None
 
 
 def _is_literal(value: Any) -> bool:
