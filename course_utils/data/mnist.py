@@ -110,7 +110,7 @@ def _download(raw: Path, problems: dict[str, str], where: str) -> dict[str, byte
         partial = tempfile.TemporaryDirectory(prefix=PARTIAL, dir=raw, ignore_cleanup_errors=True)
     except OSError as error:
         raise Unavailable(f"{state}, and nothing can be written there ({_reason(error)})") from error
-    mirrors, failures, fetched = list(MIRRORS), [], {}
+    mirrors, failures, fetched, stored = list(MIRRORS), [], {}, True
     ends = time.monotonic() + TOTAL
     with partial as folder:
         for name in problems:

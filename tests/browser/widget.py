@@ -25,44 +25,41 @@ if TYPE_CHECKING:
 # After the set-up. Models are trained briefly, on a small part of the data; claims are about the whole of it, and
 # still figures, whose places are chosen for well-trained models, are not what is tested here.
 BRIEFLY = """\
-import dataclasses as _dataclasses, functools as _functools, importlib as _importlib, pkgutil as _pkgutil
+import dataclasses as _dataclasses, functools as _functools, importlib as _importlib, pkgutil as _pkgutil, sys as _sys
 from matplotlib.figure import Figure as _Figure
 import course_utils as _course
 
-_modules = [
-    _importlib.import_module(module.name)
-    for package in (_course, _importlib.import_module("course_utils.teaching.widgets"))
-    for module in _pkgutil.iter_modules(package.__path__, package.__name__ + ".")
-    if not module.name.endswith("__main__")
-]
-_named = {module.__name__.removeprefix("course_utils."): module for module in _modules}
-_data, _plotting, _runtime = (_named[name] for name in ("data", "plotting", "runtime"))
+for _module in _pkgutil.walk_packages(_course.__path__, "course_utils."):
+    if not _module.name.endswith("__main__") and ".slides" not in _module.name:
+        _importlib.import_module(_module.name)
 
-def _few_images(*arguments, _load=_data.load_images, **options):
+def _replace(function, other):
+    for module in [m for name, m in _sys.modules.items() if name.partition(".")[0] == "course_utils"]:
+        for name in [name for name, value in vars(module).items() if value is function]:
+            setattr(module, name, other)
+
+def _few_images(*arguments, _load=_course.load_images, **options):
     images = _load(*arguments, **options)
     return _dataclasses.replace(images, train=images.train.subset(512), test=images.test.subset(200))
 
-def _at_most(split, n, *, _subset=_data.Split.subset, **options):
+def _at_most(split, n, *, _subset=_course.data.Split.subset, **options):
     return _subset(split, min(n, len(split)), **options)
 
 def _at_most_steps(train, **most):
     @_functools.wraps(train)
     def briefly(*arguments, **options):
         return train(*arguments, **(options | {name: min(n, options.get(name, n)) for name, n in most.items()}))
-    return briefly
+    _replace(train, briefly)
 
-_data.load_images, _data.Split.subset = _few_images, _at_most
-_runtime.claim = _plotting.show = lambda *arguments, **options: None
-for _module, _name, _most in (
-    ("training", "fit", {"epochs": 8}),
-    ("evaluation", "train_judge", {"steps": 60}),
-    ("clinic", "train", {"steps": 60}),
-):
-    if _module in _named:
-        setattr(_named[_module], _name, _at_most_steps(getattr(_named[_module], _name), **_most))
-for _module in _modules:
-    for _name in [name for name in vars(_module) if name.startswith("still_")]:
-        setattr(_module, _name, lambda *arguments, **options: _Figure())
+_replace(_course.load_images, _few_images)
+_course.data.Split.subset = _at_most
+_at_most_steps(_course.fit, epochs=8)
+_at_most_steps(_course.evaluation.train_judge, steps=60)
+_at_most_steps(_course.teaching.clinic.train, steps=60)
+for _name in ("claim", "show"):
+    _replace(getattr(_course.teaching, _name), lambda *arguments, **options: None)
+for _name in [name for name in _course.teaching.widgets.__all__ if name.startswith("still_")]:
+    _replace(getattr(_course.teaching.widgets, _name), lambda *arguments, **options: _Figure())
 """
 
 # In the kernel.

@@ -28,7 +28,7 @@ STYLE: dict[str, Any] = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "svg.fonttype": "path",  # the same letters on every machine
-    "svg.hashsalt": "course_utils.teaching.diagrams",
+    "svg.hashsalt": "course_utils.diagrams",
 }
 
 
