@@ -170,8 +170,8 @@ def _explained(
     exercise: "Exercise", attempt: Attempt, cases: list, seen: list, expected: list, error: Raised | None
 ) -> NotYet | Raised:
     """The verdict on wrong numbers: a mistake known by name, else a relation to the right ones, else the facts."""
-    wrong = [k for k, (a, b) in enumerate(zip(seen, expected, strict=False)) if not agree(a, b, exercise.tolerance)]
-    k = min(wrong, key=lambda k: sum(v.numel() for v in cases[k] if isinstance(v, Tensor)))
+    pairs = zip(seen, expected, strict=False)
+    k = next(k for k, (a, b) in enumerate(pairs) if not agree(a, b, exercise.tolerance))  # the smallest come first
     facts = f"    {inputs_text(attempt.parameters, cases[k], separator=chr(10) + '    ')}\n"
     facts += "\n".join(_expected_and_came(seen[k], expected[k], exercise.tolerance))
 

@@ -135,7 +135,8 @@ class _Numbers:
         numbers = torch.cat([a.flatten() for a in came])
         numbers = numbers[numbers.isfinite() & (numbers.abs() > 100 * self.tolerance[1])]
         distinct = len({f"{number:.3g}" for number in numbers.tolist()})
-        return distinct >= free + math.ceil(10.3 / -math.log(2 * self.tolerance[0]))
+        needed = math.ceil(10.3 / -math.log(2 * self.tolerance[0]))
+        return distinct >= max(free + needed, 3 if len(came) == 1 else 1)
 
     def relation(self, came: Values, wanted: Values) -> Relation | None:
         if all(a.shape == b.shape for a, b in zip(came, wanted, strict=True)):
@@ -281,7 +282,6 @@ class _Numbers:
         moved = [
             ("transposed", "the expected ones transposed", lambda t: t.mT if t.dim() > 1 else t),
             ("cumulative", "the running sums of the expected ones", lambda t: t.cumsum(0)),
-            ("sorted", "the expected ones in rising order", lambda t: t.sort(0).values),
         ]
         for axis, of in ((0, "rows"), (1, "columns")):
             if all(t.dim() > axis for t in wanted) and not all(t.dim() == 1 and axis for t in wanted):
@@ -293,6 +293,7 @@ class _Numbers:
                     (f"first of the {of}", f"the first of the expected {of}, each time", partial(_spread, d=axis, i=0)),
                     (f"last of the {of}", f"the last of the expected {of}, each time", partial(_spread, d=axis, i=-1)),
                 ]  # fmt: skip
+        moved.append(("sorted", "the expected ones in rising order", lambda t: t.sort(0).values))
         for name, words, function in moved:
             candidate = [function(t) for t in wanted]
             if self.same(came, candidate) and not self.same(wanted, candidate):
@@ -744,33 +745,25 @@ def _behaviour(evidence: Evidence) -> Relation | None:
 
 
 def _touching(evidence: Evidence, case: tuple, asked: Callable, solved: Callable) -> Relation | None:
+    """Whether the numbers of some examples change when others are taken away, where the right ones do not."""
     rows = next((v.shape[0] for v in case if isinstance(v, Tensor) and v.dim()), 0)
     axes = [evidence.axes.get(name, ()) for name in evidence.parameters[: len(case)]]
     letter = next((a[0] for a in axes if a), None)
-    if rows < 2 or letter is None:
+    if rows < 2 or letter is None or len(axes) < len(case):
         return None
-    if len(axes) < len(case):
-        return None
-    alone = tuple(v[:1] if a and a[0] == letter else v for v, a in zip(case, axes, strict=True))
-    outcomes = [f(c) for f in (asked, solved) for c in (case, alone)]
-    if any(o is None for o in outcomes):
-        return None
-    came, came_alone, truth, truth_alone = outcomes
-
-    def first(o: Outcome) -> Outcome:
-        return {k: t[:1] for k, t in o.items() if t.dim()}
-
-    loose = (1e-3, 1e-4)
-    if (
-        not first(truth)
-        or not agree(first(truth), first(truth_alone), loose)
-        or agree(first(came), first(came_alone), loose)
-    ):
-        return None
-    if {k: t.shape for k, t in first(came).items()} != {k: t.shape for k, t in first(truth).items()}:
-        return None
-    words = "Your result for the first example changes when the others are taken away: the examples touch."
-    return Relation("depends on the rest of the batch", words)
+    for some in (slice(0, 1), slice(1, None)):
+        fewer = tuple(v[some] if a and a[0] == letter else v for v, a in zip(case, axes, strict=True))
+        came, came_fewer, truth, truth_fewer = (f(c) for f in (asked, solved) for c in (case, fewer))
+        if any(o is None or any(t.dim() == 0 for t in o.values()) for o in (came, came_fewer, truth, truth_fewer)):
+            return None
+        came, truth = ({k: t[some] for k, t in o.items()} for o in (came, truth))
+        shapes = [{k: t.shape for k, t in o.items()} for o in (came, came_fewer, truth, truth_fewer)]
+        if any(shape != shapes[0] for shape in shapes) or not agree(truth, truth_fewer, evidence.tolerance):
+            return None
+        if not agree(came, came_fewer, (1e-3, 1e-4)):
+            words = "Your result for some examples changes when the others are taken away: the examples touch."
+            return Relation("depends on the rest of the batch", words)
+    return None
 
 
 def _partly_right(evidence: Evidence, wrong: Sequence[str]) -> Relation | None:

@@ -90,7 +90,8 @@ def is_unattempted(answer: Any, stub: str) -> bool:
     compiled = _code_objects(compile(stub, "<stub>", "exec"))[name_of(stub)]
     if inspect.isclass(answer):
         wanted = {name: code for name, code in _code_objects(compiled).items() if _is_empty(code)}
-        given = {name: _code_of(member) for name, member in vars(answer).items()}
+        own = [c for c in reversed(answer.__mro__) if c is not object and not c.__module__.startswith("torch.")]
+        given = {name: _code_of(member) for c in own for name, member in vars(c).items()}
         return bool(wanted) and all(given.get(name) is None or _is_empty(given[name]) for name in wanted)
     code = _code_of(answer)
     return code is not None and (_is_empty(code) or _instructions(code) == _instructions(compiled))
