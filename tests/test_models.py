@@ -454,19 +454,6 @@ def test_load_refuses_other_files(tmp_path):
         load(path, kind=CVAE)
     with pytest.raises(FileNotFoundError, match=r"missing\.pt"):
         load(tmp_path / "missing.pt")
-    (tmp_path / "cut.pt").write_bytes(path.read_bytes()[:2000])
-    (tmp_path / "text.pt").write_text("not a checkpoint")
-    for name in ("cut.pt", "text.pt"):
-        with pytest.raises(ValueError, match=name):
-            load(tmp_path / name)
-    torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
-    with pytest.raises(ValueError, match="not made by"):
-        load(tmp_path / "other.pt")
-    content = torch.load(path, weights_only=True)
-    content["config"]["latent_dim"] = 4
-    torch.save(content, tmp_path / "edited.pt")
-    with pytest.raises(ValueError, match="do not fit"):
-        load(tmp_path / "edited.pt")
 
 
 def test_save_says_what_it_cannot_write(tmp_path):
@@ -474,65 +461,6 @@ def test_save_says_what_it_cannot_write(tmp_path):
         save(torch.nn.Linear(2, 2), tmp_path / "model.pt")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         save(SAVED["VAE"](), tmp_path / "nowhere" / "model.pt")
-
-
-# ------------------------------------------------------------------------------------------- bad input
-
-IMAGES = torch.rand(4, 1, 28, 28)
-BAD = {
-    "a latent_dim of 0": (lambda: VAE(latent_dim=0), ValueError, "latent_dim.*0"),
-    "a latent_dim that is no number": (lambda: VAE(latent_dim="two"), TypeError, "latent_dim.*'two'"),
-    "an unknown likelihood": (lambda: VAE(latent_dim=2, likelihood="bce"), ValueError, "'bernoulli'.*'bce'"),
-    "an unknown trunk": (lambda: VAE(latent_dim=2, trunk="transformer"), ValueError, "'conv'.*'transformer'"),
-    "an unknown activation": (lambda: VAE(latent_dim=2, activation="gelu"), ValueError, "'tanh'.*'gelu'"),
-    "a sigma that nothing uses": (lambda: VAE(latent_dim=2, sigma=0.1), ValueError, "no meaning.*'bernoulli'"),
-    "a sigma of 0": (lambda: VAE(latent_dim=2, likelihood="gaussian", sigma=0), ValueError, "positive"),
-    "hidden_dims as a number": (lambda: VAE(latent_dim=2, hidden_dims=400), TypeError, r"\(400,\).*got 400"),
-    "a width of 0": (lambda: VAE(latent_dim=2, hidden_dims=(400, 0)), ValueError, r"hidden_dims\[1\]"),
-    "an input_shape as a number": (lambda: VAE(latent_dim=2, input_shape=784), TypeError, r"\(784,\)"),
-    "too many stages": (lambda: VAE(latent_dim=2, trunk="conv", hidden_dims=(4,) * 6), ValueError, "28×28"),
-    "no stage": (lambda: VAE(latent_dim=2, trunk="conv", hidden_dims=()), ValueError, "at least one stage"),
-    "flat images": (lambda: VAE(**SMALL).encode(IMAGES.flatten(1)), ValueError, r"28, 28.*\(4, 784\)"),
-    "8-bit images": (lambda: VAE(**SMALL)((IMAGES * 255).byte()), TypeError, "uint8"),
-    "one image without a batch": (lambda: VAE(**SMALL)(IMAGES[0, 0]), ValueError, r"\(28, 28\)"),
-    "codes of another length": (lambda: VAE(**SMALL).decode(torch.zeros(4, 2)), ValueError, r"\(B, 3\).*\(4, 2\)"),
-    "pixels out of range": (lambda: VAE(**SMALL).loss(IMAGES + 1), ValueError, r"\[0, 1\]"),
-    "a negative beta": (lambda: VAE(**SMALL).loss(IMAGES, beta=-1.0), ValueError, "beta.*-1"),
-    "a beta for an autoencoder": (lambda: Autoencoder(**SMALL).loss(IMAGES, beta=4.0), ValueError, "no KL"),
-    "no samples": (lambda: VAE(**SMALL).sample(0), ValueError, "n must be at least 1"),
-    "noise of another shape": (
-        lambda: reparameterize(torch.zeros(4, 3), torch.zeros(4, 3), eps=torch.zeros(1, 3)),
-        ValueError,
-        r"\(1, 3\) and \(4, 3\)",
-    ),
-    "labels as a condition": (
-        lambda: cvae()(torch.rand(4, 12), torch.arange(4)),
-        TypeError,
-        r"int64.*one_hot\(labels, 4\)",
-    ),
-    "a condition of another length": (
-        lambda: cvae()(torch.rand(4, 12), torch.rand(4, 3)),
-        ValueError,
-        r"\(4, 4\).*\(4, 3\)",
-    ),
-    "one condition for all": (lambda: cvae()(torch.rand(4, 12), torch.rand(1, 4)), ValueError, r"\(4, 4\).*\(1, 4\)"),
-    "a condition without its axis": (
-        lambda: cvae()(torch.rand(4, 5, 12), torch.rand(4, 4)),
-        ValueError,
-        r"\(4, 5, 4\).*\(4, 4\)",
-    ),
-    "an unknown prior": (lambda: cvae(prior="uniform"), ValueError, "'learned'.*'uniform'"),
-    "labels for the prior": (lambda: cvae().prior(torch.arange(4)), TypeError, "one_hot"),
-    "a condition too short for the prior": (lambda: cvae().prior(torch.rand(4, 3)), ValueError, r"4 .*\(4, 3\)"),
-    "inputs of another length": (lambda: cvae()(torch.rand(4, 11), torch.rand(4, 4)), ValueError, "12.*11"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_gets_a_clear_error(case):
-    call, error, message = BAD[case]
-    with pytest.raises(error, match=message):
-        call()
 
 
 def test_the_callers_arguments_are_left_alone():

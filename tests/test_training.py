@@ -247,36 +247,6 @@ def test_a_damaged_training_state_is_called_one(part, few, tmp_path):
             fit(small(), few, epochs=2, batch_size=100, checkpoint=path, show=False)
 
 
-# --------------------------------------------------------------------------------------------- bad input
-
-X = torch.rand(20, 3)
-
-
-def tiny():
-    return VAE(input_shape=(3,), latent_dim=2, hidden_dims=(4,))
-
-
-BAD = {
-    "no epochs": (lambda: fit(tiny(), X, epochs=0), ValueError, "epochs.*0"),
-    "half an epoch": (lambda: fit(tiny(), X, epochs=0.5), TypeError, "epochs.*0.5"),
-    "no batch": (lambda: fit(tiny(), X, epochs=1, batch_size=0), ValueError, "batch_size"),
-    "a negative learning rate": (lambda: fit(tiny(), X, epochs=1, lr=-1e-3), ValueError, "lr.*-0.001"),
-    "a negative beta": (lambda: fit(tiny(), X, epochs=1, beta=-1.0), ValueError, "beta"),
-    "no data": (lambda: fit(tiny(), X[:0], epochs=1), ValueError, "at least one example"),
-    "integer data": (lambda: fit(tiny(), X.long(), epochs=1), TypeError, "int64"),
-    "a list": (lambda: fit(tiny(), [X, X], epochs=1), TypeError, "list"),
-    "a pair of two lengths": (lambda: fit(tiny(), (X, X[:5]), epochs=1), ValueError, r"2 tensors and beta"),
-    "NaN in the data": (lambda: fit(tiny(), X * math.nan, epochs=1), ValueError, r"\[0, 1\].*nan"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_gets_a_clear_error(case):
-    call, error, message = BAD[case]
-    with pytest.raises(error, match=message):
-        call()
-
-
 def test_a_condition_for_a_model_that_has_none(digits):
     with pytest.raises(TypeError, match="condition is for a conditional model; a VAE"):
         fit(small(), digits, epochs=1, condition=lambda x, y: x, show=False)
