@@ -10,6 +10,7 @@ import copy
 import json
 import re
 import subprocess
+import symtable
 import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -407,6 +408,38 @@ def reads_without_what_is_folded(path: Path, notebook: NotebookNode) -> list[str
     return found
 
 
+def read_and_made(cell: NotebookNode) -> tuple[set[str], set[str]]:
+    """The notebook's names that a cell needs from elsewhere, its functions included, and those that it gives."""
+    read: set[str] = set()
+    made: set[str] = set()
+    for statement in tree_of(cell).body:
+        table = symtable.symtable(ast.unparse(statement), "cell", "exec")
+        inner, loaded = [table], set()
+        for scope in inner:
+            loaded |= {
+                s.get_name() for s in scope.get_symbols() if s.is_referenced() and (scope is table or s.is_global())
+            }
+            inner += scope.get_children()
+        stored = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
+        defines = isinstance(statement, ast.For | ast.With | ast.FunctionDef | ast.ClassDef)  # before its body reads
+        read |= loaded - made - (stored if defines else set())
+        made |= stored
+    return read, made
+
+
+@lesson_rule
+def means_one_thing_by_one_name(path: Path, notebook: NotebookNode) -> list[str]:
+    """A cell that is run again after the whole notebook must find the names that it found the first time."""
+    names = {i: read_and_made(cell) for i, cell in cells(notebook, "code")}
+    return [
+        f"cell {i} reads {name}, which cell {later} gives another meaning: run again, cell {i} tells something else"
+        for i, (read, _) in names.items()
+        for later, (_, made) in names.items()
+        for name in sorted(read & made)
+        if later > i
+    ]
+
+
 @lesson_rule
 def imports_in_a_few_lines(path: Path, notebook: NotebookNode) -> list[str]:
     rooms = [
@@ -675,6 +708,11 @@ BAD: dict[Rule, list[Callable[[NotebookNode], None]]] = {
     claims_in_one_line: [code_with("claim(\n    'one', 1, '<', 2)"), replaced("claim('one', x", "claim('one',\n    x")],
     goes_on_with_what_the_reader_wrote: [replaced("f = check(", "check(")],
     reads_without_what_is_folded: [lambda nb: nb.cells.insert(6, new_code_cell("y = figure"))],
+    means_one_thing_by_one_name: [
+        lambda nb: nb.cells.insert(7, new_code_cell("x = 5")),  # a cell before it claims something of x
+        lambda nb: nb.cells.insert(4, new_code_cell("def g():\n    return f(x)")),  # a function reads when it is called
+        lambda nb: nb.cells.insert(7, new_code_cell("for draw in x:\n    pass")),
+    ],
     imports_in_a_few_lines: [code_with("from course_utils import VAE\n" * (IMPORTS + 1))],
     numbers_its_appendix: [replaced("## A1", "## A2"), lambda nb: nb.cells.append(new_markdown_cell("## More"))],
 }
