@@ -104,6 +104,25 @@ def calls(tree: ast.AST, name: str) -> list[ast.Call]:
     return [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == name]
 
 
+def read_and_made(cell: NotebookNode) -> tuple[set[str], set[str]]:
+    """The notebook's names that a cell needs from elsewhere, its functions included, and those that it gives."""
+    read: set[str] = set()
+    made: set[str] = set()
+    for statement in tree_of(cell).body:
+        table = symtable.symtable(ast.unparse(statement), "cell", "exec")
+        inner, loaded = [table], set()
+        for scope in inner:
+            loaded |= {
+                s.get_name() for s in scope.get_symbols() if s.is_referenced() and (scope is table or s.is_global())
+            }
+            inner += scope.get_children()
+        stored = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
+        defines = isinstance(statement, ast.For | ast.With | ast.FunctionDef | ast.ClassDef)  # before its body reads
+        read |= loaded - made - (stored if defines else set())
+        made |= stored
+    return read, made
+
+
 def lines_of(*nodes: ast.AST) -> set[int]:
     return {line for node in nodes for line in range(node.lineno, node.end_lineno + 1)}
 
@@ -398,33 +417,13 @@ def goes_on_with_what_the_reader_wrote(path: Path, notebook: NotebookNode) -> li
 
 @lesson_rule
 def reads_without_what_is_folded(path: Path, notebook: NotebookNode) -> list[str]:
-    made, found = {}, []
-    read = dict(lesson(notebook))
+    visible, folded, found = dict(lesson(notebook)), set(), []
     for i, cell in cells(notebook, "code"):
-        names = [n for n in ast.walk(tree_of(cell)) if isinstance(n, ast.Name)]
-        if i in read:
-            found += [f"cell {i}: {n.id} comes from a folded cell" for n in names if made.get(n.id, False)]
-        made |= {n.id: i not in read and "cellView" in cell.metadata for n in names if isinstance(n.ctx, ast.Store)}
+        read, made = read_and_made(cell)
+        if i in visible:
+            found += [f"cell {i}: {name} comes from a folded cell" for name in sorted(read & folded)]
+        folded = folded | made if "cellView" in cell.metadata else folded - made
     return found
-
-
-def read_and_made(cell: NotebookNode) -> tuple[set[str], set[str]]:
-    """The notebook's names that a cell needs from elsewhere, its functions included, and those that it gives."""
-    read: set[str] = set()
-    made: set[str] = set()
-    for statement in tree_of(cell).body:
-        table = symtable.symtable(ast.unparse(statement), "cell", "exec")
-        inner, loaded = [table], set()
-        for scope in inner:
-            loaded |= {
-                s.get_name() for s in scope.get_symbols() if s.is_referenced() and (scope is table or s.is_global())
-            }
-            inner += scope.get_children()
-        stored = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
-        defines = isinstance(statement, ast.For | ast.With | ast.FunctionDef | ast.ClassDef)  # before its body reads
-        read |= loaded - made - (stored if defines else set())
-        made |= stored
-    return read, made
 
 
 @lesson_rule
@@ -707,7 +706,7 @@ BAD: dict[Rule, list[Callable[[NotebookNode], None]]] = {
     holds_cells_that_fit_in_the_head: [code_with("x\n" * (MAX_LINES + 1)), code_with("x" * (MAX_COLUMNS + 1))],
     claims_in_one_line: [code_with("claim(\n    'one', 1, '<', 2)"), replaced("claim('one', x", "claim('one',\n    x")],
     goes_on_with_what_the_reader_wrote: [replaced("f = check(", "check(")],
-    reads_without_what_is_folded: [lambda nb: nb.cells.insert(6, new_code_cell("y = figure"))],
+    reads_without_what_is_folded: [lambda nb: nb.cells.insert(6, new_code_cell("y = 1\nfigure = figure + y"))],
     means_one_thing_by_one_name: [
         lambda nb: nb.cells.insert(7, new_code_cell("x = 5")),  # a cell before it claims something of x
         lambda nb: nb.cells.insert(4, new_code_cell("def g():\n    return f(x)")),  # a function reads when it is called
