@@ -66,17 +66,15 @@ class Split:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Iterate once over all images: pairs (x, y), x float32 (B, 1, 28, 28) in [0, 1], y int64 (B,).
 
-        `seed=None` keeps the stored order.  An int or a CPU `torch.Generator` shuffles: the permutation is
-        drawn on the CPU when `batches` is called, so the same seed gives the same order on any device, and
-        a generator that is used again gives every epoch an order of its own.  The last batch may be
-        smaller; `drop_last=True` leaves such a batch out.  Raises ValueError or TypeError at the call, not
-        at the first batch.
+        `seed=None` keeps the stored order.  An int or a CPU `torch.Generator` shuffles: the order is drawn on the CPU
+        when `batches` is called, the same for a seed on any device; a generator used again gives every epoch its own.
+        The last batch may be smaller; `drop_last=True` leaves such a batch out.  Raises ValueError or TypeError at the
+        call, not at the first batch.
         """
         batch_size = check_positive_int("batch_size", batch_size)
         if drop_last and batch_size > len(self):
             raise ValueError(
-                f"batch_size={batch_size} with drop_last=True leaves no batch at all of {len(self)} images: "
-                f"use drop_last=False or a batch_size of at most {len(self)}"
+                f"batch_size={batch_size} with drop_last=True leaves no batch at all of {len(self)} images"
             )
         stop = len(self) // batch_size * batch_size if drop_last else len(self)
         if seed is None:
@@ -114,8 +112,8 @@ class Split:
         if index.ndim > 1:
             raise IndexError(f"indices must have one dimension, got shape {tuple(index.shape)}")
         positions = index.reshape(-1).to(torch.int64)
-        for i in positions[(positions < -len(self)) | (positions >= len(self))].tolist():
-            raise IndexError(f"image {i} does not exist: there are {len(self)}, numbered 0 to {len(self) - 1}")
+        if outside := positions[(positions < -len(self)) | (positions >= len(self))].tolist():
+            raise IndexError(f"image {outside[0]} does not exist: there are {len(self)}, numbered 0 to {len(self) - 1}")
         return positions.remainder(len(self)).to(self.pixels.device)
 
 

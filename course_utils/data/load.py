@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from course_utils._checks import check_device
 from course_utils._files import ROOT
 from course_utils.data.digits import load_digits_28
 from course_utils.data.images import ImageData
@@ -23,19 +24,16 @@ def load_images(
 ) -> ImageData:
     """Load the course's images into memory and print one line that says which data these are, and why.
 
-    `dataset` is one of
-      * "auto": what `$COURSE_DATASET` says if it is set.  Otherwise MNIST, from `root` or downloaded to it,
-        and when neither works, the offline digits;
-      * "mnist": MNIST, from `root` or downloaded to it; never anything else;
-      * "digits": the 1,797 handwritten digits that come with scikit-learn (1,437 for training, 360 for
-        testing), redrawn at 28×28.  Needs no network and no folder.  They resemble MNIST drawn with a felt
-        pen, but they are other digits by other writers: never present their numbers as MNIST's.
+    `dataset`: "auto" is what `$COURSE_DATASET` says if it is set, otherwise MNIST, and when that is not to be had, the
+    offline digits.  "mnist" is never anything else.  "digits" are the 1,797 that come with scikit-learn (1,437 for
+    training, 360 for testing), redrawn at 28×28, without network and folder: they resemble MNIST drawn with a felt
+    pen, but are other digits by other writers, so never present their numbers as MNIST's.
 
-    `root` (default: `default_root()`) is the folder in which torchvision keeps `MNIST/raw/…-ubyte`.  The
-    files are verified against the published MD5 sums at every call (about 0.1 s).  A file that is missing
-    or damaged is downloaded with time limits, verified in a folder of its own and only then moved into
-    place; sound files are left alone.  The pixels are uint8 on `device` (default: the CPU); images come out
-    as float32 in [0, 1], see `Split`.
+    `root` (default: `default_root()`) is the folder in which torchvision, too, keeps `MNIST/raw/…-ubyte`.  Files are
+    verified against the published MD5 sums at every call (about 0.1 s).  What is missing or damaged is downloaded with
+    time limits, verified in a folder of its own and only then moved into place; sound files are left alone, packed
+    ones (`.gz`) are read as they are.  Pixels are uint8 on `device` (default: the CPU); images come out as float32 in
+    [0, 1], see `Split`.
 
     Raises ValueError for an unknown data set or a device that cannot be used, and RuntimeError, with causes
     and cures, when "mnist" is not to be had.  MNIST: LeCun, Bottou, Bengio & Haffner 1998.  The digits:
@@ -43,7 +41,7 @@ def load_images(
     """
     global last_loaded
     name, asked = _choose(dataset)
-    device = _device(device)
+    device = check_device(device)  # before anything slow happens
     if name == "digits":
         data = load_digits_28(asked)
     else:
@@ -82,15 +80,6 @@ def _choose(dataset: str) -> tuple[str, str]:
         meant = f' Did you mean "{close[0]}"?' if close else ""
         raise ValueError(f'unknown data set "{dataset}" ({asked}); the choices are {", ".join(DATASETS)}.{meant}')
     return dataset, f"as asked for by {asked}"
-
-
-def _device(device: torch.device | str | None) -> torch.device:
-    """`device` checked by using it, before anything slow happens."""
-    try:
-        return torch.empty(0, device="cpu" if device is None else device).device
-    except (RuntimeError, AssertionError, TypeError) as error:  # AssertionError: a torch built without CUDA
-        reason = str(error).splitlines()[0]
-        raise ValueError(f'device={device!r} cannot be used ({reason}); "cpu" always works') from error
 
 
 def _root(root: str | os.PathLike | None) -> tuple[Path, str]:

@@ -99,9 +99,8 @@ def _download(raw: Path, problems: dict[str, str], where: str) -> dict[str, byte
     A mirror that fails is not asked again: the next one is the retry. Nothing is ever written under a final name, so
     a download that fails, is interrupted or killed, or runs twice at the same time leaves nothing half-written.
     """
-    words = list(problems.values())
-    state = f"in {where} {', '.join(words[:-1])}{' and ' * (len(words) > 1)}{words[-1]}"
-    if words == [f"{name} is missing" for name in FILES]:
+    state = f"in {where} {' and '.join(', '.join(problems.values()).rsplit(', ', 1))}"
+    if list(problems.values()) == [f"{name} is missing" for name in FILES]:
         state = f"MNIST is not in {where}"
     if link := next((path for path in (raw, *raw.parents) if path.is_symlink() and not path.exists()), None):
         raise Unavailable(f"{state}: {link.name} is a link to a place that does not exist")
