@@ -97,11 +97,12 @@ reconstruction where the gradient must come through z.
 '''
 
 from ._attempt import Attempt, NotYet, Raised
-from ._brick import ATOL, RTOL, gradient_reaches, require_gradient
+from ._brick import gradient_reaches, require_gradient
 from ._build import Build, fixed_noise
 from ._compare import Compare, Misconception
 from ._exercise import Draw, Exercise
 from ._framework import Result, check, exercises_of, find, grade, hint, reference, solution, yours
+from ._relations import ATOL, RTOL
 
 __all__ = [
     "ATOL",

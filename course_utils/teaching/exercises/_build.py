@@ -7,16 +7,15 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ._attempt import Attempt, NotYet
-
-if TYPE_CHECKING:
-    from ._exercise import Exercise
+from ._brick import judge_brick
+from ._exercise import Exercise
 
 Check = Callable[["Build"], None]
 
@@ -28,7 +27,7 @@ class Build:
     answer: the learner's class or function; found: numbers that the sentence for a right answer may quote.
     """
 
-    exercise: "Exercise"
+    exercise: Exercise
     attempt: Attempt
     found: dict[str, Any] = field(default_factory=dict)
 
@@ -78,7 +77,7 @@ def _images(n: int) -> Tensor:
     return train[: min(n, len(train))].flatten(1).float()
 
 
-def judge_build(exercise: "Exercise", attempt: Attempt) -> str:
+def judge_build(exercise: Exercise, attempt: Attempt) -> str:
     """Run every check; return the sentence for a right answer, with its numbers.  Raises NotYet or Raised."""
     build = Build(exercise, attempt)
     for check in exercise.checks:
@@ -231,8 +230,6 @@ def same_numbers(
     """
 
     def check(build: Build) -> None:
-        from ._exercise import Exercise
-
         model = build.make(*args)
         needs_model = "model" in inspect.signature(reference).parameters
         truth = functools.wraps(reference)(functools.partial(reference, model=model)) if needs_model else reference
@@ -254,7 +251,7 @@ def same_numbers(
                 for name in names.split(",")
             }
         try:
-            part.judge(part, Attempt(answer, names, build.attempt.dtype, build.attempt.device))
+            judge_brick(part, Attempt(answer, names, build.attempt.dtype, build.attempt.device))
         except NotYet as verdict:
             raise NotYet(f"{label}: {verdict.diagnosis}", f"{label}: {verdict.message}") from None
 
@@ -346,7 +343,7 @@ def samples(n: int = 7, *, args: tuple = (20,)) -> Check:
     return check
 
 
-def interface_problem(exercise: "Exercise", answer: Any) -> str | None:
+def interface_problem(exercise: Exercise, answer: Any) -> str | None:
     """What a kept build lacks, judged without training: its kind and its methods; None where nothing is missing."""
     if isinstance(exercise.solution, type) != isinstance(answer, type):
         return f"{exercise.name} is no {'class' if isinstance(exercise.solution, type) else 'function'}"

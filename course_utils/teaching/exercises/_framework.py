@@ -13,7 +13,8 @@ import torch
 from course_utils.teaching import answers
 
 from ._attempt import Attempt, NotYet, Raised, clean_room
-from ._build import interface_problem
+from ._brick import judge_brick
+from ._build import interface_problem, judge_build
 from ._exercise import Exercise
 from ._stub import is_unattempted, without_docstrings
 from ._text import wrapped
@@ -136,7 +137,8 @@ def grade(number: str, answer: Any, *, dtype: torch.dtype = torch.float32, devic
             return Result("unattempted", f'{head}: not attempted yet. hint("{number}") gives a first step.')
         _require_arguments(exercise, answer)
         with clean_room():
-            words = exercise.judge(exercise, Attempt(answer, exercise.parameters, dtype, device))
+            judge = exercise.judge or (judge_build if exercise.checks else judge_brick)
+            words = judge(exercise, Attempt(answer, exercise.parameters, dtype, device))
     except NotYet as verdict:
         return Result("not yet", wrapped(f"{head}: not yet. {verdict.message}"), verdict.diagnosis)
     except Raised as error:

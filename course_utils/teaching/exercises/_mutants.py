@@ -101,7 +101,7 @@ def _places(tree: ast.AST) -> dict[ast.AST, tuple[ast.AST, str, int | None]]:
 def _changes(node: ast.AST, function: ast.FunctionDef) -> Iterator[tuple[str, str, ast.AST]]:
     if isinstance(node, ast.BinOp):
         yield from _of_operators(node)
-        yield from _of_sums(node)
+        yield from _of_sums(node, [argument.arg for argument in function.args.args])
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         yield "sign of a term", "one minus sign is left out", node.operand
     elif isinstance(node, ast.Call):
@@ -120,12 +120,17 @@ def _changes(node: ast.AST, function: ast.FunctionDef) -> Iterator[tuple[str, st
                     yield f"{other} for {node.id} in one place", words, ast.Name(other, ast.Load())
 
 
-def _of_sums(node: ast.BinOp) -> Iterator[tuple[str, str, ast.AST]]:
+def _of_sums(node: ast.BinOp, names: list[str]) -> Iterator[tuple[str, str, ast.AST]]:
     """A sum of three to five terms, perhaps with a factor before it: other terms, other signs, the factor on some."""
     factor, whole = (node.left, node.right) if isinstance(node.op, ast.Mult) else (None, node)
     terms = _terms(whole)
     if not 3 <= len(terms) <= 5:
         return
+    for (k, (sign, term)), name in itertools.product(enumerate(terms), names):
+        for words, form in (("divided by", "/ {}"), ("divided by exp of", "/ {}.exp()"), ("multiplied by", "* {}")):
+            changed = [*terms[:k], (sign, _parsed(f"({ast.unparse(term)}) {form.format(name)}")), *terms[k + 1 :]]
+            whole = ast.BinOp(factor, ast.Mult(), _sum(changed)) if factor else _sum(changed)
+            yield f"a term {words} {name}", f"one term is {words} {name} besides", whole
     for chosen in itertools.product((True, False), repeat=len(terms)):
         if all(chosen) or not any(chosen):
             continue

@@ -15,6 +15,9 @@ import torch
 from torch import Tensor
 
 from ._mutants import slips
+from ._text import inputs_text
+
+RTOL, ATOL = 1e-4, 1e-5  # |came - expected| <= ATOL + RTOL * |expected|: float32, and another order of sums
 
 Outcome = dict[str, Tensor]  # what was seen on one case: named tensors, float64 on the CPU
 Values = Sequence[Tensor]  # one tensor for each case
@@ -134,7 +137,7 @@ class _Numbers:
             return False
         numbers = torch.cat([a.flatten() for a in came])
         numbers = numbers[numbers.isfinite() & (numbers.abs() > 100 * self.tolerance[1])]
-        distinct = len({f"{number:.3g}" for number in numbers.tolist()})
+        distinct = len({f"{number:.5g}" for number in numbers.tolist()})
         needed = math.ceil(10.3 / -math.log(2 * self.tolerance[0]))
         return distinct >= max(free + needed, 3 if len(came) == 1 else 1)
 
@@ -776,8 +779,6 @@ def _partly_right(evidence: Evidence, wrong: Sequence[str]) -> Relation | None:
             if ones == right:
                 return Relation(f"right where {name} = 1", f"Your numbers are right where {name} is 1, and only there.")
         k = right.index(True)
-        from ._text import inputs_text
-
         given = inputs_text(evidence.parameters, evidence.cases[k])
         return Relation(
             "right on another case", f"Your numbers are right for another input ({given}) and wrong for this one."
