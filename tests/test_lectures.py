@@ -4,6 +4,7 @@ import base64
 import copy
 import io
 import os
+import re
 import subprocess
 import zipfile
 from pathlib import Path
@@ -125,8 +126,8 @@ def test_set_up_exercises_and_widgets_of_the_course_are_found(path):
     tagged = {tag: [c for c, r in zip(notebook.cells, roles(notebook), strict=True) if r.tag == tag]
               for tag in lectures.TAGS}  # fmt: skip
     assert tagged["setup"][0].source == runtime.SETUP_CELL
-    checks = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.rstrip().split("\n")[-1]
-              .startswith("check(")]  # fmt: skip
+    last = [cell.source.rstrip().rpartition("\n")[2] for cell in notebook.cells]
+    checks = [cell for cell, line in zip(notebook.cells, last, strict=True) if re.match(r"(\w+ = )?check\(", line)]
     assert checks and all(cell in tagged["exercise"] for cell in checks)
     assert tagged["widget"] and tagged["self-test"]
 
