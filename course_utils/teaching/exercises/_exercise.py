@@ -102,8 +102,8 @@ class Exercise:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The names of its arguments, in order."""
-        return parameters_of(self.stub)
+        """The names of its arguments, in order; of a class without `__init__` those that it inherits."""
+        return parameters_of(self.stub) or tuple(inspect.signature(self.solution).parameters)
 
     @property
     def cell(self) -> str:

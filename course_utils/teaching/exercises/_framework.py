@@ -212,8 +212,6 @@ def _require_function(exercise: Exercise, answer: Any) -> None:
 
 def _require_arguments(exercise: Exercise, answer: Any) -> None:
     """The answer must be callable with the stub's arguments, by position; their names are free."""
-    if inspect.isclass(exercise.solution) and "__init__" not in vars(exercise.solution):
-        return  # it is made as its base class is
     try:
         signature = inspect.signature(answer)
     except (TypeError, ValueError):
