@@ -225,14 +225,19 @@ def same_numbers(
 ) -> Check:
     """`call(model, *case)` gives what `reference(*case)` gives; if not, the relation between them is told.
 
-    label: what is compared, "kl(mu, log_var)". A reference that needs the model takes an argument of that name last.
+    label: what is compared, "kl(mu, log_var)". Both run with `fixed_noise`. A reference that needs the model takes an argument of that name last.
     axes: the sizes of the arguments, as in a docstring: "mu, log_var: (B, L)".
     """
 
     def check(build: Build) -> None:
         model = build.make(*args)
-        needs_model = "model" in inspect.signature(reference).parameters
-        truth = functools.wraps(reference)(functools.partial(reference, model=model)) if needs_model else reference
+        given = {"model": model} if "model" in inspect.signature(reference).parameters else {}
+
+        @functools.wraps(reference)
+        def truth(*case: Any) -> Any:
+            with fixed_noise():
+                return reference(*case, **given)
+
         names = tuple(name for name in inspect.signature(reference).parameters if name != "model")
 
         def answer(*case: Any) -> Any:

@@ -38,6 +38,7 @@ _INSTEAD = {
 @cache
 def slips(solution: Callable[..., Any]) -> tuple[Slip, ...]:
     """All of them, without two of the same source; empty where there is no source, or a class."""
+    solution = inspect.unwrap(solution)
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(solution)))
     except (OSError, TypeError, SyntaxError):
