@@ -415,7 +415,9 @@ SAVED = {
 @pytest.mark.parametrize("name", SAVED)
 def test_save_and_load_give_the_same_model_back(name, tmp_path):
     model = SAVED[name]()
+    state = torch.get_rng_state()
     again = load(save(model, tmp_path / "model.pt"), kind=type(model))
+    assert torch.equal(state, torch.get_rng_state())
     assert type(again) is type(model) and again.config == model.config and not again.training
     assert [n for n, _ in again.named_parameters()] == [n for n, _ in model.named_parameters()]
     for key, value in model.state_dict().items():
