@@ -225,7 +225,7 @@ def same_numbers(
 ) -> Check:
     """`call(model, *case)` gives what `reference(*case)` gives; if not, the relation between them is told.
 
-    label: what is compared, "kl(mu, log_var)". Both sides run with `fixed_noise`. A reference that needs the model takes
+    label: what is compared, "kl(mu, log_var)". Both run with `fixed_noise`. A reference that needs the model takes
         an argument of that name last.
     axes: the sizes of the arguments, as in a docstring: "mu, log_var: (B, L)".
     """
