@@ -1,6 +1,7 @@
 """The judge of bricks: an answer is compared with the solution on small cases; what differs is put into words."""
 
 import numbers
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -197,19 +198,21 @@ def _explained(
         gives = trial(attempt.like(function))
         if all(agree(a, gives(case), exercise.tolerance) for a, case in zip(seen, cases, strict=False)):
             return NotYet(name, f"{words}\n{facts}")
-    found = find_relation(
-        Evidence(
-            cases=cases[: len(seen)],
-            seen=seen,
-            expected=expected[: len(seen)],
-            parameters=attempt.parameters,
-            axes=exercise.axes,
-            tolerance=exercise.tolerance,
-            solution=exercise.solution,
-            trial=trusted,
-            answer=trial(attempt),
+    with warnings.catch_warnings():  # a slip of the solution may well lead to one
+        warnings.simplefilter("ignore")
+        found = find_relation(
+            Evidence(
+                cases=cases[: len(seen)],
+                seen=seen,
+                expected=expected[: len(seen)],
+                parameters=attempt.parameters,
+                axes=exercise.axes,
+                tolerance=exercise.tolerance,
+                solution=exercise.solution,
+                trial=trusted,
+                answer=trial(attempt),
+            )
         )
-    )
     if found is None and error:
         return error
     name, words = (found.name, found.words) if found else _measured(seen[k], expected[k], exercise.tolerance)
