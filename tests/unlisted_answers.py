@@ -149,10 +149,6 @@ def arc(angle=lambda a, b, c: c.arccos(), divide=torch.sin, first=lambda w, t: (
     return slerp
 
 
-def joined(code=lambda y, c: F.one_hot(y, c), values=lambda v: v):
-    return lambda v, labels, classes: torch.cat([values(v), code(labels, classes).to(values(v).dtype)], -1)
-
-
 def moments(mean=lambda m, v: m.mean(0), between=lambda o: o.T @ o / len(o), within=lambda v: v.mean(0).diag()):
     return lambda mu, log_var: (mean(mu, log_var), between(mu - mu.mean(0)) + within(log_var.exp()))
 
@@ -419,14 +415,6 @@ ANSWERS: dict[str, list[tuple[str, Callable]]] = {
         ("divided by the angle", arc(divide=lambda w: w)),
         ("sin(w) - sin(t w) for the first", arc(first=lambda w, t: w.sin() - (t * w).sin())),
         ("the norms of the batch", arc(lambda a, b, c: ((a * b).sum(1, keepdim=True) / a.norm() / b.norm()).arccos())),
-    ],
-    "with_label": [
-        ("the number divided by C", joined(lambda y, c: y[..., None] / c)),
-        ("10 written in", joined(lambda y, c: F.one_hot(y, 10))),
-        ("one class too many", joined(lambda y, c: F.one_hot(y, c + 1))),
-        ("one-hot turned round", joined(lambda y, c: 1 - F.one_hot(y, c))),
-        ("values made whole numbers", joined(values=lambda v: v.long())),
-        ("labels counted from 1", joined(lambda y, c: F.one_hot((y + 1) % c, c))),
     ],
     "aggregate": [
         ("divided by L", moments(between=lambda o: o.T @ o / o.shape[1])),
