@@ -12,7 +12,7 @@ from ._exercise import Draw, Exercise
 
 
 class VAE(nn.Module):
-    """The VAE of flat images: 784 - hidden - latent_dim and back, ReLU, a Bernoulli for each pixel, prior N(0, I)."""
+    """784 - hidden - latent_dim and back, ReLU, a Bernoulli for each pixel, prior N(0, I)."""
 
     def __init__(self, latent_dim, hidden=400):
         super().__init__()
@@ -31,7 +31,7 @@ class VAE(nn.Module):
     def decode(self, z):  # (B, L) -> logits (B, 784)
         return self.decoder(z)
 
-    def terms(self, x):  # -> recon, kl: distortion and rate of each image, (B,) each, nats
+    def terms(self, x):  # -> recon, kl: distortion and rate, (B,) each, nats
         mu, log_var = self.encode(x)
         logits = self.decode(self.reparameterize(mu, log_var))
         recon = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
