@@ -345,7 +345,7 @@ EXERCISES = (
     ),
     Exercise(
         number="6.4",
-        title="How much does a dimension move?",
+        title="The activity of a dimension",
         minutes=3,
         solution=activity,
         hints=(
