@@ -18,7 +18,9 @@ X = np.linspace(0, 4, 41)
 
 
 def line_figure() -> Figure:
-    return plotting.curves(X, {"bowl": (X - 1) ** 2, "line": 2 * X}, xlabel="$x$", ylabel="cost", title="Two")
+    fig = plotting.curves(X, {"bowl": (X - 1) ** 2, "line": 2 * X}, xlabel="$x$", ylabel="cost")
+    fig.axes[0].set_title("Two")
+    return fig
 
 
 # --- show

@@ -4,7 +4,6 @@ import io
 import itertools
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
@@ -14,7 +13,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from course_utils.losses import Terms
 from course_utils.teaching import plotting
 from course_utils.teaching.display import to_png
 
@@ -88,29 +86,25 @@ def test_class_colours_can_be_told_apart(vision):
     assert nearest > (0.18 if vision == "usual" else 0.13)
 
 
-def test_style_is_readable_and_opaque():
-    assert mpl.rcParams["font.size"] >= 12 and mpl.rcParams["axes.labelsize"] >= 12
-    assert not mpl.rcParams["axes.spines.top"] and not mpl.rcParams["savefig.transparent"]
-    assert mpl.rcParams["savefig.facecolor"] == "white"
-
-
-def test_pngs_are_opaque_and_small(codes, labels):
-    generator = torch.Generator().manual_seed(1)
-    many = torch.randn(10_000, 2, generator=generator)
-    png = to_png(plotting.code_map(many, torch.arange(10_000) % 10))
-    assert len(png) < 110_000
+def test_figures_are_opaque_small_without_pyplot_and_readable():
+    many = torch.randn(10_000, 2, generator=torch.Generator().manual_seed(1))
+    fig = plotting.code_map(many, torch.arange(10_000) % 10)
+    assert isinstance(fig, Figure) and not hasattr(fig, "number")
+    png = to_png(fig)
     image = Image.open(io.BytesIO(png))
-    assert "transparency" not in image.info
+    assert len(png) < 110_000 and "transparency" not in image.info
     assert image.convert("RGBA").getpixel((2, 2)) == (255, 255, 255, 255)
     assert image.width <= plotting.WIDTH * plotting.DPI + 1
+    assert mpl.rcParams["font.size"] >= 12 and mpl.rcParams["axes.labelsize"] >= 12
+    assert not mpl.rcParams["axes.spines.top"] and not mpl.rcParams["savefig.transparent"]
 
 
 # --- images
 
 
-def test_image_grid_puts_every_image_in_its_place():
+def test_image_grid_puts_every_image_in_its_place_and_titles_above_the_columns():
     shades = torch.linspace(0, 1, 7).view(7, 1, 1, 1).expand(7, 1, 10, 10)
-    fig = plotting.image_grid(shades, columns=3, title="Seven shades")
+    fig = plotting.image_grid(shades, columns=3, titles=["a", "b", "c"])
     (ax,) = fig.axes
     (image,) = ax.images
     array = np.asarray(image.get_array())
@@ -118,37 +112,21 @@ def test_image_grid_puts_every_image_in_its_place():
     for i in range(7):
         row, column = divmod(i, 3)
         assert array[row * 12 + 7, column * 12 + 7] == pytest.approx(i / 6)
-    assert fig.get_suptitle() == "Seven shades"
+    assert {text.get_text(): text.get_position()[0] for text in ax.texts} == {"a": 6.5, "b": 18.5, "c": 30.5}
+    fig.draw_without_rendering()
+    first_row = ax.transData.transform((0, 1.5))[1]
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert all(first_row <= box.y0 and box.y1 <= fig.bbox.height for box in boxes)
 
 
-def test_image_grid_titles_stand_over_their_images(images):
-    names = [f"t{i}" for i in range(12)]
-    fig = plotting.image_grid(images, columns=4, titles=names, row_labels=["a", "b", "c"])
-    (ax,) = fig.axes
-    assert texts(ax) == names
-    xs = [text.get_position()[0] for text in ax.texts]
-    ys = [text.get_position()[1] for text in ax.texts]
-    assert xs[0] == xs[4] < xs[1] < xs[2] and ys[0] == ys[3] < ys[4] < ys[8]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c"]
-    array = np.asarray(ax.images[0].get_array())
-    for x, y in zip(xs, ys, strict=True):  # just below each title its image begins; just above there is white
-        assert array[round(y) - 1, round(x)] == 1
-        assert array[round(y) + 3, round(x)] < 1
-
-
-def test_image_rows_are_labelled_and_in_order(images):
-    fig = plotting.image_rows({"zeros": images[:5] * 0, "ones": images[:5] * 0 + 1, "half": images[:5] * 0 + 0.5})
+def test_image_rows_are_labelled_in_order_and_cut_off_outside_of_0_to_1(images):
+    blank = images[:5] * 0
+    fig = plotting.image_rows({"zeros": blank - 0.3, "ones": blank + 1.3, "half": blank + 0.5})
     (ax,) = fig.axes
     array = np.asarray(ax.images[0].get_array())
     labels = {t.get_text(): round(y) for t, y in zip(ax.get_yticklabels(), ax.get_yticks(), strict=True)}
     assert [array[y, 10] for y in labels.values()] == [0, 1, 0.5]
     assert list(labels) == ["zeros", "ones", "half"]
-
-
-def test_pixels_a_little_outside_are_cut_off_as_pca_needs(images):
-    fig = plotting.image_grid(images * 1.6 - 0.3)
-    array = np.asarray(fig.axes[0].images[0].get_array())
-    assert array.min() == 0 and array.max() == 1
 
 
 @pytest.mark.parametrize(
@@ -163,8 +141,8 @@ def test_pixels_a_little_outside_are_cut_off_as_pca_needs(images):
         (lambda x: plotting.image_grid(x * 20 - 10), ValueError, "logits"),
         (lambda x: plotting.image_grid(x / 0), ValueError, "NaN or infinite"),
         (lambda x: plotting.image_grid(x, columns=0), ValueError, "columns"),
-        (lambda x: plotting.image_grid(x, titles=["one"]), ValueError, "1 texts for 12 images"),
-        (lambda x: plotting.image_grid(x, titles="abcdefghijkl"), TypeError, "list of texts"),
+        (lambda x: plotting.image_grid(x, titles=["one"]), ValueError, "1 texts for 10 columns"),
+        (lambda x: plotting.image_grid(x, titles="abcdefghij"), TypeError, "list of texts"),
         (lambda x: plotting.image_grid(x, columns=4, row_labels=["one"]), ValueError, "for 3 rows"),
         (lambda x: plotting.image_rows({}), TypeError, "non-empty dict"),
         (lambda x: plotting.image_rows([x, x]), TypeError, "dict"),
@@ -177,18 +155,18 @@ def test_image_functions_refuse(images, make, error, words):
         make(images)
 
 
-# --- curves, history, bars
+# --- curves, bars
 
 
 def test_curves_draw_the_data_and_name_the_lines():
     x = [2, 5, 10, 20]
     ys = {"PCA": [40.0, 30.0, 20.0, 10.0], "autoencoder": torch.tensor([35.0, 20.0, 12.0, 9.9])}
-    fig = plotting.curves(x, ys, xlabel="size", ylabel="error", logx=True, bands={"PCA": ([39] * 4, [41] * 4)})
+    fig = plotting.curves(x, ys, xlabel="size", ylabel="error", logx=True)
     (ax,) = fig.axes
     assert [line.get_label() for line in ax.lines] == ["PCA", "autoencoder"]
     np.testing.assert_allclose(ax.lines[1].get_ydata(), ys["autoencoder"])
     assert sorted(texts(ax)) == ["PCA", "autoencoder"] and ax.get_legend() is None
-    assert len(ax.collections) == 1 and ax.get_xscale() == "log"
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "linear")
     assert [t.get_text() for t in ax.get_xticklabels()] == ["2", "5", "10", "20"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("size", "error")
 
@@ -219,22 +197,19 @@ def test_a_line_that_leaves_the_picture_is_labelled_where_it_leaves():
 
 
 def test_curves_of_curves_are_panels_with_one_legend():
-    x = [1, 2, 3]
     lines = {"a": [1, 2, 3], "b": [3, 2, 1]}
-    fig = plotting.curves(
-        x, {"left": lines, "right": {"a": [5, 5, 5]}}, xlabel="x", ylabel="y", bands={"b": (x, x)}, title="both"
-    )
+    fig = plotting.curves([1, 2, 3], {"left": lines, "right": {"a": [5, 5, 5]}}, xlabel="x", ylabel="y")
     left, right = fig.axes
-    assert [ax.get_title() for ax in fig.axes] == ["left", "right"] and fig.get_suptitle() == "both"
+    assert [ax.get_title() for ax in fig.axes] == ["left", "right"]
     assert (left.get_ylabel(), right.get_ylabel()) == ("y", "") and list(right.lines[0].get_ydata()) == [5, 5, 5]
     assert len(left.get_legend().get_texts()) == 2 and right.get_legend() is None and not left.texts
-    assert len(left.collections) == 1 and not right.collections
 
 
 def test_panels_are_empty_axes_with_labels():
-    fig, axes = plotting.panels(1, 2, titles=["one", "two"], xlabel="x", yscale="log", sharey=True)
+    _, axes = plotting.panels(1, 2, titles=["one", "two"], xlabel="x", yscale="log", sharey=True)
     assert [ax.get_title() for ax in axes] == ["one", "two"] and {ax.get_yscale() for ax in axes} == {"log"}
-    assert isinstance(plotting.panels()[1], mpl.axes.Axes) and not hasattr(fig, "number")
+    plotting.draw_curves(axes[0], [1, 2], {"a": [1, 2]}, xlabel="x", ylabel="y")
+    assert axes[0].get_yscale() == "log" and isinstance(plotting.panels()[1], mpl.axes.Axes)
     with pytest.raises(ValueError, match="1 texts for 2 panels"):
         plotting.panels(1, 2, titles=["one"])
 
@@ -267,8 +242,6 @@ def test_many_lines_get_a_legend_and_one_line_nothing():
         ({"x": [0, 1, 2], "logx": True}, "not positive"),
         ({"x": []}, "at least one"),
         ({"x": [[1, 2, 3]]}, "list of numbers"),
-        ({"bands": {"b": ([1] * 3, [2] * 3)}}, "bands has"),
-        ({"bands": {"a": ([3] * 3, [2] * 3)}}, "low is above high"),
     ],
 )
 def test_curves_refuse(change, words):
@@ -276,63 +249,18 @@ def test_curves_refuse(change, words):
         plotting.curves(**({"x": [1, 2, 3], "ys": {"a": [1, 2, 3]}, "xlabel": "x", "ylabel": "y"} | change))
 
 
-def elbo(loss, recon, kl):
-    return Terms(loss=loss, recon=recon, kl=kl)
-
-
-def test_history_of_a_vae_has_three_panels():
-    train = [elbo(120.0, 100.0, 20.0), elbo(110.0, 88.0, 22.0)]
-    test = [elbo(121.0, 101.0, 20.0), elbo(112.0, 90.0, 22.0)]
-    fig = plotting.history(SimpleNamespace(epochs=[1, 2], train=train, test=test))
-    assert [ax.get_title() for ax in fig.axes] == ["loss", "distortion", "rate (KL)"]
-    assert [list(ax.lines[1].get_ydata()) for ax in fig.axes] == [[121, 112], [101, 90], [20, 22]]
-    assert fig.axes[0].get_ylabel() == "nats per example"
-
-
-def test_history_of_an_autoencoder_has_the_loss_only():
-    train = [elbo(50.0, 50.0, 0.0)]
-    fig = plotting.history(SimpleNamespace(epochs=[1], train=train, test=[]), ylabel="squared error per image")
-    (ax,) = fig.axes
-    assert len(ax.lines) == 1 and ax.get_ylabel() == "squared error per image" and ax.get_xlabel() == "epoch"
-    to_png(fig)  # one epoch: a single point, and no warning about equal limits
-
-
-def test_history_draws_whichever_terms_there_are():
-    train = [
-        Terms(loss=9.0, recon=5.0, codebook=3.0, commitment=1.0),
-        Terms(loss=7.0, recon=4.0, codebook=2.0, commitment=1.0),
-    ]
-    fig = plotting.history(SimpleNamespace(epochs=[1, 2], train=train, test=[]))
-    assert [ax.get_title() for ax in fig.axes] == ["loss", "distortion", "codebook", "commitment"]
-
-
-def test_history_refuses():
-    with pytest.raises(TypeError, match="list has no"):
-        plotting.history([1.0, 2.0])
-    with pytest.raises(ValueError, match="empty"):
-        plotting.history(SimpleNamespace(epochs=[], train=[], test=[]))
-    with pytest.raises(ValueError, match="2 epochs but 1 training"):
-        plotting.history(SimpleNamespace(epochs=[1, 2], train=[elbo(1, 1, 0)], test=[]))
-
-
 def test_bars_print_their_numbers():
-    fig = plotting.bars(["first", "second"], [0.951, 0.22], errors=[0.012, 0], xlabel="share", number="{:.1%}")
+    fig = plotting.bars(["first", "second"], [0.951, -0.22], xlabel="share", number="{:.1%}")
     (ax,) = fig.axes
-    assert texts(ax) == ["95.1% ± 1.2%", "22.0% ± 0.0%"]
-    assert [round(bar.get_width(), 3) for bar in ax.patches] == [0.951, 0.22]
+    assert texts(ax) == ["95.1%", "-22.0%"]
+    assert [round(bar.get_width(), 3) for bar in ax.patches] == [0.951, -0.22]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["first", "second"]
     assert ax.yaxis_inverted() and ax.get_xlabel() == "share"
     fig.draw_without_rendering()
-    assert all(text.get_window_extent().x1 <= fig.bbox.width for text in ax.texts)
-
-
-def test_bars_refuse():
-    with pytest.raises(ValueError, match="1 texts for 2 values"):
-        plotting.bars(["a"], [1, 2], xlabel="x")
-    with pytest.raises(ValueError, match="negative"):
-        plotting.bars(["a"], [1], errors=[-1], xlabel="x")
-    with pytest.raises(ValueError, match="NaN"):
-        plotting.bars(["a"], [float("nan")], xlabel="x")
+    assert all(box.x0 >= 0 and box.x1 <= fig.bbox.width for box in (text.get_window_extent() for text in ax.texts))
+    for names, values, words in [(["a"], [1, 2], "1 texts for 2 values"), (["a"], [float("nan")], "NaN")]:
+        with pytest.raises(ValueError, match=words):
+            plotting.bars(names, values, xlabel="x")
 
 
 # --- the code plane
@@ -347,11 +275,6 @@ def test_code_map_draws_every_code_in_its_class_colour(codes, labels):
     for code, label in zip(codes.double().numpy(), labels, strict=True):
         assert drawn[tuple(np.round(code, 5))] == pytest.approx(to_rgb(plotting.CLASS_COLOURS[label]))
     assert points.get_rasterized() and ax.get_aspect() == 1
-
-
-def test_code_map_with_all_codes_outside_its_extent_has_no_numerals(codes, labels):
-    (ax,) = plotting.code_map(codes + 100, labels, extent=(-1, 1, -1, 1)).axes
-    assert not set("0123456789") & set(texts(ax))
 
 
 def test_numerals_stand_at_centroids_or_point_to_them(labels):
@@ -384,15 +307,16 @@ def test_code_map_says_what_it_leaves_out(codes, labels):
     assert f"{200 - inside} of 200 codes lie outside" in note and "1 of 2 samples lie outside" in note
     assert ax.get_xlim() == (-1, 1) and ax.get_ylim() == (-2, 2)
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["samples"]
+    (ax,) = plotting.code_map(codes + 100, labels, extent=(-1, 1, -1, 1)).axes
+    assert not set("0123456789") & set(texts(ax))
 
 
 def test_default_extent_holds_all_points_and_overlays(codes, labels):
-    overlay = torch.tensor([[30.0, -8.0]])
-    (ax,) = plotting.code_map(codes, labels, extra={"far": overlay}).axes
+    (ax,) = plotting.code_map(codes, labels, extra={"far": torch.tensor([[30.0, -8.0]])}).axes
     assert ax.get_xlim()[1] > 30 and ax.get_ylim()[0] < -8
-    for scale in (1e-3, 1.0, 700.0):
-        left, right, bottom, top = plotting.extent_of(codes * scale)
-        low, high = (codes * scale).amin(0), (codes * scale).amax(0)
+    for scaled in (codes * 1e-3, codes, codes * 700):
+        left, right, bottom, top = plotting.extent_of(scaled)
+        low, high = scaled.amin(0), scaled.amax(0)
         assert left < low[0] and right > high[0] and bottom < low[1] and top > high[1]
         assert right - left < 1.6 * (high - low).max()
 
@@ -406,7 +330,7 @@ def test_default_extent_holds_all_points_and_overlays(codes, labels):
         (lambda z, y: plotting.code_map(z, y + 1), "0 to 9"),
         (lambda z, y: plotting.code_map(z, y.float()), "whole numbers"),
         (lambda z, y: plotting.code_map(z, y, extent=(1, 0, 0, 1)), "from < to"),
-        (lambda z, y: plotting.code_map(z, y, extent=(0, 1)), "four finite"),
+        (lambda z, y: plotting.code_map(z, y, extent=(0, 1)), "z2_to"),
         (lambda z, y: plotting.code_map(z, y, extra={"a": z[:, :1]}), "points of 'a'"),
     ],
 )
@@ -456,16 +380,4 @@ def test_decoded_plane_refuses_other_decoders(decode, words):
 
 
 def test_decoding_needs_no_gradient():
-    weight = torch.ones(1, requires_grad=True)
-    seen = []
-    plotting.decoded_plane(
-        lambda z: (seen.append(torch.is_grad_enabled()), position_as_shade(z) * weight)[1],
-        extent=(0, 1, 0, 1),
-        size=2,
-    )
-    assert seen == [False]
-
-
-def test_all_figures_are_figures_without_pyplot(codes, labels, images):
-    fig = plotting.code_map(codes, labels)
-    assert isinstance(fig, Figure) and not hasattr(fig, "number")
+    plotting.decode_codes(lambda z: position_as_shade(z * torch.ones(1, requires_grad=True)), torch.rand(4, 2)).numpy()

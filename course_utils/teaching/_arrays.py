@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,7 +34,7 @@ def as_images(images: Array, what: str) -> Tensor:
         raise TypeError(f"The {what} are {images.dtype}, expected floats in [0, 1]. Stored bytes need x / 255.")
     images = images.float()
     if not torch.isfinite(images).all():
-        raise ValueError(f"The {what} hold NaN or infinite pixels: did training diverge?")
+        raise ValueError(f"NaN or infinite pixels among the {what}: did training diverge?")
     low, high = images.min().item(), images.max().item()
     if low < -1 or high > 2:
         raise ValueError(
@@ -52,12 +51,9 @@ def as_vector(values: Array, what: str, *, length: int | None = None, positive: 
         raise ValueError(f"{what}: expected a list of numbers, got shape {array.shape} of {array.dtype}.")
     if len(array) == 0 or (length is not None and len(array) != length):
         raise ValueError(f"{what} has {len(array)} numbers, expected {length or 'at least one'}.")
-    array = array.astype(float)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{what} holds NaN or infinite numbers: {array}.")
     if positive and (array <= 0).any():
         raise ValueError(f"{what} has numbers that are not positive, which a logarithmic axis cannot show: {array}.")
-    return array
+    return _finite(array, what)
 
 
 def as_plane_points(points: Array, what: str) -> np.ndarray:
@@ -67,16 +63,19 @@ def as_plane_points(points: Array, what: str) -> np.ndarray:
             f"The {what} have shape {array.shape}, expected (N, 2). The code plane needs latent_dim = 2; "
             "of more dimensions, choose two: z[:, :2]."
         )
+    return _finite(array, what)
+
+
+def _finite(array: np.ndarray, what: str) -> np.ndarray:
     array = array.astype(float)
     if not np.isfinite(array).all():
-        raise ValueError(f"The {what} hold NaN or infinite numbers: did training diverge?")
+        raise ValueError(f"NaN or infinite numbers among the {what}: did training diverge?")
     return array
 
 
 def check_codes(codes: Array, labels: Array) -> tuple[np.ndarray, np.ndarray]:
     """Check two-dimensional codes and their classes and return both as arrays, (N, 2) and (N,)."""
-    points = as_plane_points(codes, "codes")
-    classes = _numpy(labels)
+    points, classes = as_plane_points(codes, "codes"), _numpy(labels)
     if classes.shape != (len(points),):
         raise ValueError(f"labels have shape {classes.shape}, expected ({len(points)},), one for each code.")
     if classes.dtype.kind not in "iu" or classes.min() < 0 or classes.max() > 9:
@@ -87,10 +86,8 @@ def check_codes(codes: Array, labels: Array) -> tuple[np.ndarray, np.ndarray]:
 def check_extent(extent: Extent) -> Extent:
     """Check (z₁ from, z₁ to, z₂ from, z₂ to) and return it as floats."""
     values = tuple(float(v) for v in extent)
-    if len(values) != 4 or not all(math.isfinite(v) for v in values):
-        raise ValueError(f"extent is (z1_from, z1_to, z2_from, z2_to), four finite numbers, not {extent!r}.")
-    if values[0] >= values[1] or values[2] >= values[3]:
-        raise ValueError(f"extent is (z1_from, z1_to, z2_from, z2_to), each from < to, not {extent!r}.")
+    if len(values) != 4 or not np.isfinite(values).all() or values[0] >= values[1] or values[2] >= values[3]:
+        raise ValueError(f"extent is (z1_from, z1_to, z2_from, z2_to), finite and each from < to, not {extent!r}.")
     return values
 
 

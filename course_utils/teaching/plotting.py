@@ -89,7 +89,7 @@ def panels(
     all axes; sharex and sharey go to matplotlib's subplots.
     """
     sharing = {name: shared.pop(name) for name in ("sharex", "sharey") if name in shared}
-    fig = _figure(WIDTH if columns == 1 else 9.0, height * rows)
+    fig = Figure(figsize=(WIDTH if columns == 1 else 9.0, height * rows), layout="constrained")
     axes = fig.subplots(rows, columns, **sharing)
     every = np.atleast_1d(axes).ravel()
     check_count(titles, len(every), "titles", "panels")
@@ -102,18 +102,12 @@ def panels(
 
 
 def image_grid(
-    images: Array,
-    *,
-    columns: int = 10,
-    titles: Sequence[str] | None = None,
-    row_labels: Sequence[str] | None = None,
-    title: str | None = None,
+    images: Array, *, columns: int = 10, titles: Sequence[str] | None = None, row_labels: Sequence[str] | None = None
 ) -> Figure:
     """Show images row by row as one picture, black = 0 and white = 1.
 
-    images: (N, 1, H, W) or (N, H, W), pixels in [0, 1]; values a little outside, as PCA gives them, are cut
-    off.
-    titles: one short text above each image, or above each column. row_labels: one text at the left of each row.
+    images: (N, 1, H, W) or (N, H, W), pixels in [0, 1]; values a little outside, as PCA gives them, are cut off.
+    titles: one short text above each column. row_labels: one text at the left of each row.
     Raises TypeError or ValueError for anything that is not such images, or for labels of another number.
     """
     pixels = as_images(images, "images")
@@ -121,19 +115,16 @@ def image_grid(
         raise ValueError(f"columns must be a whole number of at least 1, not {columns!r}.")
     columns = min(columns, len(pixels))
     rows = math.ceil(len(pixels) / columns)
-    per_column = isinstance(titles, Sequence) and len(titles) == columns
-    check_count(titles, columns if per_column else len(pixels), "titles", "images")
+    check_count(titles, columns, "titles", "columns")
     check_count(row_labels, rows, "row_labels", "rows")
-    fig = _compose(pixels, columns, titles=titles, row_labels=row_labels, title=title)
+    fig = _compose(pixels, columns, list(map(str, titles or [])), list(map(str, row_labels or [])))
     named = f", rows: {', '.join(map(str, row_labels))}" if row_labels else ""
     above = f", above them: {', '.join(map(str, titles))}" if titles else ""
-    fig.alt = (
-        f"{len(pixels)} image{'s' if len(pixels) > 1 else ''} in {rows} row{'s' if rows > 1 else ''}{named}{above}."
-    )
+    fig.alt = f"{_several(len(pixels), 'image')} in {_several(rows, 'row')}{named}{above}."
     return fig
 
 
-def image_rows(rows: Mapping[str, Array], *, titles: Sequence[str] | None = None, title: str | None = None) -> Figure:
+def image_rows(rows: Mapping[str, Array], *, titles: Sequence[str] | None = None) -> Figure:
     """Show labelled rows of images under each other, to be compared column by column.
 
     rows: label -> (N, 1, H, W) or (N, H, W) pixels in [0, 1], the same N, H and W in every row.
@@ -147,35 +138,24 @@ def image_rows(rows: Mapping[str, Array], *, titles: Sequence[str] | None = None
     if len(set(shapes.values())) > 1:
         raise ValueError(f"The rows must hold equally many images of one size, but their shapes are {shapes}.")
     columns = next(iter(shapes.values()))[0]
-    check_count(titles, columns, "titles", "columns")
-    return image_grid(
-        torch.cat(list(pixels.values())), columns=columns, titles=titles, row_labels=list(rows), title=title
-    )
+    return image_grid(torch.cat([*pixels.values()]), columns=columns, titles=titles, row_labels=list(rows))
 
 
-def _compose(
-    pixels: Tensor,
-    columns: int,
-    *,
-    titles: Sequence[str] | None,
-    row_labels: Sequence[str] | None,
-    title: str | None,
-) -> Figure:  # fmt: skip
+def _several(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' if number > 1 else ''}"
+
+
+def _compose(pixels: Tensor, columns: int, titles: list[str], row_labels: list[str]) -> Figure:
     """One imshow of all images: many times faster than an axes for each."""
     from torchvision.utils import make_grid
 
     gap = 2
     height, width = pixels.shape[-2:]
-    rows = math.ceil(len(pixels) / columns)
-    every_row = titles is not None and len(titles) > columns
-    head = round(0.36 * height) if every_row else 0  # white space above each image, for its title
-    if head:
-        pixels = torch.nn.functional.pad(pixels, (0, 0, head, 0), value=1.0)
     grid = make_grid(pixels, nrow=columns, padding=gap, pad_value=1.0)[0].numpy()
 
     # Placed by hand, in inches: a layout engine leaves white margins around a picture of fixed shape.
-    left = max((_text_width(str(text)) for text in row_labels), default=0.0) + 0.15 if row_labels else 0.05
-    top = 0.05 + (0.35 if title else 0.0) + (0.3 if titles and not every_row else 0.0)
+    left = 0.15 + max(map(_text_width, row_labels)) if row_labels else 0.05
+    top = 0.35 if titles else 0.05
     figure_width = min(WIDTH, max(left + 0.75 * columns, 2.5))
     scale = min((figure_width - left) / grid.shape[1], 0.75 / (width + gap))  # inches per pixel
     figure_height = grid.shape[0] * scale + top + 0.05
@@ -183,20 +163,14 @@ def _compose(
     size = np.array([figure_width, figure_height, figure_width, figure_height])
     ax = fig.add_axes((left, 0.05, grid.shape[1] * scale, grid.shape[0] * scale) / size)
     ax.imshow(grid, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-    ax.set(xticks=[], yticks=[])
+    # Where a tile's row has its middle, in pixels of the composed picture (whose first pixel is at 0).
+    down = [gap + row * (height + gap) + (height - 1) / 2 for row in range(len(row_labels))]
+    ax.set_xticks([])
+    ax.set_yticks(down, row_labels)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    # Where tile (row, column) has its middle, in pixels of the composed picture (whose first pixel is at 0).
-    across = [gap + column * (width + gap) + (width - 1) / 2 for column in range(columns)]
-    down = [gap + row * (height + head + gap) + head + (height - 1) / 2 for row in range(rows)]
-    if row_labels:
-        ax.set_yticks(down, [str(text) for text in row_labels])
-    if titles:
-        for i, text in enumerate(titles):
-            y = down[i // columns] - height / 2 - 1
-            ax.text(across[i % columns], y, str(text), ha="center", va="bottom", fontsize=11)
-    if title:
-        fig.suptitle(title, y=1 - 0.08 / figure_height, va="top")
+    for column, text in enumerate(titles):
+        ax.text(gap + column * (width + gap) + (width - 1) / 2, gap - 1.5, text, ha="center", va="bottom", fontsize=11)
     return fig
 
 
@@ -213,36 +187,22 @@ def _text_width(text: str) -> float:
 
 
 def curves(
-    x: Array,
-    ys: Mapping[str, Array] | Mapping[str, Mapping[str, Array]],
-    *,
-    xlabel: str,
-    ylabel: str,
-    logx: bool = False,
-    logy: bool = False,
-    ylim: tuple[float, float] | None = None,
-    bands: Mapping[str, tuple[Array, Array]] | None = None,
-    title: str | None = None,
+    x: Array, ys: Mapping[str, Array] | Mapping[str, Mapping[str, Array]], *, xlabel: str, ylabel: str, **options: Any
 ) -> Figure:
     """Draw one labelled line for each entry of `ys` over the common x; of mappings in it, one panel beside the other.
 
-    x: (N,). ys: label -> (N,), or a panel's title -> {label: (N,)}. bands: label of a line -> (low, high), each (N,),
-    shaded in that line's colour. ylim: what the vertical axis shows; a line is labelled where it leaves the picture.
-    Up to five lines are labelled at their ends, more get a legend, and so do panels: one for all of them.
+    x: (N,). ys: label -> (N,), or a panel's title -> {label: (N,)}. Up to five lines are labelled at their ends, more
+    get a legend, and so do panels: one for all of them. logx, logy, ylim: as for `draw_curves`.
     Raises ValueError for other lengths, non-finite values, or values that a logarithmic axis cannot show.
     """
     nested = isinstance(ys, Mapping) and bool(ys) and all(isinstance(lines, Mapping) for lines in ys.values())
-    parts = ys if nested else {title: ys}
+    parts = ys if nested else {"": ys}
     fig, axes = panels(1, len(parts), height=4.0 if len(parts) == 1 else 3.6)
     for i, (ax, (heading, lines)) in enumerate(zip(np.atleast_1d(axes), parts.items(), strict=True)):
-        own = {name: band for name, band in (bands or {}).items() if not nested or name in lines}
-        look = {"logx": logx, "logy": logy, "ylim": ylim, "bands": own, "ends": not nested}
-        draw_curves(ax, x, lines, xlabel=xlabel, ylabel="" if i else ylabel, **look)
-        ax.set_title(heading or "")
+        draw_curves(ax, x, lines, xlabel=xlabel, ylabel="" if i else ylabel, ends=not nested, **options)
+        ax.set_title(heading)
         if nested and i == 0 and len(lines) > 1:
             ax.legend()
-    if nested and title:
-        fig.suptitle(title)
     return fig
 
 
@@ -256,35 +216,25 @@ def draw_curves(
     logx: bool = False,
     logy: bool = False,
     ylim: tuple[float, float] | None = None,
-    bands: Mapping[str, tuple[Array, Array]] | None = None,
     ends: bool = True,
 ) -> None:
-    """Draw `curves` into given axes; without `ends` the lines get neither labels at their ends nor a legend."""
+    """Draw `curves` into given axes; without `ends` the lines get neither labels at their ends nor a legend.
+
+    logx, logy: logarithmic axes. ylim: what the vertical axis shows; a line is labelled where it leaves the picture.
+    """
     xs = as_vector(x, "x", positive=logx)
     if not isinstance(ys, Mapping) or not ys:
         raise TypeError('The lines come as a non-empty dict, {"autoencoder": errors, "PCA": pca_errors}.')
-    bands = bands or {}
-    if unknown := set(bands) - set(ys):
-        raise ValueError(f"bands has {sorted(unknown)}, but the lines are {list(ys)}.")
-    if logx:
-        ax.set_xscale("log")
-    if logy:
-        ax.set_yscale("log")
+    ax.set(**dict.fromkeys(["xscale"] * logx + ["yscale"] * logy, "log"))
     marker = "o" if len(xs) <= 20 else ""
-    labels: list[tuple[str, float, float, str]] = []
     low, high = ylim or (-math.inf, math.inf)
+    labels = []
     for i, (label, y) in enumerate(ys.items()):
-        colour = LINE_COLOURS[i % len(LINE_COLOURS)]
-        dashes = "-" if i < len(LINE_COLOURS) else "--"
+        colour, dashes = LINE_COLOURS[i % len(LINE_COLOURS)], "-" if i < len(LINE_COLOURS) else "--"
         values = as_vector(y, f"line {label!r}", length=len(xs), positive=logy)
         ax.plot(xs, values, color=colour, linestyle=dashes, marker=marker, label=label)
         last = max(np.flatnonzero((values >= low) & (values <= high)), key=xs.__getitem__, default=np.argmax(xs))
         labels.append((label, float(xs[last]), float(values[last]), colour))
-        if label in bands:
-            below, above = (as_vector(e, f"band of {label!r}", length=len(xs), positive=logy) for e in bands[label])
-            if (below > above).any():
-                raise ValueError(f"The band of {label!r} is (low, high), but low is above high somewhere.")
-            ax.fill_between(xs, below, above, color=colour, alpha=0.2, linewidth=0)
     ax.set(xlabel=xlabel, ylabel=ylabel, **({"ylim": ylim} if ylim else {}))
     _ticks_at_data(ax, xs, logx)
     if ends and len(ys) > 5:
@@ -307,28 +257,25 @@ def _ticks_at_data(ax: Axes, xs: np.ndarray, logx: bool) -> None:
 
 def _label_ends(ax: Axes, ends: list[tuple[str, float, float, str]], *, gap: float = 0.085) -> None:
     """Write each line's name at its end (label, x, y, colour), moved apart where two would overlap."""
+    from sklearn.isotonic import isotonic_regression
+
     ax.set_xlim(ax.get_xlim())  # the labels' places below are fractions of these limits
     ax.set_ylim(ax.get_ylim())
     to_fraction = ax.transScale + ax.transLimits
     placed = sorted((*to_fraction.transform((x, y))[::-1], label, (x, y), colour) for label, x, y, colour in ends)
-    heights = _spread([item[0] for item in placed], gap)
+    # By little, off the x axis, and inside the picture: an isotonic regression of what is left without the gaps.
+    steps = gap * np.arange(len(placed))
+    free = [item[0] - step for item, step in zip(placed, steps, strict=True)]
+    heights = steps + isotonic_regression(free, y_min=gap / 2, y_max=1.0 - steps[-1])
     for height, (_, across, label, end, colour) in zip(heights, placed, strict=True):
         across = across if across < 0.85 else max(across, 0.97)  # beside the picture rather than upon a steep line
-        look = {"va": "center", "color": _dark(colour), "fontweight": "bold", "annotation_clip": False}
+        look = {
+            "va": "center",
+            "color": 0.72 * np.array(to_rgb(colour)),
+            "fontweight": "bold",
+            "annotation_clip": False,
+        }
         ax.annotate(label, xy=end, xytext=(across + 0.02, height), textcoords="axes fraction", **look)
-
-
-def _spread(heights: Sequence[float], gap: float) -> np.ndarray:
-    """Move sorted heights `gap` apart, each by little, and keep them off the x axis and inside the picture."""
-    moved = np.array(heights, dtype=float)
-    for _ in range(500):
-        overlap = np.maximum(gap - np.diff(moved), 0)
-        if overlap.max(initial=0) < 0.01 * gap:
-            break
-        moved[:-1] -= overlap / 2
-        moved[1:] += overlap / 2
-        moved = moved.clip(gap / 2, 1.0)
-    return moved.clip(gap / 2, 1.0)
 
 
 def _push_apart(places: np.ndarray, distance: float) -> np.ndarray:
@@ -348,80 +295,24 @@ def _push_apart(places: np.ndarray, distance: float) -> np.ndarray:
     return places
 
 
-def history(history: Any, *, ylabel: str | None = None, title: str | None = None) -> Figure:
-    """Draw a training history: the loss over epochs, and beside it the terms that it is made of.
-
-    history: what `fit` returned. ylabel: what the loss is measured in; by default "nats per example" where there are
-    several terms, "loss per example" where there is one.
-    Raises TypeError for another object, ValueError for an empty history or other lengths.
-    """
-    missing = [name for name in ("epochs", "train", "test") if not hasattr(history, name)]
-    if missing:
-        raise TypeError(f"history() takes what fit() returned; {type(history).__name__} has no {missing}.")
-    epochs = [int(e) for e in history.epochs]
-    if not epochs:
-        raise ValueError("The history is empty: not a single epoch was finished.")
-    parts = {"training": list(history.train), "test": list(history.test)}
-    parts = {name: terms for name, terms in parts.items() if terms or name == "training"}
-    for name, terms in parts.items():
-        if len(terms) != len(epochs):
-            raise ValueError(f"The history has {len(epochs)} epochs but {len(terms)} {name} values.")
-    usual = {"recon": "distortion", "kl": "rate (KL)"}
-    lines = {
-        usual.get(name, name): {part: [float(getattr(t, name)) for t in terms] for part, terms in parts.items()}
-        for name in parts["training"][0].names
-    }
-    # A term that is always 0, or always the loss itself, has nothing to show.
-    lines = {n: ys for n, ys in lines.items() if n == "loss" or (ys != lines["loss"] and any(map(any, ys.values())))}
-    several = len(lines) > 1
-    unit = ylabel or ("nats per example" if several else "loss per example")
-    fig = curves(epochs, lines if several else lines["loss"], xlabel="epoch", ylabel=unit, title=title)
-    for ax in fig.axes:
-        ax.margins(y=0.15)
-        if several:
-            ax.xaxis.set_major_locator(ticker.MaxNLocator(nbins=5, integer=True))
-    return fig
-
-
-def bars(
-    names: Sequence[str],
-    values: Array,
-    *,
-    errors: Array | None = None,
-    xlabel: str,
-    number: str = "{:.2f}",
-    title: str | None = None,
-) -> Figure:
+def bars(names: Sequence[str], values: Array, *, xlabel: str, number: str = "{:.2f}") -> Figure:
     """Draw horizontal bars, the first at the top, with the numbers at their ends.
 
-    names: N texts. values: (N,). errors: (N,) half-widths, drawn as whiskers and printed after ±.
-    number: how a number is printed, e.g. "{:.0%}" for shares.
-    Raises ValueError for other lengths, non-finite values or negative errors.
+    names: N texts. values: (N,). number: how a number is printed, e.g. "{:.0%}" for shares.
+    Raises ValueError for other lengths or non-finite values.
     """
     lengths = as_vector(values, "values")
     check_count(names, len(lengths), "names", "values")
-    spread = None if errors is None else as_vector(errors, "errors", length=len(lengths))
-    if spread is not None and (spread < 0).any():
-        raise ValueError("errors are half-widths of the whiskers and cannot be negative.")
-    fig = _figure(WIDTH, 0.9 + 0.48 * len(lengths) + (0.3 if title else 0))
-    ax = fig.add_subplot()
-    y = np.arange(len(lengths))
-    ax.barh(y, lengths, height=0.62, color=LINE_COLOURS[0], xerr=spread, error_kw={"capsize": 4, "ecolor": INK})
-    ax.set_yticks(y, [str(name) for name in names])
+    fig, ax = panels(height=0.9 + 0.48 * len(lengths), xlabel=xlabel)
+    drawn = ax.barh(range(len(lengths)), lengths, height=0.62, color=LINE_COLOURS[0])
+    ax.bar_label(drawn, labels=[number.format(length) for length in lengths], padding=6, fontweight="bold")
+    ax.set_yticks(range(len(lengths)), [str(name) for name in names])
     ax.invert_yaxis()
     ax.tick_params(axis="y", length=0)
     ax.axvline(0, color=INK, linewidth=1)
     ax.spines["left"].set_visible(False)
-    for i, length in enumerate(lengths):
-        text = number.format(length) + ("" if spread is None else f" ± {number.format(spread[i])}")
-        side = 1 if length >= 0 else -1
-        end = length + side * (0 if spread is None else spread[i])
-        beside = {"xytext": (6 * side, 0), "textcoords": "offset points", "ha": "left" if side > 0 else "right"}
-        ax.annotate(text, (end, i), va="center", fontweight="bold", annotation_clip=False, **beside)
-    ax.set_xlabel(xlabel)
     if "%" in number:
         ax.xaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0))
-    ax.set_title(title or "")
     return fig
 
 
@@ -434,7 +325,7 @@ def code_map(
     *,
     extent: Extent | None = None,
     extra: Mapping[str, Array] | None = None,
-    title: str | None = None,
+    title: str = "",
 ) -> Figure:
     """Draw two-dimensional codes as points, coloured by class, with each class's numeral at its centroid.
 
@@ -448,27 +339,22 @@ def code_map(
     if extent is None:
         extent = extent_of(np.concatenate([points, *overlays.values()]))
     extent = check_extent(extent)
-    fig = _plane_figure(extent, extra_height=(0.35 if overlays else 0) + (0.3 if title else 0))
-    ax = fig.add_subplot()
+    fig, ax = _plane_figure(extent, extra_height=(0.35 if overlays else 0) + (0.3 if title else 0))
     draw_code_map(ax, points, classes, extent, extra=overlays)
-    ax.set_title(title or "")
+    ax.set_title(title)
     centres = ", ".join(
-        "{} ({:.1f}, {:.1f})".format(digit, *points[classes == digit].mean(axis=0)) for digit in np.unique(classes)
+        f"{digit} ({x:.1f}, {y:.1f})" for digit, (x, y) in zip(*_centroids(points, classes), strict=True)
     )
-    crosses = "".join(f" Crosses: {len(p)} {name}." for name, p in overlays.items())
     fig.alt = (
         f"{len(points)} codes, z1 {extent[0]:g} to {extent[1]:g} and z2 {extent[2]:g} to {extent[3]:g}, coloured by "
+        f"class; the classes' means: {centres}."
     )
-    fig.alt += f"class; the classes' means: {centres}.{crosses}"
+    fig.alt += "".join(f" Crosses: {len(p)} {name}." for name, p in overlays.items())
     return fig
 
 
 def draw_code_map(
-    ax: Axes,
-    points: np.ndarray,
-    classes: np.ndarray,
-    extent: Extent,
-    extra: Mapping[str, np.ndarray] | None = None,
+    ax: Axes, points: np.ndarray, classes: np.ndarray, extent: Extent, extra: Mapping[str, np.ndarray] | None = None
 ) -> None:
     """Draw `code_map` into given axes, from arrays that have been checked."""
     order = np.random.default_rng(0).permutation(len(points))  # no class lies on top of all others
@@ -478,8 +364,7 @@ def draw_code_map(
     for i, (name, overlay) in enumerate((extra or {}).items()):
         marker = "x+1*"[i % 4]
         ax.scatter(*overlay.T, s=36, c="black", marker=marker, linewidths=1.6, label=name, zorder=3)
-    digits = np.unique(classes)
-    centroids = np.array([points[classes == digit].mean(axis=0) for digit in digits])
+    digits, centroids = _centroids(points, classes)
     shown = _inside(centroids, extent)
     digits, centroids = digits[shown], centroids[shown]
     # A numeral is 0.3 inches wide. The layout engine may still change the axes a little: near enough.
@@ -503,12 +388,7 @@ def draw_code_map(
 
 
 def decoded_plane(
-    decode: Decode,
-    *,
-    extent: Extent,
-    size: int = 20,
-    device: torch.device | str | None = None,
-    title: str | None = None,
+    decode: Decode, *, extent: Extent, size: int = 20, device: torch.device | str | None = None
 ) -> Figure:
     """Decode a grid of codes that covers a rectangle of the code plane, and show it as one picture.
 
@@ -521,24 +401,17 @@ def decoded_plane(
     if not isinstance(size, int) or not 1 <= size <= 60:
         raise ValueError(f"size is the number of images along the longer side, 1 to 60, not {size!r}.")
     longer = max(right - left, top - bottom)
-    across = max(1, round(size * (right - left) / longer))
-    down = max(1, round(size * (top - bottom) / longer))
+    across, down = (max(1, round(size * span / longer)) for span in (right - left, top - bottom))
     z1 = left + (np.arange(across) + 0.5) * (right - left) / across
     z2 = top - (np.arange(down) + 0.5) * (top - bottom) / down  # the first row of a picture is its top
     codes = torch.tensor([(a, b) for b in z2 for a in z1], dtype=torch.float32, device=device)
-    images = decode_codes(decode, codes)[:, 0]
-    height, width = images.shape[-2:]
-    tiles = images.reshape(down, across, height, width)
-    picture = tiles.permute(0, 2, 1, 3).reshape(down * height, across * width)
-    fig = _plane_figure(extent, extra_height=0.3 if title else 0)
-    ax = fig.add_subplot()
+    tiles = decode_codes(decode, codes)[:, 0].unflatten(0, (down, across))
+    picture = tiles.transpose(1, 2).flatten(2).flatten(0, 1)
+    fig, ax = _plane_figure(extent)
     ax.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="antialiased")
     style_plane(ax, extent)
-    ax.set_title(title or "")
-    fig.alt = (
-        f"{across} by {down} images, decoded from codes with z1 from {left:g} to {right:g} and z2 from {bottom:g} to "
-    )
-    fig.alt += f"{top:g}."
+    fig.alt = f"{across} by {down} images, decoded from codes with z1 from {left:g} to {right:g} and z2 from "
+    fig.alt += f"{bottom:g} to {top:g}."
     return fig
 
 
@@ -547,19 +420,19 @@ def style_plane(ax: Axes, extent: Extent) -> None:
     ax.set(xlim=extent[:2], ylim=extent[2:], xlabel="$z_1$", ylabel="$z_2$")
     span = max(extent[1] - extent[0], extent[3] - extent[2])
     step = ticker.MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(0, span)[1]  # the same on both axes
-    ax.xaxis.set_major_locator(ticker.MultipleLocator(step))
-    ax.yaxis.set_major_locator(ticker.MultipleLocator(step))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(ticker.MultipleLocator(step))
     ax.set_aspect("equal")
 
 
-def extent_of(codes: Array, *, margin: float = 0.04) -> Extent:
+def extent_of(codes: Array) -> Extent:
     """Return the rectangle (z₁ from, z₁ to, z₂ from, z₂ to) around all codes (N, 2), rounded outwards."""
     points = as_plane_points(codes, "codes")
     low, high = points.min(axis=0), points.max(axis=0)
     span = max(float((high - low).max()), 1e-3)
     step = min((m * 10.0**e for e in range(-5, 12) for m in (1, 2, 5)), key=lambda s: abs(math.log(s * 12 / span)))
-    low = np.floor((low - margin * span) / step) * step
-    high = np.ceil((high + margin * span) / step) * step
+    low = np.floor((low - 0.04 * span) / step) * step
+    high = np.ceil((high + 0.04 * span) / step) * step
     return (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
 
 
@@ -583,22 +456,20 @@ def decode_codes(decode: Decode, codes: Tensor) -> Tensor:
 # --- small helpers ---
 
 
-def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _plane_figure(extent: Extent, *, extra_height: float = 0.0) -> Figure:
-    """A figure for one axes of this extent in equal units, as large as WIDTH and 5.5 inches allow."""
+def _plane_figure(extent: Extent, *, extra_height: float = 0.0) -> tuple[Figure, Axes]:
+    """A figure and its one axes of this extent in equal units, as large as WIDTH and 5.5 inches allow."""
     wide, tall = extent[1] - extent[0], extent[3] - extent[2]
     scale = min((WIDTH - 0.9) / wide, 5.5 / tall)  # inches per unit; 0.9 and 0.75 inches are for ticks and labels
-    return _figure(max(wide * scale + 0.9, 3.5), max(tall * scale + 0.75, 2.2) + extra_height)
+    size = max(wide * scale + 0.9, 3.5), max(tall * scale + 0.75, 2.2) + extra_height
+    fig = Figure(figsize=size, layout="constrained")
+    return fig, fig.add_subplot()
+
+
+def _centroids(points: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    digits = np.unique(classes)
+    return digits, np.array([points[classes == digit].mean(axis=0) for digit in digits])
 
 
 def _inside(points: np.ndarray, extent: Extent) -> np.ndarray:
     x, y = points.T
     return (x >= extent[0]) & (x <= extent[1]) & (y >= extent[2]) & (y <= extent[3])
-
-
-def _dark(colour: str) -> tuple[float, ...]:
-    """A colour dark enough for text on white."""
-    return tuple(0.72 * c for c in to_rgb(colour))
