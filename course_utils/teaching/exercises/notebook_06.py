@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ._build import Build, fixed_noise, gradients_reach_all, has, per_example, same_numbers, samples, shapes, trains
 from ._exercise import Draw, Exercise
+from .notebook_02 import _OUT_OF_RANGE, _codes, _images, _rate, _unbounded, _z
 
 
 class VAE(nn.Module):
@@ -99,10 +100,6 @@ def paired_t(a, b):
 # What a VAE does -----------------------------------------------------------------------------------------
 
 
-def _z(mu, log_var):
-    return mu + (0.5 * log_var).exp() * fixed_noise.eps(mu)
-
-
 def _recon(x, model):
     with fixed_noise():
         logits = model.decode(model.reparameterize(*model.encode(x)))
@@ -110,20 +107,11 @@ def _recon(x, model):
 
 
 def _kl(x, model):
-    mu, log_var = model.encode(x)
-    return 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1)
+    return _rate(*model.encode(x))
 
 
 def _reconstruction(x, model):
     return model.decode(model.encode(x)[0]).sigmoid()
-
-
-def _codes(draw: Draw) -> list[tuple]:
-    return [(draw(1, 2), draw(1, 2)), (draw(2, 3), draw(2, 3)), (draw(4, 5), draw(4, 5))]
-
-
-def _images(draw: Draw) -> list[tuple]:
-    return [(draw.uniform(n, 784),) for n in (1, 2, 5)]
 
 
 def _size(build: Build) -> None:
@@ -131,19 +119,6 @@ def _size(build: Build) -> None:
         came, wanted = (sum(p.numel() for p in model.parameters()) for model in (build.make(*args), VAE(*args)))
         words = f"VAE{args if len(args) > 1 else '(20)'} has {came:,} weights; one hidden layer on either side, shared"
         build.require(came == wanted, "other layers", f"{words} by mu and log_var, has {wanted:,}.")
-
-
-def _unbounded(build: Build) -> None:
-    """Heads and logits without an activation: whatever goes in, both signs and large numbers come out."""
-    model = build.make(20)
-    with torch.no_grad():
-        mu, log_var = build.run(model.encode, 100 * build.images(64) - 50, doing="in encode of 64 images")
-        logits = build.run(model.decode, 30 * torch.randn_like(mu), doing="in decode of 64 codes")
-    build.require(not torch.equal(mu, log_var), "one head for both", "encode gives the same numbers twice.")
-    for name, numbers in (("mu", mu), ("log_var", log_var), ("a logit", logits)):
-        low, high = numbers.min(), numbers.max()
-        words = f"Whatever goes in, {name} stays between {low:.3g} and {high:.3g}. Does an activation follow its layer?"
-        build.require(low < -1 and high > 1, f"{name} is bounded", words)
 
 
 def _goes_through_its_methods(build: Build) -> None:
@@ -212,7 +187,6 @@ _STEPS = {  # what the weights after two steps may be in place of the right ones
     "gradients pile up": (_step(zero=False), "The gradients of the first step are still there at the second."),
     "summed over the batch": (_step(lambda r, k: (r + k).sum()), "The gradient is B times that of the batch mean."),
     "the rate is left out": (_step(lambda r, k: r.mean()), "The steps lower the distortion alone."),
-    "the distortion is left out": (_step(lambda r, k: k.mean()), "The steps lower the rate alone."),
     "the rate is subtracted": (_step(lambda r, k: (r - k).mean()), "The steps lower distortion minus rate."),
     "uphill": (_step(lambda r, k: -(r + k).mean()), "The steps raise the loss. What should fall is −ELBO."),
 }
@@ -240,9 +214,9 @@ def _two_steps(build: Build) -> None:
     kinds = [type(value).__name__ for value in (first if isinstance(first, tuple | list) else [first])]
     words = f"Two floats should come back, mean distortion and mean rate; came {kinds}. A tensor keeps its graph alive."
     build.require(kinds == ["float", "float"], "no two numbers", words)
-    right = [term.mean().item() for term in _Probe().terms(_BATCH)]
-    words = f"The first step returned {first[0]:.4g} and {first[1]:.4g}; the means before it were {right[0]:.4g} and"
-    build.require(torch.allclose(torch.tensor(first), torch.tensor(right)), "other numbers", f"{words} {right[1]:.4g}.")
+    means = torch.stack([term.mean() for term in _Probe().terms(_BATCH)])
+    words = f"The first step returned {first[0]:.4g} and {first[1]:.4g}; the means before it were {means.tolist()}."
+    build.require(torch.allclose(torch.tensor(first), means), "other numbers", words)
 
 
 def _log_weights(recon, z, mu, log_var):
@@ -263,13 +237,12 @@ EXERCISES = (
         minutes=25,
         solution=VAE,
         hints=(
-            "Begin with your first VAE of notebook 02. What is new: hidden as an argument, terms with both parts "
-            "apart, and reconstruct. Write terms first; loss is one line behind it.",
+            "Begin with your first VAE. New are the argument hidden, terms with both parts apart, and reconstruct. "
+            "Write terms first; loss is one line behind it.",
             "Which methods need noise? Only reparameterize and sample. Which need a sigmoid? Those that give pixels, "
             "reconstruct and sample. And terms calls encode, reparameterize and decode, all through self.",
-            "terms: encode; z from self.reparameterize; logits from self.decode; cross-entropy with logits, "
-            "reduction='none', summed over axis 1; the KL of notebook 04, summed over axis 1. sample: codes from "
-            "torch.randn(n, latent_dim), decoded, then the sigmoid.",
+            "terms: z from self.reparameterize; logits from self.decode; cross-entropy with logits, reduction='none', "
+            "summed over axis 1; the KL of notebook 04. sample: torch.randn(n, latent_dim), decoded, then the sigmoid.",
         ),
         passed="Gradients reach every weight; after {steps} steps −ELBO is {loss:.0f} nats.",
         checks=(
@@ -297,12 +270,9 @@ EXERCISES = (
         minutes=8,
         solution=training_step,
         hints=(
-            "Your loop of notebook 01 holds this step. What is new is that two numbers are to be reported, so the "
-            "terms are asked for one by one, and once only.",
-            "Four things must happen to the loss: it is made of both terms and averaged over the batch; old gradients "
-            "go; new ones come; the optimizer moves.",
-            "recon, kl = model.terms(x). The loss is the mean of their sum; zero_grad, backward, step; and both means "
-            "with .item() at the end.",
+            "Your loop of notebook 01 holds this step. New is that two numbers are reported, from one call of terms.",
+            "The loss is made of both terms and averaged over the batch; old gradients go; new ones come; a step.",
+            "recon, kl = model.terms(x). The mean of their sum; zero_grad, backward, step; both means with .item().",
         ),
         passed="Both terms in the loss, each reported, and one draw of the noise.",
         checks=(_two_steps,),
@@ -313,8 +283,8 @@ EXERCISES = (
         minutes=10,
         solution=importance_bound,
         hints=(
-            "Work with log weights, (K, B): three log-densities, two added and one subtracted. Which of the three is "
-            "recon, and with which sign? Only at the end comes an average over K.",
+            "Work with log weights, (K, B): three log-densities, two added, one subtracted. Where is recon, and with "
+            "which sign? Only at the end comes an average over K.",
             "log N(z; μ, σ²) is −½ ((z − μ)²/σ² + log σ² + log 2π) per dimension, summed over dimensions. The constant "
             "cancels between p(z) and q(z|x). The log of a mean of exponentials was exercise 2.1.",
             "log p(z): minus half the sum of z². log q: minus half the sum of (z − mu)²/exp(log_var) + log_var. The "
@@ -330,17 +300,11 @@ EXERCISES = (
                 "side of the log does the average stand?",
             ),
             "closed-form KL": (
-                lambda recon, z, mu, lv: (
-                    (-recon).logsumexp(0) - math.log(len(recon)) - 0.5 * (mu**2 + lv.exp() - 1 - lv).sum(-1)
-                ),
+                lambda recon, z, mu, lv: (-recon).logsumexp(0) - math.log(len(recon)) - _rate(mu, lv),
                 "The KL in closed form is an average over q. A weight needs the densities at this very z: an average "
                 "of them cannot be put inside the log.",
             ),
-            "out of range": (
-                lambda *case: _log_weights(*case).exp().mean(0).log(),
-                "The formula is right, but exp(-1200) is 0 in floating point, and log 0 does not come back. Which "
-                "function takes the log of a sum of exponentials safely?",
-            ),
+            "out of range": (lambda *case: _log_weights(*case).exp().mean(0).log(), _OUT_OF_RANGE),
         },
     ),
     Exercise(
