@@ -1,6 +1,7 @@
 """Every notebook runs from top to bottom: on MNIST and, with no network to reach, on the offline digits.
 
-On the digits its sections are then run again in reverse order: who goes back must still be told the truth.
+On the digits its sections are then run again in reverse order: who goes back must still be told the truth. And it runs
+as a reader leaves it, with every exercise solved: then the lesson runs on the answers that were accepted and kept.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from .conftest import NOTEBOOKS, ROOT, WORK, Fence, namespaces_work, python, why_mnist_is_missing
 from .test_notebook_files import NOT_YET
 from .tools.again import run as problems
+from .tools.as_a_reader import as_a_reader
 
 SECONDS_PER_CELL = 600
 SECONDS_PER_NOTEBOOK = 1800
@@ -31,15 +33,19 @@ def test_there_is_a_notebook():
 
 
 @pytest.fixture(scope="module")
-def started(request, fence):
+def started(request, fence, tmp_path_factory):
     """Every run that was asked for, by test: all are started here, and each test waits for its own."""
     pool = ThreadPoolExecutor(AT_ONCE)
     found = {}
+    work = tmp_path_factory.mktemp("reader")
     for item in request.session.items:
         name, notebook = getattr(item, "originalname", ""), getattr(item, "callspec", None)
         if name == "test_runs_on_the_digits_and_again_without_a_network":
             path = notebook.params["notebook"]
             found[name, path] = pool.submit(run, path, fence.environment(COURSE_DATASET="digits"), fence.command, again)
+        elif name == "test_runs_as_a_reader_leaves_it":
+            path = notebook.params["notebook"]
+            found[name, path] = pool.submit(solve_and_run, path, work, fence)
         elif name == "test_runs_on_mnist" and (os.environ.get("COURSE_DATA") or not why_mnist_is_missing()):
             path = notebook.params["notebook"]
             found[name, path] = pool.submit(run, path, {**os.environ, "COURSE_DATASET": "mnist"})
@@ -51,6 +57,22 @@ def started(request, fence):
 def test_runs_on_the_digits_and_again_without_a_network(notebook, fence, started, capsys):
     seconds = started["test_runs_on_the_digits_and_again_without_a_network", notebook].result()
     show(notebook, f"digits, no network ({fence.kind})", seconds, capsys)
+
+
+@every_notebook
+def test_runs_as_a_reader_leaves_it(notebook, started, capsys):
+    seconds, kept = started["test_runs_as_a_reader_leaves_it", notebook].result()
+    assert kept, f"{notebook.name} kept no answer"
+    show(notebook, "the digits, as a reader leaves it", seconds, capsys)
+
+
+def solve_and_run(notebook: Path, work: Path, fence: Fence) -> tuple[float, list[Path]]:
+    """Run the notebook with its exercises solved; the seconds, and the answers of this notebook that were kept."""
+    solved, answers = work / notebook.name, work / "answers"
+    nbformat.write(as_a_reader(nbformat.read(notebook, as_version=4)), solved)
+    environment = fence.environment(COURSE_DATASET="digits", COURSE_ANSWERS=str(answers))
+    seconds = run(solved, environment, fence.command)
+    return seconds, sorted(answers.glob(f"exercise_{int(notebook.stem[:2])}_*.py"))
 
 
 @every_notebook
