@@ -1,38 +1,17 @@
 """The exercises of notebook 04, the analytic KL."""
 
 import math
-from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch.nn import functional as F
 
-from . import Attempt, Draw, Exercise, NotYet, Raised
-
-
-def gaussian_kl(mu, log_var):
-    """Return KL(N(mu, diag sigma^2) || N(0, I)) of each example, in nats.
-
-    mu, log_var: (B, L), log_var is log sigma^2
-    result:      (B,)
-    """
-    per_dimension = 0.5 * (mu**2 + log_var.exp() - 1 - log_var)  # (B, L)
-    return per_dimension.sum(dim=1)
+from ._build import Build, fixed_noise, gradients_reach_all, has, per_example, same_numbers, shapes, trains
+from ._exercise import Draw, Exercise
+from .notebook_02 import MyVAE
+from .notebook_03 import reparameterize
 
 
-def gaussian_kl_full(mean_q, cov_q, mean_p, cov_p):
-    """Return KL(N(mean_q, cov_q) || N(mean_p, cov_p)) in nats: one number.
-
-    mean_q, mean_p: (L,)
-    cov_q, cov_p:   (L, L), symmetric and positive definite
-    """
-    offset = mean_p - mean_q
-    trace = torch.linalg.solve(cov_p, cov_q).trace()
-    mahalanobis = offset @ torch.linalg.solve(cov_p, offset)
-    log_dets = torch.logdet(cov_p) - torch.logdet(cov_q)
-    return 0.5 * (trace + mahalanobis - len(offset) + log_dets)
-
-
-def kl_monte_carlo(mu, log_var, eps):
+def kl_from_samples(mu, log_var, eps):
     """Estimate KL(N(mu, diag sigma^2) || N(0, I)) of each example from samples: the mean of log q(z) - log p(z).
 
     mu, log_var: (B, L), log_var is log sigma^2
@@ -45,102 +24,93 @@ def kl_monte_carlo(mu, log_var, eps):
     return (log_q - log_p).sum(dim=-1).mean(dim=0)
 
 
-def kl_gradient(mu, log_var):
-    """Return the derivatives of the KL to N(0, I) with respect to mu and to log_var, by hand: no autograd.
+def gaussian_kl(mu, log_var):
+    """Return KL(N(mu, diag sigma^2) || N(0, I)) of each example, in nats.
 
     mu, log_var: (B, L), log_var is log sigma^2
-    result:      a pair (d_mu, d_log_var), (B, L) each
+    result:      (B,)
     """
-    d_mu = mu
-    d_log_var = 0.5 * (log_var.exp() - 1)
-    return d_mu, d_log_var
+    per_dimension = 0.5 * (mu**2 + log_var.exp() - 1 - log_var)  # (B, L)
+    return per_dimension.sum(dim=1)
 
 
-def bits_per_dimension(mu, log_var):
-    """Return the mean KL to N(0, I) of each latent dimension over the examples, in bits.
+def balance(m, lam):
+    """Return the mu and log_var of q = N(mu, sigma^2) where KL(q || N(0, 1)) + lam/2 E_q[(z - m)^2] is smallest.
+
+    m, lam: (N,), lam is positive
+    result: a pair (mu, log_var), (N,) each
+    """
+    mu = lam / (1 + lam) * m
+    log_var = -torch.log1p(lam)  # sigma^2 is 1 / (1 + lam)
+    return mu, log_var
+
+
+def kl_per_dimension(mu, log_var):
+    """Return the mean KL to N(0, 1) of each latent dimension over the examples, in nats.
 
     mu, log_var: (N, L), log_var is log sigma^2
     result:      (L,)
     """
     nats = 0.5 * (mu**2 + log_var.exp() - 1 - log_var)  # (N, L)
-    return nats.mean(dim=0) / math.log(2)
+    return nats.mean(dim=0)
+
+
+class RateVAE(MyVAE):
+    """MyVAE with your sampler and your KL, which tells its two terms apart, and its dimensions."""
+
+    def reparameterize(self, mu, log_var):  # -> z (B, L), by exercise 3.3
+        return reparameterize(mu, log_var)
+
+    def kl(self, mu, log_var):  # -> the rate of each image (B,), by exercise 4.2
+        return gaussian_kl(mu, log_var)
+
+    def terms(self, x):  # (B, 784) -> distortion (B,) and rate (B,), nats
+        mu, log_var = self.encode(x)
+        logits = self.decode(self.reparameterize(mu, log_var))
+        distortion = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
+        return distortion, self.kl(mu, log_var)
+
+    def loss(self, x):  # (B, 784) -> (B,), the sum of the two
+        distortion, rate = self.terms(x)
+        return distortion + rate
+
+    def nats(self, x):  # (N, 784) -> (L,), the mean rate of each dimension, by exercise 4.4
+        return kl_per_dimension(*self.encode(x))
+
+    def traverse(self, x, i, values):  # one image (1, 784), V values (V,) -> pixels (V, 784)
+        z = self.encode(x)[0].repeat(len(values), 1)  # at the mean of q(z|x)
+        z[:, i] = values
+        return self.decode(z).sigmoid()
 
 
 def _posteriors(*shapes: tuple[int, ...]):
     return lambda draw: [(draw(*shape), draw(*shape)) for shape in shapes]
 
 
-def _two_gaussians(draw: Draw) -> list[tuple]:
-    def covariance(size: int) -> Tensor:
-        root = draw(size, size)
-        return root @ root.mT + torch.eye(size, dtype=torch.float64)
-
-    return [(draw(n), covariance(n), draw(n), covariance(n)) for n in (2, 3, 5)]
+def _terms(x, model):
+    mu, log_var = model.encode(x)
+    logits = model.decode(mu + (0.5 * log_var).exp() * fixed_noise.eps(mu))
+    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1), gaussian_kl(mu, log_var)
 
 
-def _by_hand(attempt: Attempt, cases: Sequence[tuple]) -> None:
-    """Without gradients, and on whole numbers, a backward pass fails, also where the answer turns gradients on."""
-    whole = [tuple(argument.long() for argument in case) for case in cases]
-    for case in [*cases, *whole]:
-        try:
-            with torch.no_grad():
-                attempt(*case)
-        except Raised as raised:
-            if "require grad" in str(raised.error):
-                raise NotYet(
-                    "autograd",
-                    "The numbers are right, and autograd found them; here they are asked for without it. The formula "
-                    "is short enough to differentiate on paper: what is left of it after each of the two derivatives?",
-                ) from None
+def _pictures(draw: Draw) -> list[tuple]:
+    return [(draw.uniform(n, 784),) for n in (1, 2, 5)]
+
+
+def _draws_anew(build: Build) -> None:
+    model, codes = build.make(20), torch.zeros(64, 20)
+    first, second = (build.run(model.reparameterize, codes, codes, doing="in reparameterize") for _ in range(2))
+    words = "is the same for two examples, or in two calls. New noise is needed for each."
+    alike = torch.equal(first, second) or torch.equal(first[0], first[1])
+    build.require(not alike, "noise is repeated", f"What reparameterize draws {words}")
 
 
 EXERCISES = (
     Exercise(
         number="4.1",
-        title="The KL of each example",
-        minutes=5,
-        solution=gaussian_kl,
-        hints=(
-            "First the formula for one dimension, applied to whole tensors; what you hold then has the shape of mu. "
-            "Which axis holds the dimensions of one example?",
-            "The network gives log σ², and the formula wants σ² and log σ². Which of the two is an exponential away, "
-            "and which one is there already? Then add up over the latent dimensions; the examples stay apart.",
-            "Per dimension: half of μ² plus σ² minus 1 minus log σ², where σ² is `log_var.exp()` and log σ² is "
-            "`log_var` itself. Then `.sum(dim=1)`.",
-        ),
-        cases=lambda draw: [*_posteriors((2, 3), (4, 5), (1, 2))(draw), (draw(3, 4), draw.uniform(3, 4, low=0.1))],
-        gradients=("mu", "log_var"),
-        passed="Summed over dimensions, one number per example, never negative.",
-        mistakes={
-            "the other direction": (
-                lambda mu, lv: (0.5 * ((1 + mu**2) / lv.exp() - 1 + lv)).sum(1),
-                "This is KL(p ‖ q), the right formula for the other direction. Under which of the two is the "
-                "expectation taken?",
-            ),
-        },
-    ),
-    Exercise(
-        number="4.2",
-        title="The KL between two full Gaussians",
-        minutes=8,
-        solution=gaussian_kl_full,
-        hints=(
-            "Four pieces stand in the bracket: a trace, a Mahalanobis distance, the dimension and a difference of "
-            "log-determinants. Compute each by itself, for a case that you can check: q = p must give L, 0, L and 0.",
-            "Both the trace and the distance are measured with the inverse of p's covariance, for the expectation of "
-            "log p is where they come from. `torch.linalg.solve(A, B)` gives A⁻¹ B without forming the inverse.",
-            "trace of solve(cov_p, cov_q); offset · solve(cov_p, offset); minus L; plus logdet of cov_p minus logdet "
-            "of cov_q. All of it times ½.",
-        ),
-        cases=_two_gaussians,
-        gradients=("mean_q", "cov_q", "mean_p", "cov_p"),
-        passed="Trace, distance, dimension and log-determinants, each in its place.",
-    ),
-    Exercise(
-        number="4.3",
         title="The KL from samples",
         minutes=7,
-        solution=kl_monte_carlo,
+        solution=kl_from_samples,
         hints=(
             "Three steps: make the samples z out of the noise, evaluate both log-densities at z, and average their "
             "difference. Which axes are summed, and which one is averaged?",
@@ -155,8 +125,8 @@ EXERCISES = (
         mistakes={
             "closed form": (
                 lambda mu, lv, eps: gaussian_kl(mu, lv),
-                "This is the exact KL, from exercise 4.1. It is the right number to compare with; here it should be "
-                "estimated from the samples alone.",
+                "This is the exact KL, by the line of notebook 02. It is the right number to compare with; here it "
+                "should be estimated from the samples alone.",
             ),
             "samples from the prior": (
                 lambda mu, lv, eps: 0.5 * (eps**2 - lv - (eps - mu) ** 2 / lv.exp()).sum(-1).mean(0),
@@ -171,51 +141,127 @@ EXERCISES = (
         },
     ),
     Exercise(
-        number="4.4",
-        title="The gradient of the KL, by hand",
-        minutes=5,
-        solution=kl_gradient,
+        number="4.2",
+        title="The KL of each example",
+        minutes=8,
+        solution=gaussian_kl,
         hints=(
-            "Each dimension's KL depends on its own μ and log σ² alone, so it is enough to differentiate the formula "
-            "for one dimension. Call log σ² by one letter, v: what is σ² then?",
-            "With v = log σ², the KL is ½ (μ² + eᵛ − 1 − v). Differentiate with respect to μ, and with respect to v.",
-            "With respect to μ it is μ itself. The derivative of eᵛ is eᵛ, that of v is 1; the ½ stays in front.",
+            "Subtract line 4 from line 3 on paper, for one dimension. Then apply what you found to whole tensors; "
+            "it has the shape of mu. Which axis holds the dimensions of one example?",
+            "The network gives log σ², and the formula wants σ² and log σ². Which of the two is an exponential away, "
+            "and which one is there already? Then add up over the latent dimensions; the examples stay apart.",
+            "Per dimension: half of μ² plus σ² minus 1 minus log σ², where σ² is `log_var.exp()` and log σ² is "
+            "`log_var` itself. Then `.sum(dim=1)`.",
         ),
-        cases=_posteriors((1, 2), (3, 4), (2, 5)),
-        parts=("d_mu", "d_log_var"),
-        also=_by_hand,
-        passed="The mean is pulled back like a spring; log σ² is pulled up with at most ½, and down with no limit.",
+        cases=lambda draw: [*_posteriors((2, 3), (5, 2), (1, 4))(draw), (draw(3, 4), draw.uniform(3, 4, low=0.1))],
+        gradients=("mu", "log_var"),
+        passed="Summed over dimensions, one number per example, never negative.",
         mistakes={
-            "with respect to the variance": (
-                lambda mu, lv: (mu, 0.5 * (1 - (-lv).exp())),
-                "The second part is the derivative in σ². The network gives log σ²: which factor does the chain rule "
-                "add?",
-            ),
-            "with respect to sigma": (
-                lambda mu, lv: (mu, (0.5 * lv).exp() - (-0.5 * lv).exp()),
-                "The second part is the derivative in σ. The network gives log σ². What is the derivative of eᵛ in v?",
+            "the other direction": (
+                lambda mu, lv: (0.5 * ((1 + mu**2) / lv.exp() - 1 + lv)).sum(1),
+                "This is KL(p ‖ q), the right formula for the other direction. Under which of the two is the "
+                "expectation taken?",
             ),
         },
     ),
     Exercise(
-        number="4.5",
-        title="Bits per latent dimension",
-        minutes=5,
-        solution=bits_per_dimension,
+        number="4.3",
+        title="The balance",
+        minutes=7,
+        solution=balance,
         hints=(
-            "You know the KL of one dimension of one example. Here the dimensions stay apart: what happens to the "
-            "examples? And one bit is a factor of two: how many nats is that?",
-            "A nat is a factor of e, a bit a factor of 2, so 1 bit = log 2 ≈ 0.69 nats. Is the number in bits the "
-            "larger or the smaller one?",
-            "Take the formula per dimension, (N, L), the mean over axis 0, and divide by math.log(2).",
+            "E_q[(z − m)²] depends on μ and on σ²: write z − m as (z − μ) + (μ − m), and square. Then the whole cost "
+            "is a formula in μ and v = log σ².",
+            "The cost is ½ (μ² + eᵛ − 1 − v) + ½ lam ((μ − m)² + eᵛ). Where it is smallest, its derivative with "
+            "respect to μ is 0, and so is the one with respect to v.",
+            "μ + lam (μ − m) = 0, and ½ (eᵛ − 1) + ½ lam eᵛ = 0. Solve the first for μ, and the second for v: it asks "
+            "for a logarithm.",
         ),
-        cases=_posteriors((3, 2), (2, 5), (4, 3)),
-        passed="The rate, split by dimension, in bits.",
+        cases=lambda draw: [(draw(n), draw.uniform(n, low=0.1, high=4)) for n in (3, 5, 1)],
+        parts=("mu", "log_var"),
+        passed="The mean gives way a little, and the width is finite: that is what the KL is for.",
         mistakes={
-            "nats": (
-                lambda mu, lv: 0.5 * (mu**2 + lv.exp() - 1 - lv).mean(0),
-                "These are the right numbers in nats. A bit is a factor of 2, a nat a factor of e: what is left to do?",
+            "the variance itself": (
+                lambda m, lam: (lam / (1 + lam) * m, 1 / (1 + lam)),
+                "The mean is right. The second number is σ², and log σ² was asked for, as an encoder gives it.",
+            ),
+            "no KL": (
+                lambda m, lam: (m, -lam.log()),
+                "The mean sits at m, as if only the other cost counted. What does the KL want the mean to be?",
             ),
         },
+    ),
+    Exercise(
+        number="4.4",
+        title="Nats per latent dimension",
+        minutes=4,
+        solution=kl_per_dimension,
+        hints=(
+            "You know the KL of one dimension of one example. Here the dimensions stay apart: what happens to the "
+            "examples?",
+            "Exercise 4.2 had a table (B, L) just before its last step. Which of its two axes is to disappear now, and "
+            "is it summed or averaged?",
+            "Take the formula per dimension, (N, L), and then the mean over axis 0.",
+        ),
+        cases=_posteriors((3, 2), (2, 5), (4, 3)),
+        passed="The rate, split by dimension: its sum over dimensions is the mean of exercise 4.2.",
+    ),
+    Exercise(
+        number="4.5",
+        title="A VAE that tells what it pays for",
+        minutes=15,
+        solution=RateVAE,
+        hints=(
+            "Three of the methods are one line each: they call a function that you have. terms has the four steps of "
+            "MyVAE's loss, and returns two things where loss returned their sum.",
+            "traverse: the code of one image is the mean of its q, (1, L). Make V equal rows of it, overwrite one "
+            "column with the V values, and decode. What turns a logit into a pixel?",
+            "terms returns distortion, self.kl(mu, log_var), and loss adds what self.terms(x) gives. In traverse, "
+            "z = self.encode(x)[0].repeat(len(values), 1), then z[:, i] = values.",
+        ),
+        passed="The two terms add up, and after {steps} steps −ELBO is {loss:.0f} nats.",
+        checks=(
+            has("reparameterize", "kl", "terms", "loss", "nats", "traverse"),
+            same_numbers(
+                "kl(mu, log_var)",
+                lambda model, *codes: model.kl(*codes),
+                gaussian_kl,
+                _posteriors((2, 3), (5, 2), (1, 4)),
+                axes="mu, log_var: (B, L)",
+            ),
+            _draws_anew,
+            shapes("terms", [(7, 784)], (7,), (7,)),
+            same_numbers(
+                "the distortion of terms(x)",
+                lambda m, x: m.terms(x)[0],
+                lambda x, model: _terms(x, model)[0],
+                _pictures,
+            ),
+            same_numbers(
+                "the rate of terms(x)", lambda m, x: m.terms(x)[1], lambda x, model: _terms(x, model)[1], _pictures
+            ),
+            same_numbers(
+                "the rate in loss(x)",
+                lambda m, x: m.loss(x) - m.terms(x)[0],
+                lambda x, model: _terms(x, model)[1],
+                _pictures,
+            ),
+            same_numbers(
+                "nats(x)",
+                lambda m, x: m.nats(x),
+                lambda x, model: kl_per_dimension(*model.encode(x)),
+                _pictures,
+                axes="x: (N, 784)",
+            ),
+            same_numbers(
+                "traverse(x, i, values)",
+                lambda model, *case: model.traverse(*case),
+                lambda x, i, values, model: RateVAE.traverse(model, x, i, values),
+                lambda draw: [(draw.uniform(1, 784), i, draw(n)) for i, n in ((0, 3), (7, 2), (19, 5))],
+            ),
+            per_example(),
+            gradients_reach_all(),
+            trains(below=200, above=60),
+        ),
     ),
 )
