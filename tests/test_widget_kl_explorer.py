@@ -8,13 +8,11 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from course_utils.losses.terms import gaussian_kl
-from course_utils.teaching.widgets import kl_explorer
 from course_utils.teaching.widgets.kl_explorer import (
+    BAR_STEPS,
     LOG_VAR_RANGE,
     MU_RANGE,
     KLPicture,
-    _describe,
-    compare_densities,
     kl_parts,
     push_field,
     still_kl,
@@ -44,13 +42,12 @@ def test_parts_add_up_to_the_kl_and_so_do_the_areas(mu, log_var):
     mean, spread, zero = (torch.tensor(v, dtype=torch.float64) for v in (mu, math.exp(log_var / 2), 0.0))
     reference = kl_divergence(Normal(mean, spread), Normal(zero, zero + 1)).item()
     ours = gaussian_kl(mean.view(1, 1), torch.full((1, 1), log_var, dtype=torch.float64)).item()
-    assert parts.nats == pytest.approx(reference, abs=1e-12)
-    assert parts.nats == pytest.approx(ours, abs=1e-12)
-    assert parts.above - parts.below == pytest.approx(parts.nats, abs=1e-8)
+    mean_part, variance_part, log_variance_part, nats = parts.bars
+    assert nats == pytest.approx(reference, abs=1e-12) == pytest.approx(ours, abs=1e-12)
+    assert nats == mean_part + variance_part + log_variance_part
+    assert parts.above - parts.below == pytest.approx(nats, abs=1e-8)
     assert parts.above >= 0 and 0 <= parts.below <= 1 / math.e
-    assert parts.bars == (parts.mean, parts.variance, parts.log_variance, parts.nats)
-    assert parts.bits == pytest.approx(parts.nats / math.log(2))
-    assert (parts.mean, parts.log_variance) == (0.5 * mu**2, -0.5 * log_var)
+    assert (mean_part, log_variance_part) == (0.5 * mu**2, -0.5 * log_var)
 
 
 @pytest.mark.parametrize(("mu", "log_var"), [(math.nan, 0), (0, math.inf), (21, 0), (0, -21)])
@@ -63,7 +60,7 @@ def test_parts_refuse_what_no_picture_can_hold(mu, log_var):
 
 
 @pytest.mark.parametrize(("mu", "log_var"), ENDS_AND_MIDDLE)
-def test_everything_that_is_drawn_fits(picture, mu, log_var):
+def test_everything_that_is_drawn_fits_and_is_true(picture, mu, log_var):
     picture.render(mu, log_var)
     z, q = picture.densities.q.get_data()
     expected = Normal(mu, math.exp(log_var / 2)).log_prob(torch.as_tensor(z)).exp().numpy()
@@ -76,20 +73,15 @@ def test_everything_that_is_drawn_fits(picture, mu, log_var):
     widths = [bar.get_width() for bar in picture.parts.bars]
     assert widths == list(kl_parts(mu, log_var).bars)
     assert left < min(*widths, 0) and max(*widths, 0) < right
-    bounds = picture.figure.bbox
-    for artist in (*picture.parts.numbers, picture.integrand.gain, picture.integrand.loss):
-        box = artist.get_window_extent(picture._canvas.get_renderer())
-        assert bounds.x0 <= box.x0 and box.x1 <= bounds.x1, artist.get_text()
-
-
-@pytest.mark.parametrize(("mu", "log_var"), ENDS_AND_MIDDLE)
-def test_numbers_on_the_picture_are_the_parts(picture, mu, log_var):
-    picture.render(mu, log_var)
     parts = kl_parts(mu, log_var)
     shown = [float(text.get_text().replace("−", "-")) for text in picture.parts.numbers]
     assert shown == pytest.approx(parts.bars, abs=0.00501)
     assert picture.integrand.gain.get_text() == f"+{parts.above:.2f}"
     assert picture.integrand.loss.get_text() == f"−{parts.below:.2f}"
+    bounds = picture.figure.bbox
+    for artist in (*picture.parts.numbers, picture.integrand.gain, picture.integrand.loss):
+        box = artist.get_window_extent(picture._canvas.get_renderer())
+        assert bounds.x0 <= box.x0 and box.x1 <= bounds.x1, artist.get_text()
 
 
 def test_areas_are_coloured_above_and_below(picture):
@@ -101,9 +93,11 @@ def test_areas_are_coloured_above_and_below(picture):
     assert (colour_at(picture, png, picture.integrand.ax, -5.0, 0.3) == 255).all()
 
 
-def test_words_hold_the_numbers():
-    parts = kl_parts(1.0, -2.0)
-    assert f"σ = 0.37. KL(q ‖ p) = {parts.nats:.2f} nats = {parts.bits:.2f} bits" in _describe(1.0, -2.0)
+def test_words_hold_the_numbers(picture):
+    nats = kl_parts(1.0, -2.0).bars[-1]
+    assert f"σ = 0.37. KL(q ‖ p) = {nats:.2f} nats = {nats / math.log(2):.2f} bits" in picture.describe(1.0, -2.0)
+    most = max(kl_parts(mu, log_var).bars[-1] for mu in MU_RANGE for log_var in LOG_VAR_RANGE)
+    assert most <= BAR_STEPS[-1]  # so the axis of the bars need not grow
 
 
 # --- the still pictures
@@ -117,7 +111,7 @@ def test_still_shows_every_point():
     assert len(rows) == 4
     for (densities, integrand, bars), (mu, log_var) in zip(rows, points, strict=True):
         parts = kl_parts(mu, log_var)
-        assert f"{parts.nats:.2f} nats" in bars.get_title()
+        assert f"{parts.bars[-1]:.2f} nats" in bars.get_title()
         assert densities.get_title().replace("−", "-") == f"μ = {mu:.1f}, log σ² = {log_var:.1f}"
         assert f"+{parts.above:.2f}" in [text.get_text() for text in integrand.texts]
         assert [bar.get_width() for bar in bars.patches] == list(parts.bars)
@@ -139,17 +133,3 @@ def test_field_points_downhill_and_shows_the_paths():
 def test_field_refuses(path):
     with pytest.raises(ValueError, match="a path has shape"):
         push_field([path])
-
-
-def test_densities_are_drawn_with_a_legend():
-    z = torch.linspace(-3, 3, 50)
-    fig = compare_densities(z, z.square(), {"one": z.abs(), "two": z.exp()})
-    fig.draw_without_rendering()
-    assert [text.get_text() for text in fig.axes[0].get_legend().get_texts()] == ["p", "one", "two"]
-    with pytest.raises(ValueError, match="two must be"):
-        compare_densities(z, z, {"two": z[:-1]})
-
-
-def test_the_steps_hold_what_the_sliders_can_make():
-    most = max(kl_parts(mu, log_var).nats for mu in MU_RANGE for log_var in LOG_VAR_RANGE)
-    assert most <= kl_explorer.BAR_STEPS[-1]

@@ -10,7 +10,6 @@ from course_utils.teaching.widgets.reparameterized import (
     LOG_VAR_RANGE,
     MU_RANGE,
     ReparameterizedSamples,
-    _describe,
     exact_gradient,
     slope,
     still_samples,
@@ -115,23 +114,14 @@ def test_arrows_point_along_the_curve_as_seen(picture):
         assert math.atan2(v, u) == pytest.approx(math.atan2(y1 - y0, x1 - x0), abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("f", "error"),
-    [(lambda z: z.sum(), ValueError), (lambda z: z[:1], ValueError), (lambda z: 3.0, ValueError)],
-)
-def test_a_function_of_another_shape_is_refused(f, error):
-    with pytest.raises(error, match="one number for each sample"):
+@pytest.mark.parametrize("f", [lambda z: z.sum(), lambda z: z[:1], lambda z: 3.0])
+def test_a_function_of_another_shape_is_refused(f):
+    with pytest.raises(ValueError, match="one number for each sample"):
         ReparameterizedSamples(f)
 
 
-@pytest.mark.parametrize("eps", [[0.0], [[0.0, 1.0]], [float("nan"), 0.0], [0.0] * 41, [0.0, 9.0]])
-def test_other_noise_is_refused(eps):
-    with pytest.raises(ValueError, match="2 to 40 draws"):
-        ReparameterizedSamples(wave, eps=eps)
-
-
 def test_words_hold_the_numbers(picture):
-    words = _describe(picture, -1.5, -4.0)
+    words = picture.describe(-1.5, -4.0)
     assert "μ = −1.50" in words and "0 of 8 points stand where f rises" in words and "σ = 0.14" in words
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 import io
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 ALARM = "#9c0006"
+Widget: TypeAlias = "ipywidgets.VBox"  # which is loaded when one is made
 
 
 class Slider(NamedTuple):
@@ -31,62 +32,43 @@ class Slider(NamedTuple):
     step: float | None = None
 
 
-def panel(
-    sliders: Mapping[str, Slider],
-    *,
-    render: Callable[..., bytes],
-    describe: Callable[..., str],
-    failure: Callable[..., bytes] | None = None,
-) -> ipywidgets.VBox:
-    """Return a widget: the sliders, the picture that `render` draws for their values, and `describe`'s words.
+def panel(picture: Stage) -> Widget:
+    """Return a widget: a picture's sliders, the picture itself for their values, and its words.
 
-    sliders: label -> Slider. render, describe, failure: called with the sliders' values in that order; the
-    first and the last return PNG bytes. Keyboard: focus a slider, then the arrow keys.
-    A start outside of its slider raises ValueError, and an error in the first picture is passed on; a later one is
-    told under the picture, which is then `failure`'s, or stays.
+    Keyboard: focus a slider, then the arrow keys. An error in the first picture is passed on; a later one is told under
+    what stands still of the picture.
     """
     import ipywidgets as widgets
 
-    for label, slider in sliders.items():
-        if not slider.low <= slider.start <= slider.high:
-            raise ValueError(_outside(f"start: {label}", slider.start, slider.low, slider.high))
+    hover = "tooltip" if "tooltip" in widgets.FloatSlider.class_trait_names() else "description_tooltip"  # 8.x, 7.x
     controls = [
         widgets.FloatSlider(
-            value=_on_grid(slider),
-            min=slider.low,
-            max=slider.high,
-            step=_step(slider),
-            description=label,
+            value=_on_grid(slider), min=slider.low, max=slider.high, step=_step(slider), description=label,
             readout_format=".0f" if _step(slider) % 1 == 0 else ".2f",
-            continuous_update=True,
             layout=widgets.Layout(width="400px", max_width="98%"),
-            **_on_hover(
-                widgets.FloatSlider,
-                f"{label}, from {number_text(slider.low)} to {number_text(slider.high)}; keys: arrows, Home, End",
-            ),
+            **{hover: f"{label}, from {number_text(slider.low)} to {number_text(slider.high)}; keys: arrow, Home, End"},
         )
-        for label, slider in sliders.items()
-    ]
+        for label, slider in picture.sliders.items()
+    ]  # fmt: skip
+    image = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+    message = widgets.HTML()
 
-    def values() -> list[float]:
-        return [control.value for control in controls]
+    def draw() -> None:
+        values = [control.value for control in controls]
+        image.value, message.value = picture.render(*values), _tell(picture.describe(*values), INK)
 
-    picture = widgets.Image(value=render(*values()), format="png", layout=widgets.Layout(max_width="100%"))
-    message = widgets.HTML(value=_tell(describe(*values()), INK))
-
-    def update(change: object = None) -> None:
+    def update(change: object) -> None:
         try:
-            picture.value = render(*values())
-            message.value = _tell(describe(*values()), INK)
+            draw()
         except Exception as error:  # an exception in a callback would vanish in the log
-            if failure is not None:
-                picture.value = failure(*values())
-            where = ", ".join(f"{name} = {number_text(v)}" for name, v in zip(sliders, values(), strict=True))
+            where = ", ".join(f"{control.description} = {number_text(control.value)}" for control in controls)
+            image.value = picture.still_part()
             message.value = _tell(f"✘ no picture at {where}: {type(error).__name__}: {error}", ALARM)
 
+    draw()
     for control in controls:
         control.observe(update, names="value")
-    return widgets.VBox([widgets.HBox(controls, layout=widgets.Layout(flex_flow="row wrap")), picture, message])
+    return widgets.VBox([widgets.HBox(controls, layout=widgets.Layout(flex_flow="row wrap")), image, message])
 
 
 def number_text(value: float, digits: int = 2) -> str:
@@ -95,19 +77,20 @@ def number_text(value: float, digits: int = 2) -> str:
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
-def _on_hover(kind: type, text: str) -> dict[str, str]:
-    """What a pointer is told about a control of this class: `tooltip` in ipywidgets 8, another name in 7."""
-    return {"tooltip" if "tooltip" in kind.class_trait_names() else "description_tooltip": text}
-
-
 class Stage:
-    """A figure of which little moves: all but the animated artists is drawn once and kept as pixels."""
+    """A figure of which little moves: all but the animated artists is drawn once and kept as pixels.
+
+    A subclass has `sliders`, label -> Slider, and two methods that take their values in that order: `render` returns
+    the picture as an opaque PNG, and `describe` the same in words, which a screen reader says too.
+    """
+
+    sliders: Mapping[str, Slider]
 
     def __init__(self, height: float, width: float = 9.0) -> None:
         # Fixed places instead of a layout engine: the kept pixels must not move.
         self.figure = Figure(figsize=(width, height), dpi=90, layout="none", facecolor="white")
         self._canvas = FigureCanvasAgg(self.figure)
-        self._kept: dict[Hashable, Any] = {}
+        self._kept = {}
 
     def png(self, scale: Hashable = None) -> bytes:
         """What the figure shows, as an opaque PNG; what stands still is drawn anew for each `scale` of the axes."""
@@ -126,6 +109,11 @@ class Stage:
             artist.draw(self._canvas.get_renderer())
         return self._png()
 
+    def still_part(self) -> bytes:
+        """The figure without anything that moves, to stand where a picture cannot be made."""
+        self._canvas.restore_region([*self._kept.values()][-1])
+        return self._png()
+
     def _png(self) -> bytes:
         """The canvas as PNG; made for speed, since it is sent and forgotten."""
         from PIL import Image
@@ -142,22 +130,45 @@ def blank_image(ax: Axes) -> AxesImage:
     return ax.imshow(np.zeros((1, 1)), extent=(0, 1, 0, 1), **options)
 
 
-def positions(points: Iterable, most: int, ranges: Mapping[str, tuple[float, float]]) -> list[tuple[float, ...]]:
-    """The positions of a still figure, checked: 1 to `most` of them, each a value for every slider, name -> its range.
+class Bars:
+    """Signed horizontal bars under one another, with their numbers beside them, or inside of one that is long."""
+
+    def __init__(self, ax: Axes, names: Sequence[str], colours: Sequence[str], *, animated: bool = False) -> None:
+        self.ax, rows = ax, range(len(names))
+        self.bars = ax.barh(rows, [0.0] * len(names), height=0.6, color=colours, animated=animated)
+        look = {"textcoords": "offset points", "va": "center", "fontsize": 11, "animated": animated}
+        self.numbers = [ax.annotate("", (0, row), xytext=(4, 0), **look) for row in rows]
+        ax.set_yticks(rows, names)
+        ax.invert_yaxis()
+        ax.axvline(0, color=INK, linewidth=1)
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+
+    def move(self, values: Sequence[float], digits: int = 2) -> None:
+        """Give the bars their lengths, cut off where the axis ends, and write the true numbers."""
+        left, right = self.ax.get_xlim()
+        for bar, number, value in zip(self.bars, self.numbers, values, strict=True):
+            end = float(np.clip(value, left, right))
+            inside = end > right - 0.25 * (right - left)
+            bar.set_width(end)
+            number.xy = max(end, 0.0), number.xy[1]
+            number.set(text=number_text(float(value), digits), x=-4 if inside else 4)
+            number.set(ha="right" if inside else "left", color="white" if inside else INK)
+
+
+def positions(points: Iterable, most: int, ranges: Mapping[str, Sequence[float]]) -> list[tuple[float, ...]]:
+    """The positions of a still figure, checked: 1 to `most` of them, each a value for every range, name -> low, high.
 
     Raises ValueError for another number of positions or of values, or for one that the explorer cannot reach.
     """
     chosen = [tuple(map(float, np.atleast_1d(point))) for point in points]
     if not 1 <= len(chosen) <= most or any(len(point) != len(ranges) for point in chosen):
         raise ValueError(f"a still figure shows 1 to {most} positions ({', '.join(ranges)}), got {points!r}.")
-    for name, value in ((name, value) for point in chosen for name, value in zip(ranges, point, strict=True)):
-        if not ranges[name][0] <= value <= ranges[name][1]:
-            raise ValueError(_outside(name, value, *ranges[name]))
+    for point in chosen:
+        for (name, (low, high, *_)), value in zip(ranges.items(), point, strict=True):
+            if not low <= value <= high:
+                raise ValueError(f"{name} = {value:g} is outside the explorer, {low:g} to {high:g}.")
     return chosen
-
-
-def _outside(name: str, value: float, low: float, high: float) -> str:
-    return f"{name} = {value:g} is outside the explorer, {low:g} to {high:g}."
 
 
 def letter(ax: Axes, text: str, place: tuple[float, float], offset: tuple[float, float] = (0.0, 0.0)) -> None:

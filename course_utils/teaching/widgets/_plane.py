@@ -31,13 +31,11 @@ class PlaneStage(Stage):
         ring = {"markersize": 13, "markerfacecolor": "none", "markeredgewidth": 2.4, "clip_on": False}
         (self.ring,) = self.map_axes.plot([x], [y], marker="o", **ring, **pen)
 
-    def move(self, x: float, y: float, pixels: np.ndarray | None, caption: str) -> bytes:
-        """Return the picture for this place as an opaque PNG; without pixels (H, W) no image is shown."""
+    def move(self, x: float, y: float, pixels: np.ndarray, caption: str) -> bytes:
+        """Return the picture for this place, with the image (H, W) beside it, as an opaque PNG."""
         self.vertical.set_xdata([x, x])
         self.horizontal.set_ydata([y, y])
         self.ring.set_data([x], [y])
-        self.image.set_visible(pixels is not None)
-        if pixels is not None:
-            self.image.set_data(pixels)
-        self.caption.set_text("no image" if pixels is None else caption)
+        self.image.set_data(pixels)
+        self.caption.set_text(caption)
         return self.png()

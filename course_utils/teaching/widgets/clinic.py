@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,19 +12,16 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
-from course_utils._checks import check_batch, check_positive_int
+from course_utils._checks import check_batch
 from course_utils._random import seeded
 from course_utils.teaching.clinic import SmallVAE
 from course_utils.teaching.plotting import INK, LINE_COLOURS
-from course_utils.teaching.widgets._panel import Slider, Stage, letter, number_text, panel, positions
+from course_utils.teaching.widgets._panel import Slider, Stage, Widget, letter, number_text, panel, positions
 
-if TYPE_CHECKING:
-    import ipywidgets
-
-RANGE = (0.0, 1.5)  # of k
-START = 0.5  # the only right value
+RANGE = (0.0, 1.5)  # of k, where only 0.5 is right
 COUNT = 61  # values of k at which the losses are worked out
 PICTURES = (3, 6)  # rows and columns of samples
+SLIDERS = {"k": Slider(*RANGE, 0.5, 0.025)}
 
 
 class Losses(NamedTuple):
@@ -38,31 +35,32 @@ class SigmaKnob(Stage):
     """The picture of the explorer: both losses over k with a cursor, and decoded samples of a few test images.
 
     model: a trained `SmallVAE`. x: test images (N, 1, 28, 28) in [0, 1]; the losses are means over all of them, the
-    samples show the first six. draws: samples of z for each image, the same noise at every k.
+    samples show the first six. Four samples of z for each image, the same noise at every k.
     """
 
-    def __init__(self, model: SmallVAE, x: Tensor, *, draws: int = 4, seed: int = 0) -> None:
+    sliders = SLIDERS
+
+    def __init__(self, model: SmallVAE, x: Tensor) -> None:
         check_batch("x", x)
         if len(x) < PICTURES[1]:
             raise ValueError(f"x must hold at least {PICTURES[1]} images, got {len(x)}.")
         self.ks = np.linspace(*RANGE, COUNT)
         device = next(model.parameters()).device
         self.x, self._model = x.to(device), model
-        with torch.no_grad(), seeded(seed, device):
+        with torch.no_grad(), seeded(0, device):
             self.mu, self.log_var = model.encode(self.x)
-            self.noise = torch.randn(check_positive_int("draws", draws), *self.mu.shape, device=device)
+            self.noise = torch.randn(4, *self.mu.shape, device=device)
             self.losses = self._losses()
-            rows, columns = PICTURES
-            self._shown = torch.randn(rows, columns, self.mu.shape[1], device=device)
+            self._shown = torch.randn(*PICTURES, self.mu.shape[1], device=device)
 
         super().__init__(4.2)
         self.curve_axes = self.figure.add_axes((0.085, 0.15, 0.46, 0.74))
         self.image_axes = self.figure.add_axes((0.60, 0.08, 0.385, 0.74))
         draw_losses(self.curve_axes, self.ks, self.losses)
         pen = {"color": "black", "animated": True, "zorder": 6}
-        self.cursor = self.curve_axes.axvline(START, linewidth=1.4, **pen)
-        self.dots = self.curve_axes.plot([START] * 2, [0, 0], marker="o", markersize=8, linestyle="", **pen)[0]
-        self.picture = self.image_axes.imshow(self.pictures(START), cmap="gray", vmin=0, vmax=1, animated=True)
+        self.cursor = self.curve_axes.axvline(0.5, linewidth=1.4, **pen)
+        self.dots = self.curve_axes.plot([0, 0], [0, 0], marker="o", markersize=8, linestyle="", **pen)[0]
+        self.picture = self.image_axes.imshow(self.pictures(0.5), cmap="gray", vmin=0, vmax=1, animated=True)
         self.image_axes.set_axis_off()
         self.caption = self.image_axes.set_title("", fontsize=12, animated=True)
 
@@ -95,7 +93,7 @@ class SigmaKnob(Stage):
         return tiles.permute(0, 2, 1, 3).reshape((rows + 1) * 30, columns * 30).numpy()
 
     def render(self, k: float) -> bytes:
-        """Return the picture at k, as an opaque PNG."""
+        """Return the picture at k."""
         self.cursor.set_xdata([k, k])
         self.dots.set_data([k, k], np.clip(self.at(k), *self.curve_axes.get_ylim()))
         self.picture.set_data(self.pictures(k))
@@ -103,25 +101,20 @@ class SigmaKnob(Stage):
         return self.png()
 
     def describe(self, k: float) -> str:
-        """Return the picture in words: also what a screen reader says."""
+        """Say what the reported loss hides."""
         reported, true = self.at(k)
         gap = true - reported
-        words = "they agree, as they must at k = ½" if abs(k - 0.5) < 1e-6 else f"it hides {number_text(gap, 1)} nats"
-        if gap < 0 and abs(k - 0.5) >= 1e-6:
-            words = f"it is {number_text(-gap, 1)} nats too high"
+        words = f"it hides {number_text(gap, 1)} nats" if gap > 0 else f"it is {number_text(-gap, 1)} nats too high"
+        words = "they agree, as they must at k = ½" if abs(k - 0.5) < 1e-6 else words
         return (
             f"σ = exp({number_text(k)} · log_var): the reported loss is {number_text(reported, 1)}, "
             f"the true one {number_text(true, 1)} nats; {words}."
         )
 
 
-def explore_sigma_knob(model: SmallVAE, x: Tensor, *, start: float = START) -> ipywidgets.VBox:
-    """Return a widget with one slider, k in σ = exp(k · log_var).
-
-    Arguments as for `SigmaKnob`. start: where k begins, from 0 to 1.5.
-    """
-    knob = SigmaKnob(model, x)
-    return panel({"k": Slider(*RANGE, start, 0.025)}, render=knob.render, describe=knob.describe)
+def explore_sigma_knob(model: SmallVAE, x: Tensor) -> Widget:
+    """Return a widget with one slider, k in σ = exp(k · log_var).  Arguments as for `SigmaKnob`."""
+    return panel(SigmaKnob(model, x))
 
 
 def still_sigma_knob(model: SmallVAE, x: Tensor, *, ks: Sequence[float] = (0.25, 0.5, 1.0)) -> Figure:
@@ -129,9 +122,9 @@ def still_sigma_knob(model: SmallVAE, x: Tensor, *, ks: Sequence[float] = (0.25,
 
     Arguments as for `SigmaKnob`. ks: values of k from 0 to 1.5. Raises ValueError for others.
     """
-    chosen = [k for (k,) in positions(ks, 3, {"k": RANGE})]
+    chosen = [k for (k,) in positions(ks, 3, SLIDERS)]
     knob = SigmaKnob(model, x)
-    fig = Figure(figsize=(8.8, 6.0), layout="constrained", facecolor="white")
+    fig = Figure(figsize=(8.8, 6.0), layout="constrained")
     left, right = fig.subfigures(1, 2, width_ratios=(1.9, 1))
     right.suptitle("test images, and samples below", fontsize=11)
     ax = left.add_subplot()

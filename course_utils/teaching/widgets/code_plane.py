@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from torch import Tensor
 
-from course_utils.teaching._arrays import Array, Extent, check_codes, check_extent
+from course_utils.teaching._arrays import Array, check_codes
 from course_utils.teaching.plotting import INK, Decode, decode_codes, draw_code_map, extent_of
-from course_utils.teaching.widgets._panel import Slider, letter, number_text, panel, positions
+from course_utils.teaching.widgets._panel import Slider, Widget, letter, number_text, panel, positions
 from course_utils.teaching.widgets._plane import PlaneStage
-
-if TYPE_CHECKING:
-    import ipywidgets
-    from matplotlib.axes import Axes
 
 LETTER = 22  # points from a place to its letter, when something else is as near
 
@@ -28,101 +24,66 @@ class CodePlane(PlaneStage):
     """The picture of the explorer: the code map with a cross-hair, and the decoding of the code under it.
 
     decode: (n, 2) codes -> (n, 1, H, W) pixels in [0, 1]. codes: (N, 2). labels: (N,) whole numbers from 0 to 9.
-    extent: (z₁ from, z₁ to, z₂ from, z₂ to), by default all codes.
     """
 
-    def __init__(self, decode: Decode, codes: Array, labels: Array, *, extent: Extent | None = None) -> None:
+    def __init__(self, decode: Decode, codes: Array, labels: Array) -> None:
         self.points, self.classes = check_codes(codes, labels)
-        self.extent = extent_of(self.points) if extent is None else check_extent(extent)
-        self._decode = decode
-        self._device = codes.device if isinstance(codes, Tensor) else torch.device("cpu")
+        self.extent = left, right, bottom, top = extent_of(self.points)
+        self.sliders = {"z₁": Slider(left, right, (left + right) / 2), "z₂": Slider(bottom, top, (bottom + top) / 2)}
+        self._decode, self._device = decode, codes.device if isinstance(codes, Tensor) else None
         super().__init__(self.points, self.classes, self.extent, ("$z_1$", "$z_2$"))
 
-    def decode(self, z1: float, z2: float) -> np.ndarray:
-        """Return the decoding of exactly this code, (H, W) pixels in [0, 1]."""
-        code = torch.tensor([[z1, z2]], dtype=torch.float32, device=self._device)
-        return decode_codes(self._decode, code)[0, 0].numpy()
-
-    def nearest(self, z1: float, z2: float) -> tuple[int, float]:
-        """Return the class of the nearest code on the map and its distance."""
-        distances = np.hypot(self.points[:, 0] - z1, self.points[:, 1] - z2)
-        i = int(distances.argmin())
-        return int(self.classes[i]), float(distances[i])
+    def decode(self, places: Sequence[tuple[float, float]]) -> np.ndarray:
+        """Return the decodings of exactly these n codes, (n, H, W) pixels in [0, 1]."""
+        codes = torch.tensor(places, dtype=torch.float32, device=self._device)
+        return decode_codes(self._decode, codes)[:, 0].numpy()
 
     def render(self, z1: float, z2: float) -> bytes:
-        """Return the picture for the code (z1, z2) as an opaque PNG; errors in `decode` are passed on."""
-        return self.move(z1, z2, self.decode(z1, z2), f"decoding of ({number_text(z1)}, {number_text(z2)})")
+        """Return the picture for the code (z1, z2); errors in `decode` are passed on."""
+        return self.move(z1, z2, self.decode([(z1, z2)])[0], f"decoding of ({number_text(z1)}, {number_text(z2)})")
 
-    def render_failure(self, z1: float, z2: float) -> bytes:
-        """Return the picture for a code that could not be decoded: no old image stays behind."""
-        return self.move(z1, z2, None, "")
+    def describe(self, z1: float, z2: float) -> str:
+        """Name the class of the nearest code on the map."""
+        distances = np.hypot(self.points[:, 0] - z1, self.points[:, 1] - z2)
+        i = int(distances.argmin())
+        where = f"z = ({number_text(z1)}, {number_text(z2)})"
+        return f"{where}. The nearest code is that of a {self.classes[i]}, {distances[i]:.2f} away."
 
 
-def explore_codes(
-    decode: Decode,
-    codes: Array,
-    labels: Array,
-    *,
-    extent: Extent | None = None,
-    start: tuple[float, float] | None = None,
-) -> ipywidgets.VBox:
+def explore_codes(decode: Decode, codes: Array, labels: Array) -> Widget:
     """Return a widget with two sliders, z₁ and z₂, that shows where the code lies and what it decodes to.
 
-    Arguments as for `CodePlane`. start: the first code; by default the middle of the picture.
-    A first picture that fails raises; a later failure of `decode` is told under the picture.
+    Arguments as for `CodePlane`. A first picture that fails raises; a later failure of `decode` is told below.
     """
-    plane = CodePlane(decode, codes, labels, extent=extent)
-    left, right, bottom, top = plane.extent
-    start = ((left + right) / 2, (bottom + top) / 2) if start is None else start
-    return panel(
-        {"z₁": Slider(left, right, start[0]), "z₂": Slider(bottom, top, start[1])},
-        render=plane.render,
-        describe=lambda z1, z2: _describe(plane, z1, z2),
-        failure=plane.render_failure,
-    )
+    return panel(CodePlane(decode, codes, labels))
 
 
 def still_code_plane(
-    decode: Decode,
-    codes: Array,
-    labels: Array,
-    points: Sequence[tuple[float, float]] | Tensor,
-    *,
-    extent: Extent | None = None,
+    decode: Decode, codes: Array, labels: Array, points: Sequence[tuple[float, float]] | Tensor
 ) -> Figure:
-    """Show several positions of the explorer in one still figure: lettered on the code map, decoded beside
-    it.
+    """Show several positions of the explorer in one still figure: lettered on the code map, decoded beside it.
 
-    Arguments as for `CodePlane`. points: 1 to 9 codes (z₁, z₂), inside the picture.
-    Raises ValueError for other points.
+    Arguments as for `CodePlane`. points: 1 to 9 codes (z₁, z₂), inside the picture. Raises ValueError for others.
     """
-    plane_points, classes = check_codes(codes, labels)
-    extent = extent_of(plane_points) if extent is None else check_extent(extent)
-    points = points.tolist() if isinstance(points, Tensor) else points
-    chosen = torch.tensor(positions(points, 9, {"z₁": extent[:2], "z₂": extent[2:]}))
-    images = decode_codes(decode, chosen.to(codes.device) if isinstance(codes, Tensor) else chosen)
-
+    plane = CodePlane(decode, codes, labels)
+    chosen = dict(zip("ABCDEFGHI", positions(torch.as_tensor(points).tolist(), 9, plane.sliders), strict=False))
     columns = min(len(chosen), 2 if len(chosen) <= 4 else 3)
-    rows = math.ceil(len(chosen) / columns)
-    fig = Figure(figsize=(8.4, 4.3), layout="constrained", facecolor="white")
+    fig = Figure(figsize=(8.4, 4.3), layout="constrained")
     map_part, image_part = fig.subfigures(1, 2, width_ratios=(1.25, 1))
     ax = map_part.add_subplot()
-    draw_code_map(ax, plane_points, classes, extent)
-    taken = [text.xyann for text in ax.texts if isinstance(text, Annotation)] + chosen.tolist()
-    for i, ((z1, z2), image) in enumerate(zip(chosen.tolist(), images, strict=True)):
-        name = "ABCDEFGHI"[i]
+    draw_code_map(ax, plane.points, plane.classes, plane.extent)
+    taken = [text.xyann for text in ax.texts if isinstance(text, Annotation)] + [*chosen.values()]
+    for i, ((name, (z1, z2)), image) in enumerate(zip(chosen.items(), plane.decode([*chosen.values()]), strict=True)):
         ax.plot(z1, z2, "s", color="black", markersize=6, markeredgecolor="white", clip_on=False, zorder=7)
-        side, place = _free_side(ax, (z1, z2), [other for other in taken if other != [z1, z2]])
+        side, place = _free_side(ax, (z1, z2), [other for other in taken if other != (z1, z2)])
         letter(ax, name, (z1, z2), side)
         taken.append(place)
-        cell = image_part.add_subplot(rows, columns, i + 1)
-        cell.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        cell = image_part.add_subplot(math.ceil(len(chosen) / columns), columns, i + 1)
+        cell.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         cell.set(xticks=[], yticks=[])
         cell.set_title(f"{name}\n({number_text(z1, 1)}, {number_text(z2, 1)})", fontsize=11, color=INK)
-    where = ", ".join(
-        f"{name} ({z1:.1f}, {z2:.1f})" for name, (z1, z2) in zip("ABCDEFGHI", chosen.tolist(), strict=False)
-    )
-    fig.alt = f"A map of {len(plane_points)} codes with lettered places, {where}, and the image each is decoded to."
+    where = ", ".join(f"{name} ({z1:.1f}, {z2:.1f})" for name, (z1, z2) in chosen.items())
+    fig.alt = f"A map of {len(plane.points)} codes with lettered places, {where}, and the image each is decoded to."
     return fig
 
 
@@ -145,10 +106,3 @@ def _free_side(
     free = np.array([np.hypot(*(away - side).T).min(initial=np.inf) for side in sides])
     best = 0 if free[0] > LETTER else int(np.where(inside, free, -1.0).argmax())
     return (float(sides[best][0]), float(sides[best][1])), places[best].tolist()
-
-
-def _describe(plane: CodePlane, z1: float, z2: float) -> str:
-    """The picture in words: also what a screen reader says."""
-    digit, distance = plane.nearest(z1, z2)
-    where = f"z = ({number_text(z1)}, {number_text(z2)})"
-    return f"{where}. The nearest code is that of a {digit}, {distance:.2f} away."

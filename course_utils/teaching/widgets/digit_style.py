@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,16 +11,17 @@ from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
 
 from course_utils.teaching.plotting import INK, LINE_COLOURS, decode_codes, image_rows
-from course_utils.teaching.widgets._panel import Slider, Stage, blank_image, number_text, panel, positions
-
-if TYPE_CHECKING:
-    import ipywidgets
+from course_utils.teaching.widgets._panel import Slider, Stage, Widget, blank_image, number_text, panel, positions
 
 Write = Callable[[Tensor, Tensor], Tensor]  # labels (n,) int64, style (n, 2) -> (n, 1, H, W) pixels in [0, 1]
 
 CLASSES = 10
 REACH = 3.0  # of the style sliders, in standard deviations of the prior
 MARK = LINE_COLOURS[1]
+SLIDERS = {
+    "digit": Slider(0, CLASSES - 1, 7, 1), "style 1": Slider(-REACH, REACH, 0, 0.1),
+    "style 2": Slider(-REACH, REACH, 0, 0.1),
+}  # fmt: skip
 
 
 class DigitStyle(Stage):
@@ -30,6 +30,8 @@ class DigitStyle(Stage):
     write: (labels (n,) int64, style (n, 2) float32, both on the CPU) -> (n, 1, H, W) pixels in [0, 1]. style is in
     standard deviations of the prior, 0 its middle. Raises ValueError when `write` gives no such images.
     """
+
+    sliders = SLIDERS
 
     def __init__(self, write: Write) -> None:
         self._write = write
@@ -62,43 +64,31 @@ class DigitStyle(Stage):
         return decode_codes(lambda s: self._write(torch.arange(CLASSES), s), style)[:, 0].numpy()
 
     def render(self, digit: float, style_1: float, style_2: float) -> bytes:
-        """Return the picture for this digit and style as an opaque PNG; errors in `write` are passed on."""
-        return self._draw(digit, style_1, style_2, self.write(style_1, style_2))
-
-    def render_failure(self, digit: float, style_1: float, style_2: float) -> bytes:
-        """Return the picture for a style that could not be written: no old image stays behind."""
-        return self._draw(digit, style_1, style_2, None)
-
-    def _draw(self, digit: float, style_1: float, style_2: float, pixels: np.ndarray | None) -> bytes:
-        chosen = _digit(digit)
+        """Return the picture for this digit and style; errors in `write` are passed on."""
+        pixels, chosen = self.write(style_1, style_2), round(digit)
         self.mark.set_data([style_1], [style_2])
         self.frame.set_bounds(self.row_axes[chosen].get_position().bounds)
-        self.caption.set_text("no image" if pixels is None else f"{chosen} in this style")
-        for i, image in enumerate(self.images):
-            image.set_visible(pixels is not None)
-            if pixels is not None:
-                image.set_data(pixels[i - 1 if i else chosen])
+        self.caption.set_text(f"{chosen} in this style")
+        for image, shown in zip(self.images, (pixels[chosen], *pixels), strict=True):
+            image.set_data(shown)
         return self.png()
 
+    def describe(self, digit: float, style_1: float, style_2: float) -> str:
+        """Say how rare this style is."""
+        distance = float(np.hypot(style_1, style_2))
+        rarer = float(np.exp(-0.5 * distance**2))  # of a 2-D standard normal
+        return (
+            f"A {round(digit)} in the style ({number_text(style_1)}, {number_text(style_2)}), {distance:.2f} from the "
+            f"middle of the prior; {rarer:.0%} of all styles lie further out in these two dimensions."
+        )
 
-def explore_style(write: Write, *, start: tuple[int, float, float] = (7, 0.0, 0.0)) -> ipywidgets.VBox:
+
+def explore_style(write: Write) -> Widget:
     """Return a widget with sliders for the digit and for two dimensions of its style.
 
-    write: as for `DigitStyle`. start: the first digit, 0 to 9, and the first style, each from -3 to 3.
-    A first picture that fails raises; a later failure of `write` is told under the picture.
+    write: as for `DigitStyle`. A first picture that fails raises; a later failure of `write` is told below.
     """
-    digit, *style = start
-    picture = DigitStyle(write)
-    return panel(
-        {
-            "digit": Slider(0, CLASSES - 1, digit, 1),
-            "style 1": Slider(-REACH, REACH, style[0], 0.1),
-            "style 2": Slider(-REACH, REACH, style[1], 0.1),
-        },
-        render=picture.render,
-        describe=_describe,
-        failure=picture.render_failure,
-    )
+    return panel(DigitStyle(write))
 
 
 def still_style(write: Write, styles: Sequence[tuple[float, float]]) -> Figure:
@@ -106,8 +96,8 @@ def still_style(write: Write, styles: Sequence[tuple[float, float]]) -> Figure:
 
     write: as for `DigitStyle`. styles: 1 to 8 pairs, each value from -3 to 3. Raises ValueError for other styles.
     """
-    styles = positions(styles, 8, {"style 1": (-REACH, REACH), "style 2": (-REACH, REACH)})
     picture = DigitStyle(write)
+    styles = positions(styles, 8, {name: SLIDERS[name] for name in ("style 1", "style 2")})
     rows = {
         f"({number_text(a, 1)}, {number_text(b, 1)})": torch.from_numpy(picture.write(a, b)).unsqueeze(1)
         for a, b in styles
@@ -115,17 +105,3 @@ def still_style(write: Write, styles: Sequence[tuple[float, float]]) -> Figure:
     if len(rows) < len(styles):
         raise ValueError(f"styles must differ from one another; got {styles!r}.")
     return image_rows(rows, titles=[str(digit) for digit in range(CLASSES)])
-
-
-def _digit(value: float) -> int:
-    return min(max(round(value), 0), CLASSES - 1)
-
-
-def _describe(digit: float, style_1: float, style_2: float) -> str:
-    """The picture in words: also what a screen reader says."""
-    distance = float(np.hypot(style_1, style_2))
-    rarer = float(np.exp(-0.5 * distance**2))  # of a 2-D standard normal
-    return (
-        f"A {_digit(digit)} in the style ({number_text(style_1)}, {number_text(style_2)}), {distance:.2f} from the "
-        f"middle of the prior; {rarer:.0%} of all styles lie further out in these two dimensions."
-    )

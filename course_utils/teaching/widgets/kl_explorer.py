@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,10 +13,7 @@ from matplotlib.patches import Polygon
 from torch import Tensor
 
 from course_utils.teaching.plotting import INK, LINE_COLOURS
-from course_utils.teaching.widgets._panel import Slider, Stage, number_text, panel, positions
-
-if TYPE_CHECKING:
-    import ipywidgets
+from course_utils.teaching.widgets._panel import Bars, Slider, Stage, Widget, number_text, panel, positions
 
 Q_COLOUR, P_COLOUR = LINE_COLOURS[0], "#555555"
 GAIN, LOSS = LINE_COLOURS[1], LINE_COLOURS[2]  # where q log(q/p) is above and below 0
@@ -27,35 +24,19 @@ PART_NAMES = ("½ μ²", "½ (σ² − 1)", "−½ log σ²", "sum: KL")
 BAR_STEPS = (1.0, 2.5, 5.0, 8.5)  # the last holds every bar that the sliders can make
 DENSITY_STEPS = (0.5, 1.0, 2.0, 4.0)  # upper ends of the vertical axes, so that they rarely change
 INTEGRAND_STEPS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+SLIDERS = {"μ": Slider(*MU_RANGE, 1.0, 0.1), "log σ²": Slider(*LOG_VAR_RANGE, -1.0, 0.1)}
 
 
 class KLParts(NamedTuple):
     """KL(N(μ, σ²) ‖ N(0, 1)) in nats, as the sum of its three parts and as the difference of two areas.
 
-    `mean` = ½ μ², `variance` = ½ (σ² − 1), `log_variance` = −½ log σ²; `above` and `below` are the areas between
+    `bars` = ½ μ², ½ (σ² − 1), −½ log σ², and their sum, the closed form; `above` and `below` are the areas between
     q log(q/p) and 0 where it is positive and where it is negative (both ≥ 0), by quadrature.
     """
 
-    mean: float
-    variance: float
-    log_variance: float
+    bars: tuple[float, float, float, float]
     above: float
     below: float
-
-    @property
-    def nats(self) -> float:
-        """The closed form: the sum of the three parts."""
-        return self.mean + self.variance + self.log_variance
-
-    @property
-    def bars(self) -> tuple[float, float, float, float]:
-        """The three parts and their sum, in nats."""
-        return self.mean, self.variance, self.log_variance, self.nats
-
-    @property
-    def bits(self) -> float:
-        """The same in bits: nats / log 2."""
-        return self.nats / math.log(2)
 
 
 def kl_parts(mu: float, log_var: float) -> KLParts:
@@ -70,14 +51,14 @@ def kl_parts(mu: float, log_var: float) -> KLParts:
     integrand = _integrand(z, mu, log_var)
     step = z[1] - z[0]
     above, below = (float(np.clip(sign * integrand, 0, None).sum() * step) for sign in (1, -1))
-    return KLParts(0.5 * mu**2, 0.5 * math.expm1(log_var), -0.5 * log_var, above, below)
+    parts = 0.5 * mu**2, 0.5 * math.expm1(log_var), -0.5 * log_var
+    return KLParts((*parts, sum(parts)), above, below)
 
 
 class KLPicture(Stage):
-    """The picture of the explorer: both densities, the integrand q log(q/p) with its areas, and the three parts.
+    """The picture of the explorer: both densities, the integrand q log(q/p) with its areas, and the three parts."""
 
-    `render` draws it for one (μ, log σ²) and returns PNG bytes.
-    """
+    sliders = SLIDERS
 
     def __init__(self) -> None:
         super().__init__(4.8, 9.2)
@@ -92,20 +73,24 @@ class KLPicture(Stage):
             ax.yaxis.set_label_coords(-0.115, 0.5)
 
     def render(self, mu: float, log_var: float) -> bytes:
-        """Return the picture for q = N(μ, σ²) as an opaque PNG. `log_var` is log σ²."""
+        """Return the picture for q = N(μ, σ²)."""
         return self.png(scale=tuple(limit for part in self._panels for limit in part.move(mu, log_var)))
 
+    def describe(self, mu: float, log_var: float) -> str:
+        """Name the KL and its parts."""
+        parts = kl_parts(mu, log_var)
+        mean, variance, log_variance, nats = map(number_text, parts.bars)
+        return (
+            f"μ = {number_text(mu)}, log σ² = {number_text(log_var)}, so σ = {math.exp(log_var / 2):.2f}. "
+            f"KL(q ‖ p) = {nats} nats = {number_text(parts.bars[-1] / math.log(2))} bits: "
+            f"½ μ² = {mean}, ½ (σ² − 1) = {variance}, −½ log σ² = {log_variance}. "
+            f"Areas: {parts.above:.2f} above zero, {parts.below:.2f} below."
+        )
 
-def explore_kl(*, start: tuple[float, float] = (1.0, -1.0)) -> ipywidgets.VBox:
-    """Return a widget with two sliders, μ and log σ², that shows KL(N(μ, σ²) ‖ N(0, 1)) and where it comes from.
 
-    start: the first (μ, log σ²). Raises ValueError when it lies outside the sliders' ranges.
-    """
-    return panel(
-        {"μ": Slider(*MU_RANGE, start[0], 0.1), "log σ²": Slider(*LOG_VAR_RANGE, start[1], 0.1)},
-        render=KLPicture().render,
-        describe=_describe,
-    )
+def explore_kl() -> Widget:
+    """Return a widget with two sliders, μ and log σ², that shows KL(N(μ, σ²) ‖ N(0, 1)) and where it comes from."""
+    return panel(KLPicture())
 
 
 def still_kl(points: Sequence[tuple[float, float]]) -> Figure:
@@ -113,8 +98,8 @@ def still_kl(points: Sequence[tuple[float, float]]) -> Figure:
 
     points: 1 to 4 pairs (μ, log σ²). Raises ValueError for another number of them, or outside the sliders' ranges.
     """
-    points = positions(points, 4, {"μ": MU_RANGE, "log σ²": LOG_VAR_RANGE})
-    fig = Figure(figsize=(9.2, 0.7 + 1.75 * len(points)), layout="constrained", facecolor="white")
+    points = positions(points, 4, SLIDERS)
+    fig = Figure(figsize=(9.2, 0.7 + 1.75 * len(points)), layout="constrained")
     axes = fig.subplots(len(points), 3, squeeze=False, width_ratios=(1, 1, 0.8))
     bars = [bar for mu, log_var in points for bar in kl_parts(mu, log_var).bars]
     low, high = min(*bars, 0.0), max(*bars, 0.5)
@@ -123,13 +108,13 @@ def still_kl(points: Sequence[tuple[float, float]]) -> Figure:
             kind(ax, legend=i == 0).move(mu, log_var)
             ax.tick_params(labelbottom=i == len(points) - 1)
         row[0].set_title(f"μ = {number_text(mu, 1)}, log σ² = {number_text(log_var, 1)}", fontsize=12)
-        row[2].set_title(f"KL = {number_text(kl_parts(mu, log_var).nats)} nats", fontsize=12)
+        row[2].set_title(f"KL = {number_text(kl_parts(mu, log_var).bars[-1])} nats", fontsize=12)
         row[2].set_xlim(1.1 * low - 0.01, 1.5 * high)  # one scale, so that the rows can be compared
     for column in (0, 1):
         fig.align_ylabels(axes[:, column])
     for ax, label in zip(axes[-1], ("z", "z", "nats"), strict=True):
         ax.set_xlabel(label)
-    fig.alt = " ".join(_describe(*point) for point in points)
+    fig.alt = " ".join(KLPicture().describe(*point) for point in points)
     return fig
 
 
@@ -145,7 +130,7 @@ def push_field(paths: Sequence[np.ndarray | Tensor] = ()) -> Figure:
         if path.ndim != 2 or path.shape[1] != 2 or len(path) < 2:
             raise ValueError(f"a path has shape {path.shape}, expected (N, 2) with at least two places.")
     low, high = FIELD_LOG_VAR
-    fig = Figure(figsize=(7.5, 5.4), layout="constrained", facecolor="white")
+    fig = Figure(figsize=(7.5, 5.4), layout="constrained")
     ax = fig.add_subplot()
     mu, log_var = np.meshgrid(np.linspace(*MU_RANGE, 241), np.linspace(low, high, 241))
     levels = [0, 0.05, 0.25, 0.5, 1, 2, 4, 8, 16]
@@ -170,26 +155,6 @@ def push_field(paths: Sequence[np.ndarray | Tensor] = ()) -> Figure:
 
 def _kl(mu: np.ndarray, log_var: np.ndarray) -> np.ndarray:
     return 0.5 * (mu**2 + np.expm1(log_var) - log_var)
-
-
-def compare_densities(z: Tensor, p: Tensor, others: Mapping[str, Tensor]) -> Figure:
-    """Draw the density p, filled, and others as lines over the same z, with a legend.
-
-    z and p: (N,). others: label -> (N,). Raises ValueError for other lengths.
-    """
-    for name, density in {"p": p, **others}.items():
-        if density.shape != z.shape or z.ndim != 1:
-            raise ValueError(f"z and {name} must be (N,) alike, got {tuple(z.shape)} and {tuple(density.shape)}.")
-    fig = Figure(figsize=(7.5, 3.8), layout="constrained", facecolor="white")
-    ax = fig.add_subplot()
-    ax.fill_between(z, p, color=P_COLOUR, alpha=0.25, linewidth=0, label="p")
-    ax.plot(z, p, color=P_COLOUR, linestyle="--", linewidth=1.8)
-    for (name, density), colour in zip(others.items(), LINE_COLOURS, strict=False):
-        ax.plot(z, density, color=colour, label=name)
-    ax.set(xlabel="z", ylabel="density", xlim=(float(z.min()), float(z.max())))
-    ax.set_ylim(bottom=0, top=1.3 * max(float(density.max()) for density in (p, *others.values())))
-    ax.legend(loc="upper left", ncols=1 + len(others))  # one row, in the free strip above the curves
-    return fig
 
 
 def _log_density(z: np.ndarray, mu: float, log_var: float) -> np.ndarray:
@@ -271,41 +236,16 @@ class _Integrand:
         return bottom, top
 
 
-class _Parts:
+class _Parts(Bars):
     """The three parts of the KL as signed bars, and their sum."""
 
     def __init__(self, ax: Axes, *, animated: bool = False, legend: bool = True) -> None:
-        self.ax = ax
-        self.bars = ax.barh(range(4), [0.0] * 4, height=0.6, color=[Q_COLOUR] * 3 + [INK])
-        words = {"textcoords": "offset points", "va": "center", "fontsize": 11, "fontweight": "bold"}
-        self.numbers = [ax.annotate("", (0, i), xytext=(4, 0), **words) for i in range(4)]
-        for artist in (*self.bars, *self.numbers):
-            artist.set_animated(animated)
-        ax.axvline(0, color=INK, linewidth=1)
-        ax.set_yticks(range(4), PART_NAMES, fontsize=11)
-        ax.invert_yaxis()
-        ax.tick_params(axis="y", length=0)
-        ax.spines["left"].set_visible(False)
+        super().__init__(ax, PART_NAMES, [Q_COLOUR] * 3 + [INK], animated=animated)
 
     def move(self, mu: float, log_var: float) -> tuple[float, ...]:
         values = kl_parts(mu, log_var).bars
-        for bar, text, value in zip(self.bars, self.numbers, values, strict=True):
-            bar.set_width(value)
-            text.xy = (max(value, 0.0), text.xy[1])  # right of zero, where the names of the parts are not
-            text.set_text(number_text(value))
         right = _step_above(max(values), BAR_STEPS)
         left = min(-0.12 * right, -0.5 if min(values) > -0.5 else -1.0)
         self.ax.set_xlim(1.08 * left, 1.4 * right)
+        super().move(values)
         return left, right
-
-
-def _describe(mu: float, log_var: float) -> str:
-    """The picture in words: also what a screen reader says."""
-    parts = kl_parts(mu, log_var)
-    mean, variance, log_variance = (number_text(part) for part in parts[:3])
-    return (
-        f"μ = {number_text(mu)}, log σ² = {number_text(log_var)}, so σ = {math.exp(log_var / 2):.2f}. "
-        f"KL(q ‖ p) = {number_text(parts.nats)} nats = {number_text(parts.bits)} bits: "
-        f"½ μ² = {mean}, ½ (σ² − 1) = {variance}, −½ log σ² = {log_variance}. "
-        f"Areas: {parts.above:.2f} above zero, {parts.below:.2f} below."
-    )

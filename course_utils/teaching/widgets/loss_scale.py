@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,14 +11,12 @@ from matplotlib.figure import Figure
 
 from course_utils._checks import check_positive_int
 from course_utils.teaching.plotting import INK, LINE_COLOURS
-from course_utils.teaching.widgets._panel import Slider, Stage, letter, number_text, panel, positions
-
-if TYPE_CHECKING:
-    import ipywidgets
+from course_utils.teaching.widgets._panel import Bars, Slider, Stage, Widget, letter, number_text, panel, positions
 
 PARTS = ("D/2 log 2π", "D log σ", "‖x − x̂‖²/2σ²", "all together")
 COLOURS = (LINE_COLOURS[3], LINE_COLOURS[0], LINE_COLOURS[1], INK)
 RANGE = (-1.5, 1.0)  # of log₁₀ σ
+SLIDERS = {"log₁₀ σ": Slider(*RANGE, 0.0, 0.025)}
 
 
 class LossScale(Stage):
@@ -27,6 +24,8 @@ class LossScale(Stage):
 
     squared_error: the mean of ‖x − x̂‖² over images, a positive number. dims: pixels of an image.
     """
+
+    sliders = SLIDERS
 
     def __init__(self, squared_error: float, dims: int = 784) -> None:
         self.dims = check_positive_int("dims", dims)
@@ -42,7 +41,7 @@ class LossScale(Stage):
         pen = {"color": "black", "animated": True, "zorder": 6}
         self.cursor = self.curve_axes.axvline(1.0, linewidth=1.4, **pen)
         (self.dot,) = self.curve_axes.plot([1.0], [0.0], marker="o", markersize=9, linestyle="", **pen)
-        self.bars, self.numbers = _bars(self.bar_axes, self.limits, animated=True)
+        self.bars = _bars(self.bar_axes, self.limits, animated=True)
         self.caption = self.bar_axes.set_title("", fontsize=12, animated=True)
 
     def parts(self, sigma: float | np.ndarray) -> tuple:
@@ -53,17 +52,17 @@ class LossScale(Stage):
         return constant, spread, fit, constant + spread + fit
 
     def render(self, log10_sigma: float) -> bytes:
-        """Return the picture at σ = 10 to this power, as an opaque PNG."""
+        """Return the picture at σ = 10 to this power."""
         sigma = 10.0**log10_sigma
         values = self.parts(sigma)
         self.cursor.set_xdata([sigma, sigma])
         self.dot.set_data([sigma], [np.clip(values[-1], *self.limits)])
-        _set_bars(self.bars, self.numbers, values, self.limits)
+        self.bars.move(values, 0)
         self.caption.set_text(f"σ = {_short(sigma)}, effective β = {_short(sigma**2)}")
         return self.png()
 
     def describe(self, log10_sigma: float) -> str:
-        """Return the picture in words: also what a screen reader says."""
+        """Name the parts of the loss, and the best σ."""
         sigma = 10.0**log10_sigma
         constant, spread, fit, total = (number_text(float(part), 0) for part in self.parts(sigma))
         best = number_text(float(self.parts(self.best_sigma)[-1]), 0)
@@ -73,13 +72,12 @@ class LossScale(Stage):
         )
 
 
-def explore_loss_scale(squared_error: float, dims: int = 784, *, start: float = 0.0) -> ipywidgets.VBox:
+def explore_loss_scale(squared_error: float, dims: int = 784) -> Widget:
     """Return a widget with one slider, log₁₀ σ, for a Gaussian decoder that makes this squared error.
 
-    Arguments as for `LossScale`. start: where log₁₀ σ begins, from −1.5 to 1.
+    Arguments as for `LossScale`.
     """
-    scale = LossScale(squared_error, dims)
-    return panel({"log₁₀ σ": Slider(*RANGE, start, 0.025)}, render=scale.render, describe=scale.describe)
+    return panel(LossScale(squared_error, dims))
 
 
 def still_loss_scale(squared_error: float, dims: int = 784, *, sigmas: Sequence[float]) -> Figure:
@@ -89,7 +87,7 @@ def still_loss_scale(squared_error: float, dims: int = 784, *, sigmas: Sequence[
     """
     scale = LossScale(squared_error, dims)
     chosen = [sigma for (sigma,) in positions(sigmas, 4, {"σ": (10.0 ** RANGE[0], 10.0 ** RANGE[1])})]
-    fig = Figure(figsize=(8.4, 4.6), layout="constrained", facecolor="white")
+    fig = Figure(figsize=(8.4, 4.6), layout="constrained")
     left, right = fig.subfigures(1, 2, width_ratios=(1.35, 1))
     ax = left.add_subplot()
     limits = _draw_curves(ax, scale)
@@ -97,8 +95,7 @@ def still_loss_scale(squared_error: float, dims: int = 784, *, sigmas: Sequence[
     for name, sigma, cell in zip("ABCD", chosen, cells, strict=False):
         values = scale.parts(sigma)
         letter(ax, name, (sigma, float(np.clip(values[-1], *limits))))
-        bars, numbers = _bars(cell, limits)
-        _set_bars(bars, numbers, values, limits)
+        _bars(cell, limits).move(values, 0)
         cell.set_title(f"{name}: σ = {_short(sigma)}, effective β = {_short(sigma**2)}", fontsize=11, loc="right")
         cell.tick_params(labelsize=10)
         if cell is not cells[-1]:
@@ -127,31 +124,9 @@ def _draw_curves(ax: Axes, scale: LossScale) -> tuple[float, float]:
     return low, high
 
 
-def _bars(ax: Axes, limits: tuple[float, float], *, animated: bool = False) -> tuple[list, list]:
-    """Put four bars of length 0 and four empty numbers into the axes, and return both."""
-    rows = np.arange(len(PARTS))
-    bars = list(ax.barh(rows, np.zeros(len(PARTS)), height=0.6, color=COLOURS, animated=animated))
-    numbers = [ax.text(0, row, "", va="center", fontsize=11, animated=animated, clip_on=False) for row in rows]
-    ax.set_yticks(rows, PARTS)
-    ax.set_ylim(len(PARTS) - 0.5, -0.5)
+def _bars(ax: Axes, limits: tuple[float, float], *, animated: bool = False) -> Bars:
     ax.set(xlim=limits, xlabel="nats per image")
-    ax.axvline(0, color=INK, linewidth=0.8)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    return bars, numbers
-
-
-def _set_bars(bars: list, numbers: list, values: Sequence[float], limits: tuple[float, float]) -> None:
-    """Give the bars their lengths, cut off at the limits, and write the true numbers at their ends."""
-    span = limits[1] - limits[0]
-    for bar, number, value in zip(bars, numbers, values, strict=True):
-        end = float(np.clip(value, *limits))
-        bar.set_width(end)
-        right = max(end, 0.0) + 0.02 * span
-        fits = right < limits[1] - 0.25 * span
-        place = right if fits else end - 0.02 * span  # a long bar has its number inside
-        number.set(x=place, ha="left" if fits else "right", text=number_text(float(value), 0))
-        number.set_color(INK if fits else "white")
+    return Bars(ax, PARTS, COLOURS, animated=animated)
 
 
 def _short(value: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,19 +14,16 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course_utils.teaching.plotting import INK, LINE_COLOURS
-from course_utils.teaching.widgets._panel import Slider, Stage, number_text, panel, positions
-
-if TYPE_CHECKING:
-    import ipywidgets
+from course_utils.teaching.widgets._panel import Slider, Stage, Widget, number_text, panel, positions
 
 Function = Callable[[Tensor], Tensor]  # (N,) -> (N,), each element on its own
 
 UPHILL, DOWNHILL = LINE_COLOURS[1], LINE_COLOURS[0]
 SAMPLES = LINE_COLOURS[2]
-MU_RANGE = (-2.5, 2.5)
-LOG_VAR_RANGE = (-4.0, 1.0)
+MU_RANGE, LOG_VAR_RANGE = (-2.5, 2.5), (-4.0, 1.0)
 POINTS = 8
 ARROW = 0.38  # inches
+SLIDERS = {"μ": Slider(*MU_RANGE, 0.0), "log σ²": Slider(*LOG_VAR_RANGE, -1.0)}
 
 
 class Gradient(NamedTuple):
@@ -39,13 +36,14 @@ class Gradient(NamedTuple):
 class ReparameterizedSamples(Stage):
     """The picture of the explorer: noise ε that never moves, z = μ + σ·ε that does, f(z) and its slope at each z.
 
-    f: (N,) -> (N,), element by element, made of differentiable torch operations.
-    eps: (n,) noise, 2 to 40 numbers; by default 8 draws from N(0, 1) that are always the same.
-    Raises ValueError or TypeError for another f or eps.
+    f: (N,) -> (N,), element by element, made of differentiable torch operations; another f raises ValueError.
     """
 
-    def __init__(self, f: Function, *, eps: Tensor | Sequence[float] | None = None) -> None:
-        self.f, self.eps = f, _noise(eps)
+    sliders = SLIDERS
+
+    def __init__(self, f: Function) -> None:
+        seeded = torch.Generator().manual_seed(1632)  # whose points stand well apart
+        self.f, self.eps = f, torch.randn(POINTS, generator=seeded, dtype=torch.float64)
         slope(f, self.eps)  # an f that does not fit is told here, not in the middle of a move
         super().__init__(4.8)
         top = self.figure.add_axes((0.07, 0.37, 0.56, 0.56))
@@ -86,7 +84,7 @@ class ReparameterizedSamples(Stage):
         return exact_gradient(self.f, mu, log_var)
 
     def render(self, mu: float, log_var: float) -> bytes:
-        """Return the picture for these parameters as an opaque PNG; errors in `f` are passed on."""
+        """Return the picture for these parameters."""
         estimate, exact = self.estimate(mu, log_var), self.exact(mu, log_var)
         self.scene.move(mu, log_var)
         for bar, height in zip(self.bars, estimate, strict=True):
@@ -94,32 +92,34 @@ class ReparameterizedSamples(Stage):
         self.marks.set_segments([[(i - 0.42, value), (i + 0.42, value)] for i, value in enumerate(exact)])
         return self.png()
 
+    def describe(self, mu: float, log_var: float) -> str:
+        """Say where the points stand, and what gradient they give beside the exact one."""
+        estimate, exact = self.estimate(mu, log_var), self.exact(mu, log_var)
+        uphill = int((slope(self.f, self.samples(mu, log_var)) > 0).sum())
+        return (
+            f"μ = {number_text(mu)}, log σ² = {number_text(log_var)}, so σ = {math.exp(0.5 * log_var):.2f}. "
+            f"{uphill} of {len(self.eps)} points stand where f rises. Gradient with respect to μ: "
+            f"{number_text(estimate.mu)} from the points, {number_text(exact.mu)} exact; with respect to log σ²: "
+            f"{number_text(estimate.log_var)} from the points, {number_text(exact.log_var)} exact."
+        )
 
-def explore_samples(
-    f: Function, *, eps: Tensor | Sequence[float] | None = None, start: tuple[float, float] = (0.0, -1.0)
-) -> ipywidgets.VBox:
+
+def explore_samples(f: Function) -> Widget:
     """Return a widget with sliders for μ and log σ² that moves the samples over the curve of f.
 
-    Arguments as for `ReparameterizedSamples`; start: the first (μ, log σ²), within the sliders' ranges.
+    f: as for `ReparameterizedSamples`.
     """
-    picture = ReparameterizedSamples(f, eps=eps)
-    return panel(
-        {"μ": Slider(*MU_RANGE, start[0]), "log σ²": Slider(*LOG_VAR_RANGE, start[1])},
-        render=picture.render,
-        describe=lambda mu, log_var: _describe(picture, mu, log_var),
-    )
+    return panel(ReparameterizedSamples(f))
 
 
-def still_samples(
-    f: Function, settings: Sequence[tuple[float, float]], *, eps: Tensor | Sequence[float] | None = None
-) -> Figure:
+def still_samples(f: Function, settings: Sequence[tuple[float, float]]) -> Figure:
     """Show several positions of the explorer side by side: the same noise under other (μ, log σ²).
 
-    Arguments as for `ReparameterizedSamples`; settings: 1 to 3 pairs. Raises ValueError for other settings.
+    f: as for `ReparameterizedSamples`. settings: 1 to 3 pairs. Raises ValueError for others.
     """
-    settings = positions(settings, 3, {"μ": MU_RANGE, "log σ²": LOG_VAR_RANGE})
-    picture = ReparameterizedSamples(f, eps=eps)
-    fig = Figure(figsize=(3.5 * len(settings), 4.3), layout="constrained", facecolor="white")
+    settings = positions(settings, 3, SLIDERS)
+    picture = ReparameterizedSamples(f)
+    fig = Figure(figsize=(3.5 * len(settings), 4.3), layout="constrained")
     axes = fig.subplots(2, len(settings), height_ratios=(2.6, 1), squeeze=False, sharex=True)
     scenes = []
     for column, (mu, log_var) in enumerate(settings):
@@ -134,7 +134,7 @@ def still_samples(
     fig.draw_without_rendering()  # the arrows need to know where the axes end up
     for scene, (mu, log_var) in zip(scenes, settings, strict=True):
         scene.move(mu, log_var)
-    fig.alt = " ".join(_describe(picture, *pair) for pair in settings)
+    fig.alt = " ".join(picture.describe(*pair) for pair in settings)
     return fig
 
 
@@ -215,24 +215,3 @@ class _Scene:
         self.arrows.set_offsets(np.stack([places, heights], axis=1))
         self.arrows.set_UVC(1 / length, steep / length)
         self.arrows.set_color([UPHILL if s > 0 else DOWNHILL for s in slopes])
-
-
-def _noise(eps: Tensor | Sequence[float] | None) -> Tensor:
-    if eps is None:
-        return torch.randn(POINTS, generator=torch.Generator().manual_seed(1632), dtype=torch.float64)  # well apart
-    noise = torch.as_tensor(eps, dtype=torch.float64).detach().cpu()
-    if noise.ndim != 1 or not 2 <= len(noise) <= 40 or not noise.isfinite().all() or noise.abs().max() > 6:
-        raise ValueError(f"eps must be 2 to 40 draws from N(0, 1), shape (n,); got shape {tuple(noise.shape)}.")
-    return noise
-
-
-def _describe(picture: ReparameterizedSamples, mu: float, log_var: float) -> str:
-    """The picture in words: also what a screen reader says."""
-    estimate, exact = picture.estimate(mu, log_var), picture.exact(mu, log_var)
-    uphill = int((slope(picture.f, picture.samples(mu, log_var)) > 0).sum())
-    return (
-        f"μ = {number_text(mu)}, log σ² = {number_text(log_var)}, so σ = {math.exp(0.5 * log_var):.2f}. "
-        f"{uphill} of {len(picture.eps)} points stand where f rises. Gradient with respect to μ: "
-        f"{number_text(estimate.mu)} from the points, {number_text(exact.mu)} exact; with respect to log σ²: "
-        f"{number_text(estimate.log_var)} from the points, {number_text(exact.log_var)} exact."
-    )
