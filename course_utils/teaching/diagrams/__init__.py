@@ -70,12 +70,7 @@ ALT = {
 }
 
 DIAGRAMS: dict[str, Callable[[], Canvas]] = {
-    "autoencoder": autoencoder,
-    "vae": vae,
-    "reparameterization": reparameterization,
-    "elbo": elbo,
-    "cvae": cvae,
-    "course_map": course_map,
+    drawing.__name__: drawing for drawing in (autoencoder, vae, reparameterization, elbo, cvae, course_map)
 }
 
 

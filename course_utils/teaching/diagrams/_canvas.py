@@ -43,83 +43,60 @@ class Canvas:
         self.axes.set(**self._limits)
         self.axes.axis("off")
 
-    def _note(self, *command: Any) -> None:
-        self.commands.append(list(command))
-
     def fingerprint(self) -> str:
-        """A hash of the drawing commands and the style: equal for equal diagrams, whatever matplotlib's
-        version."""
+        """A hash of the drawing commands and the style: equal for equal diagrams, whatever matplotlib's version."""
         return hashlib.sha256(json.dumps([STYLE, self.commands]).encode()).hexdigest()[:16]
 
     def text(
-        self,
-        x: float,
-        y: float,
-        words: str,
-        *,
-        size: float = 22,
-        colour: str = INK,
-        bold: bool = False,
-        align: str = "center",
-        code: bool = False,
-    ) -> None:
+        self, x: float, y: float, words: str, *, size: float = 22, colour: str = INK, bold: bool = False,
+        align: str = "center", code: bool = False,
+    ) -> None:  # fmt: skip
         """Words around (x, y), or beginning or ending there; `code` sets them as in a program."""
-        self._note("text", x, y, words, size, colour, bold, *_unusual(align=(align, "center"), code=(code, False)))
+        self.commands.append(["text", x, y, words, size, colour, bold, align, code])
         style = {"weight": "bold" if bold else "normal", **({"family": "DejaVu Sans Mono"} if code else {})}
         self.axes.text(x, y, words, size=size, color=colour, ha=align, va="center", zorder=3, **style)
 
     def shape(self, corners: list[tuple[float, float]], *, colour: str) -> None:
         """A filled block with an outline in its colour."""
-        self._note("shape", corners, colour)
-        face = mpl.colors.to_rgba(colour, 0.16)
-        self.axes.add_patch(
-            patches.Polygon(corners, facecolor=face, edgecolor=colour, linewidth=3, joinstyle="round", zorder=2)
-        )
+        self.commands.append(["shape", corners, colour])
+        look = {"edgecolor": colour, "linewidth": 3, "joinstyle": "round", "zorder": 2}
+        self.axes.add_patch(patches.Polygon(corners, facecolor=mpl.colors.to_rgba(colour, 0.16), **look))
+
+    def box(
+        self, x: float, y: float, width: float, height: float, words: str = "", *, colour: str, oval: bool = False,
+        **text: Any,
+    ) -> None:  # fmt: skip
+        """A rectangle around its middle (x, y), or an ellipse as a polygon of 60 corners, with words in it."""
+        turns = [2 * math.pi * i / 60 for i in range(60)]
+        places = [(math.cos(t) / 2, math.sin(t) / 2) for t in turns] if oval else _CORNERS
+        self.shape([(round(x + width * a, 3), round(y + height * b, 3)) for a, b in places], colour=colour)
+        if words:
+            self.text(x, y - 0.2, words, **{"colour": colour, **text})
 
     def arrow(
         self, start: tuple[float, float], end: tuple[float, float], *, colour: str = INK, dashed: bool = False
     ) -> None:
-        self._note("arrow", start, end, colour, *_unusual(dashed=(dashed, False)))
+        self.commands.append(["arrow", start, end, colour, dashed])
+        look = {"linewidth": 3, "linestyle": "--" if dashed else "-", "shrinkA": 0, "shrinkB": 0, "zorder": 2}
+        head = "-|>,head_length=0.5,head_width=0.28"
         self.axes.add_patch(
-            patches.FancyArrowPatch(
-                start,
-                end,
-                arrowstyle="-|>,head_length=0.5,head_width=0.28",
-                mutation_scale=26,
-                linewidth=3,
-                color=colour,
-                linestyle="--" if dashed else "-",
-                shrinkA=0,
-                shrinkB=0,
-                zorder=2,
-            )
+            patches.FancyArrowPatch(start, end, arrowstyle=head, mutation_scale=26, color=colour, **look)
         )
 
     def line(self, points: list[tuple[float, float]], *, colour: str = INK, dashed: bool = False) -> None:
-        self._note("line", points, colour, *_unusual(dashed=(dashed, False)))
+        self.commands.append(["line", points, colour, dashed])
         style = {"linestyle": "--"} if dashed else {"solid_joinstyle": "round"}
         self.axes.plot(*zip(*points, strict=True), color=colour, linewidth=3, zorder=2, **style)
 
     def picture(self, pixels: np.ndarray, x: float, y: float, size: float) -> None:
         """A grey picture (H, W) in [0, 1], its lower left corner at (x, y)."""
-        self._note("picture", np.round(pixels, 3).tolist(), x, y, size)
-        extent = (x, x + size, y, y + size)
-        self.axes.imshow(
-            pixels,
-            cmap="gray",
-            vmin=0,
-            vmax=1,
-            extent=extent,
-            aspect="auto",
-            interpolation="nearest",
-            zorder=2,
-        )
+        self.commands.append(["picture", np.round(pixels, 3).tolist(), x, y, size])
+        look = {"cmap": "gray", "vmin": 0, "vmax": 1, "aspect": "auto", "interpolation": "nearest", "zorder": 2}
+        self.axes.imshow(pixels, extent=(x, x + size, y, y + size), **look)
         self.axes.set(**self._limits)
 
 
-def _unusual(**options: tuple[Any, Any]) -> list[list[Any]]:
-    """Those options (value, default) that differ from their default, so that a new one leaves old fingerprints."""
-    return [[name, value] for name, (value, default) in options.items() if value != default]
+_CORNERS = [(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]
 
 
 def digit(softness: float, *, slant: float = 0.0) -> np.ndarray:
@@ -130,21 +107,8 @@ def digit(softness: float, *, slant: float = 0.0) -> np.ndarray:
     foot = np.stack([np.linspace(8, 20.5, 30), np.full(30, 22.3)], axis=1)
     back = np.linspace(bow[-1], foot[0], 40)
     stroke = np.concatenate([bow, back, foot])
-    if slant:
-        stroke[:, 0] -= slant * (stroke[:, 1] - 14)
+    stroke[:, 0] -= slant * (stroke[:, 1] - 14)
     rows, columns = np.mgrid[0:28, 0:28]
     pixels = np.stack([columns, rows], axis=-1).reshape(-1, 1, 2)
     distance = np.linalg.norm(pixels - stroke, axis=-1).min(axis=1).reshape(28, 28)
     return 1 / (1 + np.exp((distance - 1.5) / softness))
-
-
-def box(c: Canvas, x: float, y: float, width: float, height: float, *, colour: str) -> None:
-    """A rectangle around its middle (x, y)."""
-    w, h = width / 2, height / 2
-    c.shape([(x - w, y - h), (x + w, y - h), (x + w, y + h), (x - w, y + h)], colour=colour)
-
-
-def circle(c: Canvas, x: float, y: float, radius: float, *, colour: str) -> None:
-    """A round node, as a polygon of 60 corners."""
-    turns = [2 * math.pi * i / 60 for i in range(60)]
-    c.shape([(round(x + radius * math.cos(t), 3), round(y + radius * math.sin(t), 3)) for t in turns], colour=colour)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from course_utils.teaching.diagrams._canvas import CODE, DECODER, ENCODER, INK, LOSS, Canvas, box, circle
+from course_utils.teaching.diagrams._canvas import CODE, DECODER, ENCODER, INK, LOSS, Canvas
 
 
 def reparameterization() -> Canvas:
@@ -12,16 +12,13 @@ def reparameterization() -> Canvas:
         mu, log_var, code, value = left + 14, left + 45, left + 29.5, left + 29.5
         c.text(code, 71, title, size=26, bold=True)
         for x, name in [(mu, r"$\mu$"), (log_var, r"$\log\,\sigma^2$")]:
-            box(c, x, 58, 16, 10, colour=ENCODER)
-            c.text(x, 57.8, name, size=27, colour=ENCODER)
-        box(c, value, 8, 16, 10, colour=DECODER)
-        c.text(value, 7.8, "$f(z)$", size=27, colour=DECODER)
+            c.box(x, 58, 16, 10, name, size=27, colour=ENCODER)
+        c.box(value, 8, 16, 10, "$f(z)$", size=27, colour=DECODER)
 
     # Left: the arrows down are the forward pass, the purple ones upwards the gradient.
     c.arrow((16, 52.5), (24.5, 42.5))
     c.arrow((43, 52.5), (34.5, 42.5))
-    circle(c, 29.5, 34, 9.5, colour=CODE)
-    c.text(29.5, 34, r"$z \sim q_\phi$", size=25, colour=CODE)
+    c.box(29.5, 34, 19, 19, r"$z \sim q_\phi$", size=25, colour=CODE, oval=True)
     c.arrow((27.5, 24), (27.5, 14))
     c.arrow((32.5, 14), (32.5, 23.5), colour=LOSS)
     c.line([(27.1, 45.6), (31.9, 50.4)], colour=LOSS)
@@ -33,15 +30,13 @@ def reparameterization() -> Canvas:
     # Right: ε comes in from the side, and every arrow into z has a derivative.
     c.arrow((95, 52.5), (102.5, 41.5))
     c.arrow((123, 52.5), (115.5, 41.5))
-    box(c, 109.5, 35, 30, 11, colour=CODE)
-    c.text(109.5, 34.8, r"$z = \mu + \sigma \cdot \varepsilon$", size=26, colour=CODE)
+    c.box(109.5, 35, 30, 11, r"$z = \mu + \sigma \cdot \varepsilon$", size=26, colour=CODE)
     c.arrow((107.5, 28.5), (107.5, 14))
     c.arrow((112.5, 14), (112.5, 28.5), colour=LOSS)
     c.arrow((106.5, 41.5), (99, 52.5), colour=LOSS)
     c.arrow((119.5, 41.5), (127, 52.5), colour=LOSS)
     c.text(123.5, 18.8, "gradient", size=22, colour=LOSS)
-    circle(c, 143, 35, 5.5, colour=INK)
-    c.text(143, 34.8, r"$\varepsilon$", size=30)
+    c.box(143, 35, 11, 11, r"$\varepsilon$", size=30, colour=INK, oval=True)
     c.arrow((137, 35), (125.5, 35))
     c.text(137, 26, r"$\varepsilon \sim \mathcal{N}(0, I)$", size=21)
     return c
@@ -50,13 +45,11 @@ def reparameterization() -> Canvas:
 def elbo() -> Canvas:
     """−ELBO twice, as bars of one length: distortion + rate, and −log p(x) + gap."""
     c = Canvas(166, 82)
-    left, right = 6, 160
-    rate_at, gap_at = 112, 126
+    left, right, rate_at, gap_at = 6, 160, 112, 126
     upper, lower, height = 57, 27, 13
 
     def part(start: float, end: float, y: float, name: str, formula: str, colour: str) -> None:
-        box(c, (start + end) / 2, y, end - start, height, colour=colour)
-        c.text((start + end) / 2, y - 0.2, name, size=25, colour=colour, bold=True)
+        c.box((start + end) / 2, y, end - start, height, name, size=25, colour=colour, bold=True)
         c.text((start + end) / 2, y - 11.5, formula, size=22, colour=colour)
 
     top = 76
@@ -92,7 +85,7 @@ def course_map() -> Canvas:
     columns, (top, middle, bottom) = (33, 101, 169), (91, 49, 9)
     places = [(columns[0], top), (columns[1], top)] + [(x, y) for y in (middle, bottom) for x in columns]
     for (number, title, question, colour), (x, y) in zip(NOTEBOOKS, places, strict=True):
-        box(c, x, y, 46, 15, colour=colour)
+        c.box(x, y, 46, 15, colour=colour)
         c.text(x, y + 3.1, f"{number}  {title}", size=21, colour=colour, bold=True)
         c.text(x, y - 3.4, question, size=20)
 

@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from course_utils.teaching.diagrams._canvas import (
-    CODE,
-    CONDITION,
-    DECODER,
-    ENCODER,
-    INK,
-    LOSS,
-    Canvas,
-    box,
-    circle,
-    digit,
-)
+from course_utils.teaching.diagrams._canvas import CODE, CONDITION, DECODER, ENCODER, INK, LOSS, Canvas, digit
 
 
 def autoencoder() -> Canvas:
@@ -27,22 +16,17 @@ def autoencoder() -> Canvas:
     c.text(12, low, "28×28 = 784", size=20)
 
     c.arrow((21, middle), (29, middle))
-    c.shape([(30, middle - 12), (54, middle - 5.5), (54, middle + 5.5), (30, middle + 12)], colour=ENCODER)
-    c.text(42, middle + 2.6, "encoder", size=24, colour=ENCODER, bold=True)
-    c.text(42, middle - 3.0, r"$f_\phi$", size=32, colour=ENCODER)
+    _encoder(c, 30, middle, 24, r"$f_\phi$")
     c.text(42, low + 4.8, r"weights $\phi$", size=22, colour=ENCODER)
     c.text(42, low, r"784 → … → $L$", size=20)
 
     c.arrow((55, middle), (65, middle))
-    c.shape([(66, middle - 5.5), (74, middle - 5.5), (74, middle + 5.5), (66, middle + 5.5)], colour=CODE)
-    c.text(70, middle - 0.3, "$z$", size=34, colour=CODE)
+    c.box(70, middle, 8, 14, "$z$", size=34, colour=CODE)
     c.text(70, low + 4.8, "code", size=22, colour=CODE)
     c.text(70, low, "$L$ numbers", size=20)
 
     c.arrow((75, middle), (85, middle))
-    c.shape([(86, middle - 5.5), (110, middle - 12), (110, middle + 12), (86, middle + 5.5)], colour=DECODER)
-    c.text(98, middle + 2.6, "decoder", size=24, colour=DECODER, bold=True)
-    c.text(98, middle - 3.0, r"$g_\theta$", size=32, colour=DECODER)
+    _decoder(c, 86, middle, 24, r"$g_\theta$")
     c.text(98, low + 4.8, r"weights $\theta$", size=22, colour=DECODER)
     c.text(98, low, r"$L$ → … → 784", size=20)
 
@@ -59,20 +43,23 @@ def autoencoder() -> Canvas:
     return c
 
 
-def _encoder(c: Canvas, left: float, y: float, width: float, name: str, *, high: float = 12, low: float = 7) -> None:
+def _encoder(c: Canvas, left: float, y: float, width: float, name: str) -> None:
     """A block that narrows to the right."""
-    right = left + width
-    c.shape([(left, y - high), (right, y - low), (right, y + low), (left, y + high)], colour=ENCODER)
-    c.text(left + width / 2, y + 2.8, "encoder", size=23, colour=ENCODER, bold=True)
-    c.text(left + width / 2, y - 3.2, name, size=24, colour=ENCODER)
+    _network(c, left, y, width, (12, 7), "encoder", name, ENCODER)
 
 
-def _decoder(c: Canvas, left: float, y: float, width: float, name: str, *, high: float = 12, low: float = 7) -> None:
+def _decoder(c: Canvas, left: float, y: float, width: float, name: str) -> None:
     """A block that widens to the right."""
+    _network(c, left, y, width, (7, 12), "decoder", name, DECODER)
+
+
+def _network(
+    c: Canvas, left: float, y: float, width: float, half: tuple[float, float], kind: str, name: str, colour: str
+) -> None:
     right = left + width
-    c.shape([(left, y - low), (right, y - high), (right, y + high), (left, y + low)], colour=DECODER)
-    c.text(left + width / 2, y + 2.8, "decoder", size=23, colour=DECODER, bold=True)
-    c.text(left + width / 2, y - 3.2, name, size=24, colour=DECODER)
+    c.shape([(left, y - half[0]), (right, y - half[1]), (right, y + half[1]), (left, y + half[0])], colour=colour)
+    c.text(left + width / 2, y + 2.8, kind, size=23, colour=colour, bold=True)
+    c.text(left + width / 2, y - 3.2, name, size=24, colour=colour)
 
 
 def vae() -> Canvas:
@@ -88,15 +75,12 @@ def vae() -> Canvas:
     c.arrow((51, y + 3), (57, y + 6.5))
     c.arrow((51, y - 3), (57, y - 6.5))
     for height, name in [(y + 7, r"$\mu$"), (y - 7, r"$\log\,\sigma^2$")]:
-        box(c, 66, height, 16, 10, colour=ENCODER)
-        c.text(66, height - 0.2, name, size=26, colour=ENCODER)
+        c.box(66, height, 16, 10, name, size=26, colour=ENCODER)
 
     c.arrow((75, y + 6.5), (80, y + 3))
     c.arrow((75, y - 6.5), (80, y - 3))
-    box(c, 95, y, 28, 12, colour=CODE)
-    c.text(95, y - 0.2, r"$z = \mu + \sigma \cdot \varepsilon$", size=25, colour=CODE)
-    circle(c, 95, y - 20, 5, colour=INK)
-    c.text(95, y - 20.2, r"$\varepsilon$", size=28)
+    c.box(95, y, 28, 12, r"$z = \mu + \sigma \cdot \varepsilon$", size=25, colour=CODE)
+    c.box(95, y - 20, 10, 10, r"$\varepsilon$", size=28, colour=INK, oval=True)
     c.arrow((95, y - 14.5), (95, y - 7))
     c.text(101.5, y - 20.2, r"$\sim \mathcal{N}(0, I)$", size=22, align="left")
 
@@ -106,14 +90,8 @@ def vae() -> Canvas:
     c.picture(digit(0.8), 151, y - 8, 16)
     c.text(159, y + 11, r"$\hat{x}$", size=30)
 
-    for x, words, colour in [
-        (11, "x", INK),
-        (39, "encode", ENCODER),
-        (66, "mu, log_var", ENCODER),
-        (95, "z", CODE),
-        (130, "decode", DECODER),
-        (159, "x_params", INK),
-    ]:
+    names = [(11, "x", INK), (39, "encode", ENCODER), (66, "mu, log_var", ENCODER), (95, "z", CODE)]
+    for x, words, colour in [*names, (130, "decode", DECODER), (159, "x_params", INK)]:
         c.text(x, low, words, size=20, colour=colour, code=True)
 
     frame = [(54, y - 14), (77, y - 14), (77, y + 14), (54, y + 14), (54, y - 14)]
@@ -144,29 +122,25 @@ def cvae() -> Canvas:
             c.picture(digit(0.25), 3, y - 8, 16)
             c.text(11, y + 11, "$x$", size=27)
             c.arrow((20, y), (37, y))
-            _encoder(c, 38, y, 22, r"$q_\phi(z \,|\, x, c)$", high=11.5)
+            _encoder(c, 38, y, 22, r"$q_\phi(z \,|\, x, c)$")
             _condition(c, 28, y - 10)
             c.line([(28, y - 6.5), (28, y)])
             c.arrow((61, y), (67, y))
-            box(c, 76, y + 5, 16, 9, colour=ENCODER)
-            c.text(76, y + 4.8, r"$\mu$", size=25, colour=ENCODER)
-            box(c, 76, y - 5, 16, 9, colour=ENCODER)
-            c.text(76, y - 5.2, r"$\log\,\sigma^2$", size=23, colour=ENCODER)
+            c.box(76, y + 5, 16, 9, r"$\mu$", size=25, colour=ENCODER)
+            c.box(76, y - 5, 16, 9, r"$\log\,\sigma^2$", size=23, colour=ENCODER)
             c.arrow((85, y), (91, y))
         else:
             _condition(c, 28, y)
             c.arrow((32.5, y), (45, y), dashed=True)
             c.text(28, y - 7.5, "if the prior is learned", size=20)
-            box(c, 65.5, y, 39, 12, colour=INK)
-            c.text(65.5, y - 0.2, r"prior $p(z)$ or $p(z \,|\, c)$", size=22)
+            c.box(65.5, y, 39, 12, r"prior $p(z)$ or $p(z \,|\, c)$", size=22, colour=INK)
             c.arrow((86, y), (91, y))
-        box(c, 96.5, y, 9, 11, colour=CODE)
-        c.text(96.5, y - 0.3, "$z$", size=29, colour=CODE)
+        c.box(96.5, y, 9, 11, "$z$", size=29, colour=CODE)
         if decodes:
             c.arrow((102, y), (121, y))
             _condition(c, 111, y - 10)
             c.line([(111, y - 6.5), (111, y)])
-            _decoder(c, 122, y, 24, r"$p_\theta(x \,|\, z, c)$", high=11.5)
+            _decoder(c, 122, y, 24, r"$p_\theta(x \,|\, z, c)$")
             c.arrow((147, y), (153, y))
             c.picture(digit(0.8, slant=0.0 if encodes else 0.35), 154, y - 8, 16)
             c.text(162, y + 11, r"$\hat{x}$" if encodes else "new $x$", size=27 if encodes else 23)
@@ -174,5 +148,4 @@ def cvae() -> Canvas:
 
 
 def _condition(c: Canvas, x: float, y: float) -> None:
-    box(c, x, y, 7, 7, colour=CONDITION)
-    c.text(x, y - 0.3, "$c$", size=26, colour=CONDITION)
+    c.box(x, y, 7, 7, "$c$", size=26, colour=CONDITION)
