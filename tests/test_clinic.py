@@ -34,6 +34,10 @@ DIAGNOSES = {
     "Patient11": {"train-eval-difference"},
     "SmallCVAE": set(),
     "Patient14": {"condition-ignored-decoder"},
+    "Patient16": set(),  # an activation on a head is not on the doctor's list, and notebook 08 says so
+    "Patient17": {"sigma-mismatch"},
+    "Patient18": {"recon-averaged"},
+    "Cured11": set(),
 }
 
 
@@ -85,7 +89,14 @@ def test_the_doctor_finds_each_illness_and_no_other(name, seed, x):
 
 
 def test_symptoms_are_told_and_causes_are_not():
-    for kind in [*PATIENTS, clinic.patient_12, clinic.patient_13, clinic.Patient14, clinic.patient_15]:
+    for kind in [
+        *PATIENTS,
+        clinic.patient_12,
+        clinic.patient_13,
+        clinic.Patient14,
+        clinic.patient_15,
+        clinic.Patient18,
+    ]:
         assert len(inspect.getdoc(kind)) > 40
         assert "#" not in inspect.getsource(kind)
 
@@ -125,6 +136,7 @@ def test_patient_12_weighs_a_batch_of_one_like_a_full_one():
     values = torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0])
     assert clinic.patient_12(Mean(), values, 5) == pytest.approx(0.2)
     assert clinic.patient_12(Mean(), values, 4) == pytest.approx(0.5)
+    assert clinic.cured_12(Mean(), values, 4) == pytest.approx(0.2)
 
 
 def test_patient_15_shuffles_images_alone():
@@ -133,6 +145,13 @@ def test_patient_15_shuffles_images_alone():
     images, given = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     assert torch.equal(given, labels) and not torch.equal(images.long(), labels)
     assert torch.equal(images.sort().values.long(), labels)
+
+
+def test_the_judge_tells_pictures_of_two_kinds_apart(x):
+    labels = torch.arange(16) % 2
+    torch.manual_seed(0)
+    judge = clinic.linear_judge(x * labels.view(-1, 1, 1, 1), labels)
+    assert torch.equal(judge((x * labels.view(-1, 1, 1, 1)).flatten(1)).argmax(1), labels)
 
 
 def test_prove_demands_both_verdicts(capsys):

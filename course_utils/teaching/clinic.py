@@ -261,6 +261,33 @@ def patient_15(x, y, batch_size):
         yield x[order[i : i + batch_size]], y[i : i + batch_size]
 
 
+# ---------------------------------------------------------------------------------------------------- some cured
+
+
+class Cured11(Patient11):
+    """Patient 11, cured."""
+
+    def decode(self, z):
+        h = self.decoder[:-1](z)
+        return self.decoder[-1](F.dropout(h, 0.5, training=self.training))
+
+
+@torch.no_grad()
+def cured_12(model, x, batch_size):
+    """Patient 12, cured."""
+    total = 0.0
+    for part in x.split(batch_size):
+        total += model.loss(model(part), part).item() * len(part)
+    return total / len(x)
+
+
+@torch.no_grad()
+def cured_13(model, x, n):
+    """Patient 13, cured."""
+    z = torch.randn(n, model.mu.out_features, device=x.device)
+    return model.decode(z).sigmoid().view(n, 1, 28, 28)
+
+
 # ------------------------------------------------------------------------------------------- around the patients
 
 
@@ -286,6 +313,18 @@ def train(
         optimizer.step()
     model.eval()
     return logged
+
+
+def linear_judge(x: Tensor, y: Tensor, *, epochs: int = 30) -> nn.Linear:
+    """A linear classifier of images x (N, 1, 28, 28) with labels y (N,): flat images (N, 784) to logits (N, 10)."""
+    judge = nn.Linear(784, 10).to(x.device)
+    optimizer = torch.optim.Adam(judge.parameters(), lr=3e-3)
+    for _ in range(epochs):
+        for index in torch.randperm(len(x), device=x.device).split(512):
+            optimizer.zero_grad()
+            F.cross_entropy(judge(x[index].flatten(1)), y[index]).backward()
+            optimizer.step()
+    return judge
 
 
 @torch.no_grad()
