@@ -106,7 +106,9 @@ def test_lines_are_described_by_their_ends_and_turning_points():
 
 
 def test_panels_bars_points_and_pictures_are_described():
-    assert describe(plotting.bars(["AE", "VAE"], [0.25, 1500], xlabel="nats")) == "nats, AE 0.25, VAE 1,500."
+    fig, ax = plotting.panels(xlabel="nats")
+    ax.barh(["AE", "VAE"], [0.25, 1500])
+    assert describe(fig) == "nats, AE 0.25, VAE 1,500."
     fig, (left, right) = plotting.panels(1, 2, titles=["left", "right"])
     left.scatter([1, 2, 3], [0, 5, 1], label="codes")
     right.imshow(np.eye(3))

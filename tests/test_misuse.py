@@ -32,7 +32,7 @@ from course_utils.models.autoencoder import Autoencoder
 from course_utils.models.cvae import CVAE, one_hot_labels
 from course_utils.models.layers import reparameterize
 from course_utils.models.vae import VAE, VAEOutput
-from course_utils.teaching import plotting
+from course_utils.teaching import plotting, show
 from course_utils.teaching.claims import claim
 from course_utils.teaching.exercises import check, hint, solution
 from course_utils.teaching.set_repository import set_repository
@@ -272,7 +272,7 @@ MISUSE = {
     "an unknown relation": (lambda: claim("two", 2.0, "~", 2.0), ValueError, "'~'", "<"),
     "an address for a repository": (lambda: set_repository("https://x.org/a/b"), ValueError, "https", "OWNER/NAME"),
     "a picture without a description": (
-        lambda: plotting.show(plotting.image_grid(X), ""), ValueError, "''", "too little",
+        lambda: show(plotting.image_grid(X), ""), ValueError, "''", "too little",
     ),
     "images that are none": (lambda: plotting.image_grid(torch.zeros(3, 5, 5, 5)), ValueError, "(3, 5, 5, 5)", "28"),
 }  # fmt: skip

@@ -155,7 +155,7 @@ def test_image_functions_refuse(images, make, error, words):
         make(images)
 
 
-# --- curves, bars
+# --- curves
 
 
 def test_curves_draw_the_data_and_name_the_lines():
@@ -247,20 +247,6 @@ def test_many_lines_get_a_legend_and_one_line_nothing():
 def test_curves_refuse(change, words):
     with pytest.raises(ValueError, match=words):
         plotting.curves(**({"x": [1, 2, 3], "ys": {"a": [1, 2, 3]}, "xlabel": "x", "ylabel": "y"} | change))
-
-
-def test_bars_print_their_numbers():
-    fig = plotting.bars(["first", "second"], [0.951, -0.22], xlabel="share", number="{:.1%}")
-    (ax,) = fig.axes
-    assert texts(ax) == ["95.1%", "-22.0%"]
-    assert [round(bar.get_width(), 3) for bar in ax.patches] == [0.951, -0.22]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["first", "second"]
-    assert ax.yaxis_inverted() and ax.get_xlabel() == "share"
-    fig.draw_without_rendering()
-    assert all(box.x0 >= 0 and box.x1 <= fig.bbox.width for box in (text.get_window_extent() for text in ax.texts))
-    for names, values, words in [(["a"], [1, 2], "1 texts for 2 values"), (["a"], [float("nan")], "NaN")]:
-        with pytest.raises(ValueError, match=words):
-            plotting.bars(names, values, xlabel="x")
 
 
 # --- the code plane

@@ -20,7 +20,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course_utils.teaching import display
 from course_utils.teaching._arrays import (
     Array,
     Extent,
@@ -73,11 +72,6 @@ STYLE: dict[str, Any] = {
 def use_style() -> None:
     """Set matplotlib's defaults to the course's style, for these figures and for a reader's own."""
     mpl.rcParams.update(STYLE)
-
-
-def show(fig: Figure, alt: str) -> None:
-    """`course_utils.teaching.show` under its former name."""
-    display.show(fig, alt)
 
 
 def panels(
@@ -293,27 +287,6 @@ def _push_apart(places: np.ndarray, distance: float) -> np.ndarray:
         push = np.maximum(1.01 * distance - length, 0) / 4
         places = places + (difference * (push / length)[..., None]).sum(axis=1)
     return places
-
-
-def bars(names: Sequence[str], values: Array, *, xlabel: str, number: str = "{:.2f}") -> Figure:
-    """Draw horizontal bars, the first at the top, with the numbers at their ends.
-
-    names: N texts. values: (N,). number: how a number is printed, e.g. "{:.0%}" for shares.
-    Raises ValueError for other lengths or non-finite values.
-    """
-    lengths = as_vector(values, "values")
-    check_count(names, len(lengths), "names", "values")
-    fig, ax = panels(height=0.9 + 0.48 * len(lengths), xlabel=xlabel)
-    drawn = ax.barh(range(len(lengths)), lengths, height=0.62, color=LINE_COLOURS[0])
-    ax.bar_label(drawn, labels=[number.format(length) for length in lengths], padding=6, fontweight="bold")
-    ax.set_yticks(range(len(lengths)), [str(name) for name in names])
-    ax.invert_yaxis()
-    ax.tick_params(axis="y", length=0)
-    ax.axvline(0, color=INK, linewidth=1)
-    ax.spines["left"].set_visible(False)
-    if "%" in number:
-        ax.xaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0))
-    return fig
 
 
 # --- the code plane ---

@@ -6,14 +6,14 @@ Cells with the tags below are left out. What does not fit on one slide goes on i
 import re
 from pathlib import Path
 
-ALT_TEXT = re.compile(r'\balt=\s*f?"(?:[^"\\]|\\.)*"(?:\s*f?"(?:[^"\\]|\\.)*")*')
 BADGE = re.compile(r"\[!\[[^]]*\]\([^)]*\)\]\([^)]*\)")
 
 
 def shorten(notebook, resources):
-    """Leave out what is no use on a slide: the badges, and in code the words for a picture, which is there."""
+    """Leave out the badges, which are no use on a slide."""
     for cell in notebook.cells:
-        cell.source = ALT_TEXT.sub('alt="…"', cell.source) if cell.cell_type == "code" else BADGE.sub("", cell.source)
+        if cell.cell_type == "markdown":
+            cell.source = BADGE.sub("", cell.source)
     return notebook, resources
 
 
