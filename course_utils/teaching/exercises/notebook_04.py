@@ -56,7 +56,7 @@ def kl_per_dimension(mu, log_var):
 
 
 class RateVAE(MyVAE):
-    """MyVAE with your sampler and your KL, which tells its two terms apart, and its dimensions."""
+    """MyVAE with your sampler and your KL. It tells its terms and its dimensions apart."""
 
     def reparameterize(self, mu, log_var):  # -> z (B, L), by exercise 3.3
         return reparameterize(mu, log_var)
@@ -74,10 +74,10 @@ class RateVAE(MyVAE):
         distortion, rate = self.terms(x)
         return distortion + rate
 
-    def nats(self, x):  # (N, 784) -> (L,), the mean rate of each dimension, by exercise 4.4
+    def nats(self, x):  # (N, 784) -> (L,), the mean rate of each dimension: 4.4
         return kl_per_dimension(*self.encode(x))
 
-    def traverse(self, x, i, values):  # one image (1, 784), V values (V,) -> pixels (V, 784)
+    def traverse(self, x, i, values):  # x (1, 784), values (V,) -> pixels (V, 784)
         z = self.encode(x)[0].repeat(len(values), 1)  # at the mean of q(z|x)
         z[:, i] = values
         return self.decode(z).sigmoid()
