@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import runpy
 import shutil
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +57,8 @@ def test_start_sets_the_style():
     with mpl.rc_context():
         mpl.rcdefaults()
         session.start_session()
-        assert STYLE
-        for key, value in mpl.RcParams(STYLE).items():
-            assert mpl.rcParams[key] == value, key
+        wanted = mpl.RcParams(STYLE)
+        assert wanted and {key: mpl.rcParams[key] for key in wanted} == dict(wanted)
 
 
 @pytest.mark.parametrize(
@@ -87,12 +86,12 @@ def test_threads_are_not_shared_with_another_training(monkeypatch, capsys, threa
         torch.set_num_threads(now)
 
 
-@pytest.mark.parametrize("asked", ["0", "-1", "two", "1.5"])
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes here")
-def test_a_bad_number_of_threads_is_named(monkeypatch, asked):
-    monkeypatch.setenv("COURSE_THREADS", asked)
-    with pytest.raises(ValueError, match=f"COURSE_THREADS must be a whole number of at least 1; got '{asked}'"):
-        session.start_session()
+def test_a_bad_number_of_threads_is_named(monkeypatch):
+    for asked in ("0", "-1", "two", "1.5"):
+        monkeypatch.setenv("COURSE_THREADS", asked)
+        with pytest.raises(ValueError, match=f"COURSE_THREADS must be a whole number of at least 1; got '{asked}'"):
+            session.start_session()
 
 
 def test_the_seed_comes_from_the_environment_unless_it_is_given(monkeypatch):
@@ -101,27 +100,21 @@ def test_the_seed_comes_from_the_environment_unless_it_is_given(monkeypatch):
     assert session.start_session(seed=3).seed == 3
     monkeypatch.setenv("COURSE_SEED", "")
     assert session.start_session().seed == 0
-
-
-@pytest.mark.parametrize("seed", ["seven", "-1", "1.5", str(2**32)])
-def test_a_bad_seed_in_the_environment_is_named(monkeypatch, seed):
-    monkeypatch.setenv("COURSE_SEED", seed)
-    with pytest.raises(ValueError, match=rf"COURSE_SEED must be a whole number .* got '{seed}'"):
-        session.start_session()
-
-
-@pytest.mark.parametrize("seed", [-1, 1.0, "x"])
-def test_a_bad_seed_as_an_argument_is_named(seed):
-    with pytest.raises(ValueError, match="^seed must be a whole number"):
-        session.start_session(seed=seed)
+    for bad in ("seven", "-1", "1.5", str(2**32)):
+        monkeypatch.setenv("COURSE_SEED", bad)
+        with pytest.raises(ValueError, match=rf"COURSE_SEED must be a whole number .* got '{bad}'"):
+            session.start_session()
+    for bad in (-1, 1.0, "x"):
+        with pytest.raises(ValueError, match="^seed must be a whole number"):
+            session.start_session(seed=bad)
 
 
 # --- the set-up cell ----------------------------------------------------------------------------
 
 
-def run_cell(source: str, folder: Path, *, colab: bool) -> subprocess.CompletedProcess[str]:
+def run_on_colab(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a cell twice in IPython, in a process that finds the course's dependencies but not the course."""
-    pretend = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')\n" if colab else ""
+    pretend = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')\n"
     after = "\nimport course_utils; print(course_utils.__file__)"
     script = f"""
 import sys
@@ -131,13 +124,9 @@ shell = InteractiveShell()
 for cell in {[pretend, source, source + after]!r}:
     shell.run_cell(cell).raise_error()
 """
-    return subprocess.run(
-        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, env=environment(folder)
-    )
-
-
-def environment(home: Path) -> dict[str, str]:
-    return {**os.environ, "HOME": str(home), "IPYTHONDIR": str(home), "PYTHONWARNINGS": "ignore"}
+    home = {"HOME": str(folder), "IPYTHONDIR": str(folder), "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, **home})
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
@@ -155,25 +144,22 @@ def test_on_colab_the_set_up_cell_clones_the_course_once(tmp_path):
     name = session.REPOSITORY.partition("/")[2]
     cell = session.SETUP_CELL.replace(f"https://github.com/{session.REPOSITORY}", f"file://{origin}")
     cell = cell.replace(f"/content/{name}", str(content / name))
-    ran = run_cell(cell, tmp_path, colab=True)
+    ran = run_on_colab(cell, tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.count("· seed 0") == 2  # run twice, cloned once: a second clone would complain
     assert "already exists" not in ran.stdout + ran.stderr
     assert str(content / name / "course_utils" / "__init__.py") in ran.stdout
 
 
-def test_elsewhere_the_set_up_cell_only_imports_and_starts(tmp_path):
+def test_elsewhere_the_set_up_cell_only_imports_and_starts_and_is_short(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     namespace: dict = {}
     assert "google.colab" not in sys.modules
     lines = session.SETUP_CELL.splitlines()
     python = "\n".join(line.replace("!test", "pass  #") for line in lines)
     exec(compile(python, "set-up", "exec"), namespace)
     assert isinstance(namespace["session"], session.Session)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_set_up_cell_is_short():
-    assert len(session.SETUP_CELL.splitlines()) <= 12
+    assert list(tmp_path.iterdir()) == [] and len(lines) <= 12
 
 
 # --- moving to another repository ---------------------------------------------------------------
@@ -182,48 +168,36 @@ def test_the_set_up_cell_is_short():
 @pytest.fixture
 def copy(tmp_path):
     """The files that name the repository, with a notebook of this test among the real ones."""
-    shutil.copy(ROOT / "README.md", tmp_path)
-    (tmp_path / "course_utils" / "teaching").mkdir(parents=True)
-    shutil.copy(ROOT / "course_utils" / "teaching" / "session.py", tmp_path / "course_utils" / "teaching")
-    (tmp_path / "notebooks").mkdir()
-    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
-        shutil.copy(notebook, tmp_path / "notebooks")
+    files = ["README.md", "course_utils/teaching/session.py"]
+    for path in [*map(ROOT.joinpath, files), *(ROOT / "notebooks").glob("*.ipynb")]:
+        place = tmp_path / path.relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
     address = f"https://colab.research.google.com/github/{session.REPOSITORY}/blob/main/notebooks/99_x.ipynb"
+    badge, setup = f"[![Open in Colab](badge.svg)]({address})\nΩ", session.SETUP_CELL
+    sources = {"markdown": badge, "code": setup, "raw": f"github.com/{session.REPOSITORY}-other stays"}
     cells = [
-        {
-            "cell_type": "markdown",
-            "metadata": {},
-            "source": [f"[![Open in Colab](badge.svg)]({address})\n", "Ω"],
-        },
-        {"cell_type": "code", "metadata": {}, "source": session.SETUP_CELL.splitlines(keepends=True)},
-        {"cell_type": "markdown", "metadata": {}, "source": [f"github.com/{session.REPOSITORY}-other stays"]},
+        {"cell_type": kind, "metadata": {}, "source": source.splitlines(keepends=True)}
+        for kind, source in sources.items()
     ]
     text = json.dumps({"cells": cells}, indent=1, ensure_ascii=False)
     (tmp_path / "notebooks" / "99_x.ipynb").write_bytes(text.encode() + b"\r\n")
     return tmp_path
 
 
-def load_session(root: Path) -> types.SimpleNamespace:
-    source = (root / "course_utils" / "teaching" / "session.py").read_text(encoding="utf-8")
-    module = types.ModuleType("moved_session")
-    sys.modules[module.__name__] = module
-    try:
-        exec(compile(source, "session.py", "exec"), module.__dict__)
-    finally:
-        del sys.modules[module.__name__]
-    return module
+def moved(root: Path) -> dict:
+    return runpy.run_path(str(root / "course_utils" / "teaching" / "session.py"), run_name="moved")
 
 
 def test_set_repository_moves_everything_together(copy):
     changed = set_repository.set_repository("Ada-L/my.vae_course", root=copy)
     assert {path.name for path in changed} >= {"README.md", "99_x.ipynb", "session.py"}
-    moved = load_session(copy)
-    assert moved.REPOSITORY == "Ada-L/my.vae_course"
+    assert moved(copy)["REPOSITORY"] == "Ada-L/my.vae_course"
     raw = (copy / "notebooks" / "99_x.ipynb").read_bytes()
     assert raw.endswith(b"\r\n") and "Ω".encode() in raw
     badge, setup, other = json.loads(raw)["cells"]
-    assert "".join(setup["source"]) == moved.SETUP_CELL
-    assert "/content/my.vae_course" in moved.SETUP_CELL
+    assert "".join(setup["source"]) == moved(copy)["SETUP_CELL"]
+    assert "/content/my.vae_course" in moved(copy)["SETUP_CELL"]
     assert "/github/Ada-L/my.vae_course/blob/main/notebooks/99_x.ipynb" in badge["source"][0]
     assert other["source"] == [f"github.com/{session.REPOSITORY}-other stays"]
     for path in [copy / "README.md", *(copy / "notebooks").glob("0*.ipynb")]:
@@ -250,7 +224,7 @@ def test_set_repository_finishes_after_an_interruption(copy, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
         patch.setattr(set_repository, "replace_text", fails_at_the_notebook)
         set_repository.set_repository("ada/course", root=copy)
-    assert load_session(copy).REPOSITORY == session.REPOSITORY
+    assert moved(copy)["REPOSITORY"] == session.REPOSITORY
     set_repository.set_repository("ada/course", root=copy)
     assert "ada/course" in (copy / "notebooks" / "99_x.ipynb").read_text(encoding="utf-8")
 
@@ -259,11 +233,11 @@ NO_REPOSITORY = ["", "ada", "ada/", "/course", "a/b/c", "https://github.com/ada/
 NO_REPOSITORY += ["a b/c", "-ada/course", "ada-/course", "a--b/course", "ada/cou rse", 'ada/"x"', "ada/course\n"]
 
 
-@pytest.mark.parametrize("name", [*NO_REPOSITORY, "x" * 40 + "/course"])
-def test_set_repository_refuses_what_is_no_repository(copy, name):
-    with pytest.raises(ValueError, match="written OWNER/NAME"):
-        set_repository.set_repository(name, root=copy)
-    assert load_session(copy).REPOSITORY == session.REPOSITORY
+def test_set_repository_refuses_what_is_no_repository(copy):
+    for name in [*NO_REPOSITORY, "x" * 40 + "/course"]:
+        with pytest.raises(ValueError, match="written OWNER/NAME"):
+            set_repository.set_repository(name, root=copy)
+    assert moved(copy)["REPOSITORY"] == session.REPOSITORY
 
 
 def test_the_command_says_what_is_wrong(capsys):
