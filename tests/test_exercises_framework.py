@@ -448,7 +448,7 @@ RELATIONS = {
     "not summed over D": lambda x, y: (x - y) ** 2,
     "another axis": lambda x, y: ((x - y) ** 2).sum(0),
     "all pairs": lambda x, y: torch.cdist(x, y) ** 2,
-    "numbers reversed": lambda x, y: right(x, y).flip(0),
+    "another order": lambda x, y: right(x, y).flip(0),
     "2·x in place of x": lambda x, y: right(2 * x, y),
     "0 in place of x_hat": lambda x, y: right(x, 0 * y),
     "x plays no part": lambda x, y: (y.cos() * y.exp()).sum(1),

@@ -11,6 +11,8 @@ import torch
 from torch.distributions import Normal
 from torch.nn import functional as F
 
+from course_utils.teaching.exercises import exercises_of
+
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -23,18 +25,18 @@ def kl(mu, log_var):
 
 
 def square(x, x_hat):
-    return ((x - x_hat) ** 2).flatten(1)
+    return (x - x_hat) ** 2
 
 
 def bce(logits, x):
-    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1)
+    return F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+
+
+def noise(mu):
+    return torch.randn_like(mu)
 
 
 # Makers of wrong answers: each writes the solution with the piece exchanged that is given ---------------------------
-
-
-def denoise(noisy=lambda x, n: (x + n).clamp(0, 1), reduce=lambda e: e.sum(1).mean()):
-    return lambda autoencode, x, noise: reduce(square(autoencode(noisy(x, noise)), x))
 
 
 def terms(
@@ -50,14 +52,6 @@ def terms(
     return distortion_and_rate
 
 
-def post(precision=lambda E, G, s: E + G / s**2, mean=lambda r, W, s, C: r @ W @ C / s**2, sign=-1):
-    def posterior(x, W, b, sigma):
-        covariance = torch.linalg.inv(precision(torch.eye(W.shape[1], dtype=W.dtype), W.T @ W, sigma))
-        return mean(x + sign * b, W, sigma, covariance), covariance
-
-    return posterior
-
-
 def bound(reduce=lambda b: b.mean(0), shape=lambda w, k: w.unflatten(0, (-1, k)), log=lambda w, k: math.log(k)):
     return lambda log_w, k: reduce(shape(log_w, k).logsumexp(1) - log(log_w, k))
 
@@ -71,49 +65,20 @@ def scores(mean=lambda e, s, v: e / s, width=lambda e, s, v: 0.5 * (e**2 - 1), f
     return score_function_gradient
 
 
-def loo(baseline, f_of=lambda f: f, scores_of=lambda s: s):
-    return lambda f, s: ((f_of(f) - baseline(f))[:, None] * scores_of(s)).mean(0)
-
-
-def path(slope=lambda s, e, m: 0.5 * s * e, sigma=sd):
-    def pathwise_gradient(df, mu, log_var, eps):
-        df_dz = df(mu + sigma(log_var) * eps)
-        return df_dz, df_dz * slope(sd(log_var), eps, mu)
-
-    return pathwise_gradient
-
-
-def weighted(weight, loss=lambda w, q: (w * q).mean()):
-    return lambda f, q, b: loss(weight(f, b).detach(), q)
-
-
-def full(
-    trace=lambda S, T: (T.inverse() @ S).trace(),
-    distance=lambda d, S, T: d @ T.inverse() @ d,
-    logs=lambda S, T: T.logdet() - S.logdet(),
-    dims=len,
-):
-    def gaussian_kl_full(mean_q, cov_q, mean_p, cov_p):
-        d = mean_p - mean_q
-        return 0.5 * (trace(cov_q, cov_p) + distance(d, cov_q, cov_p) - dims(d) + logs(cov_q, cov_p))
-
-    return gaussian_kl_full
-
-
 def mc(
     log_q=lambda z, m, v, e: -0.5 * (LOG_2PI + v + e**2),
     log_p=lambda z: -0.5 * (LOG_2PI + z**2),
     reduce=lambda r: r.sum(-1).mean(0),
     shift=1,
 ):
-    def kl_monte_carlo(mu, log_var, eps):
+    def kl_from_samples(mu, log_var, eps):
         z = shift * mu + sd(log_var) * eps
         return reduce(log_q(z, mu, log_var, eps) - log_p(z))
 
-    return kl_monte_carlo
+    return kl_from_samples
 
 
-def nll(log=lambda x, s: x[0].numel() * (LOG_2PI / 2 + math.log(s)), error=lambda q, s: q.sum(1) / (2 * s**2)):
+def nll(log=lambda x, s: x.shape[1] * (LOG_2PI / 2 + math.log(s)), error=lambda q, s: q.sum(1) / (2 * s**2)):
     return lambda mean, x, sigma: log(x, sigma) + error(square(x, mean), sigma)
 
 
@@ -125,28 +90,17 @@ def ratio(pixels=lambda d, n: d, latent=lambda d, n: n, half=lambda h: 1 if h el
     return effective_beta
 
 
-def average(log_q=lambda d, v: -0.5 * (d / v.exp() + v).sum(2), weigh=lambda q: q.softmax(1)):
-    return lambda z, mu, log_var, x: weigh(log_q((z[:, None] - mu) ** 2, log_var)) @ x
-
-
-def elbo(error=lambda e: e.sum(1), rate=lambda k: k.sum(1), term=kl, total=lambda e, k: e + k):
-    return lambda logits, x, mu, log_var: total(error(bce(logits, x)), rate(term(mu, log_var)))
-
-
-def weight(
-    prior=lambda z: -0.5 * (z**2 + LOG_2PI).sum(1),
-    q=lambda z, m, v: -0.5 * ((z - m) ** 2 / v.exp() + v + LOG_2PI).sum(1),
-    total=lambda x, p, q: x + p - q,
+def weights(
+    p=lambda z: -0.5 * z.square().sum(-1),
+    q=lambda z, m, v: -0.5 * ((z - m) ** 2 / v.exp() + v).sum(-1),
+    total=lambda recon, log_p, log_q: -recon + log_p - log_q,
+    reduce=lambda w: w.logsumexp(0) - math.log(len(w)),
 ):
-    return lambda log_px, z, mu, log_var: total(log_px, prior(z), q(z, mu, log_var))
+    return lambda recon, z, mu, log_var: reduce(total(recon, p(z), q(z, mu, log_var)))
 
 
-def arc(angle=lambda a, b, c: c.arccos(), divide=torch.sin, first=lambda w, t: ((1 - t) * w).sin()):
-    def slerp(a, b, t):
-        w = angle(a, b, F.cosine_similarity(a, b, dim=1)[:, None].clamp(-1, 1))
-        return (first(w, t) * a + (t * w).sin() * b) / divide(w)
-
-    return slerp
+def paired(mean=lambda d: d.mean(), width=lambda d: d.std(), root=lambda n: math.sqrt(n)):
+    return lambda a, b: mean(a - b) / (width(a - b) / root(len(a)))
 
 
 def moments(mean=lambda m, v: m.mean(0), between=lambda o: o.T @ o / len(o), within=lambda v: v.mean(0).diag()):
@@ -160,6 +114,18 @@ def to_prior(
     one=1,
 ):
     return lambda m, v, n, w: 0.5 * (distance(m, n, v, w) + ratio(v, w) - one - logs(v, w)).sum(1)
+
+
+def model(name, **methods):
+    """The course's class with these methods exchanged."""
+    (base,) = (e.solution for n in range(1, 8) for e in exercises_of(n) if e.name == name)
+    return type(name, (base,), methods)
+
+
+def moved(vae, x, i, values):
+    z = vae.encode(x)[0].repeat(len(values), 1)
+    z[:, i] = values
+    return z
 
 
 # Tests of notebook 08 -----------------------------------------------------------------------------------------------
@@ -176,30 +142,51 @@ def conditions_permuted(model, x, cond):
     assert not torch.allclose(model.decode(z, cond), model.decode(z, cond[torch.randperm(len(cond))]))
 
 
-def within_one_nat(model, x):
-    logits, mu, log_var = model(x)
-    twice = model.loss((logits.repeat(2, 1), mu.repeat(2, 1), log_var.repeat(2, 1)), x.repeat(2, *[1] * (x.dim() - 1)))
-    assert (twice - model.loss((logits, mu, log_var), x)).abs() < 1
-
-
 ANSWERS: dict[str, list[tuple[str, Callable]]] = {
-    "reconstruction_error": [
-        ("784 written into the formula", lambda x, r: square(x, r).mean(1) * 784),
-        ("the difference of the squares", lambda x, r: (x**2 - r**2).flatten(1).sum(1)),
-        ("the mean times the size of the whole batch", lambda x, r: square(x, r).mean(1) * x.numel()),
-        ("the mean times the batch size", lambda x, r: square(x, r).mean(1) * len(x)),
-        ("all pairs of images", lambda x, r: torch.cdist(x.flatten(1), r.flatten(1)) ** 2),
-        ("each image against the mean reconstruction", lambda x, r: square(x, r.mean(0)).sum(1)),
-        ("root mean square error", lambda x, r: square(x, r).mean(1).sqrt()),
-        ("pixels from 0 to 255", lambda x, r: square(255 * x, 255 * r).sum(1)),
+    "squared_error": [
+        ("784 written into the formula", lambda r, x: square(x, r).mean(1) * 784),
+        ("the difference of the squares", lambda r, x: (x**2 - r**2).sum(1)),
+        ("the square of the summed difference", lambda r, x: (x - r).sum(1) ** 2),
+        ("the mean times the batch size", lambda r, x: square(x, r).mean(1) * len(x)),
+        ("all pairs of images", lambda r, x: torch.cdist(x, r) ** 2),
+        ("each image against the mean reconstruction", lambda r, x: square(x, r.mean(0)).sum(1)),
+        ("root mean square error", lambda r, x: square(x, r).mean(1).sqrt()),
+        ("pixels from 0 to 255", lambda r, x: square(255 * x, 255 * r).sum(1)),
+        ("doubled, not squared", lambda r, x: (2 * (x - r)).sum(1)),
+        ("cubed", lambda r, x: (x - r).abs().pow(3).sum(1)),
+        ("the largest error", lambda r, x: square(x, r).amax(1)),
+        ("x x_hat forgotten: x^2 + x_hat^2", lambda r, x: (x**2 + r**2).sum(1)),
+        ("running sums", lambda r, x: square(x, r).cumsum(1)),
+        ("half of it, the Gaussian way", lambda r, x: 0.5 * square(x, r).sum(1)),
+        ("the mean image taken off x", lambda r, x: square(x - x.mean(0), r).sum(1)),
     ],
-    "denoising_loss": [
-        ("x changed in place", denoise(lambda x, n: x.add_(n).clamp_(0, 1))),
-        ("the noise clamped, not the sum", denoise(lambda x, n: x + n.clamp(0, 1))),
-        ("noise subtracted", denoise(lambda x, n: (x - n).clamp(0, 1))),
-        ("clamped to [-1, 1]", denoise(lambda x, n: (x + n).clamp(-1, 1))),
-        ("summed over the batch, averaged over the pixels", denoise(reduce=lambda e: e.mean(1).sum())),
-        ("averaged, then times 784", denoise(reduce=lambda e: e.mean() * 784)),
+    "nearest_distance": [
+        ("the nearest sample of each code, squared", lambda s, c: torch.cdist(c, s).square().amin(1)),
+        ("the sum over all codes", lambda s, c: torch.cdist(s, c).sum(1)),
+        ("Manhattan distances", lambda s, c: torch.cdist(s, c, p=1).amin(1)),
+        ("the largest coordinate's distance", lambda s, c: torch.cdist(s, c, p=math.inf).amin(1)),
+        ("the distance to the mean code", lambda s, c: (s - c.mean(0)).norm(dim=1)),
+        ("the distance to the first code", lambda s, c: (s - c[0]).norm(dim=1)),
+        ("the mean over the samples", lambda s, c: torch.cdist(s, c).amin(1).mean()),
+        ("the second nearest", lambda s, c: torch.cdist(s, c).sort(1).values[:, 1]),
+        ("divided by the size of a code", lambda s, c: torch.cdist(s, c).amin(1) / s.shape[1]),
+        ("the nearest in each dimension by itself", lambda s, c: (s[:, None] - c).abs().amin(1).norm(dim=1)),
+        ("the median distance", lambda s, c: torch.cdist(s, c).median(1).values),
+        ("the nearest other sample", lambda s, c: torch.cdist(s, s + 0 * c.sum()).sort(1).values[:, -1]),
+    ],
+    "fit_gaussian": [
+        ("standard deviations for the covariance", lambda c: (c.mean(0), c.std(0).diag())),
+        ("the variances on a diagonal", lambda c: (c.mean(0), c.var(0).diag())),
+        ("divided by N - 1 twice", lambda c: (c.mean(0), torch.cov(c.T) / (len(c) - 1))),
+        ("not divided", lambda c: (c.mean(0), torch.cov(c.T) * (len(c) - 1))),
+        ("the median", lambda c: (c.median(0).values, torch.cov(c.T))),
+        ("the sum", lambda c: (c.sum(0), torch.cov(c.T))),
+        ("the inverse of the covariance", lambda c: (c.mean(0), torch.cov(c.T).inverse())),
+        ("divided by L - 1", lambda c: (c.mean(0), torch.cov(c.T) * (len(c) - 1) / max(c.shape[1] - 1, 0.5))),
+        ("the mean of everything", lambda c: (c.mean().expand(c.shape[1]), torch.cov(c.T))),
+        ("centred by the mean of everything", lambda c: (c.mean(0), (c - c.mean()).T @ (c - c.mean()) / (len(c) - 1))),
+        ("the mean added, not taken off", lambda c: (c.mean(0), (c + c.mean(0)).T @ (c + c.mean(0)) / (len(c) - 1))),
+        ("a factor of the covariance", lambda c: (c.mean(0), torch.linalg.cholesky_ex(torch.cov(c.T)).L)),
     ],
     "log_mean_exp": [
         ("log of the batch size", lambda w: w.logsumexp(0) - math.log(w.shape[1])),
@@ -215,25 +202,13 @@ ANSWERS: dict[str, list[tuple[str, Callable]]] = {
         ("the mean subtracted, never added", lambda w: (w - w.mean(0)).logsumexp(0) - math.log(len(w))),
     ],
     "distortion_and_rate": [
-        ("only 2 pi dropped", terms(lambda s, d: d * math.log(s**2))),
         ("the constant subtracted", terms(lambda s, d: -d * math.log(2 * math.pi * s**2))),
         ("log base 10", terms(lambda s, d: d * math.log10(2 * math.pi * s**2))),
         ("the spread subtracted", terms(spread=lambda v, W: -(v.exp() @ W.square().sum(0)))),
         ("the spread averaged over the batch", terms(spread=lambda v, W: v.exp().mean(0) @ W.square().sum(0))),
-        ("b forgotten", terms(keep=0)),
         ("the rate with sigma for sigma squared", terms(rate=lambda m, v: kl(m, v / 2).sum(1))),
-    ],
-    "posterior": [
-        ("pseudo-inverse for the mean: the prior ignored", post(mean=lambda r, W, s, C: r @ torch.linalg.pinv(W).T)),
-        ("W'W not divided by sigma squared", post(lambda E, G, s: E + G)),
-        ("W'W divided by sigma", post(lambda E, G, s: E + G / s)),
-        ("W'W times sigma squared", post(lambda E, G, s: E + G * s**2)),
-        ("sigma squared I + W'W taken as the precision", post(lambda E, G, s: s**2 * E + G)),
-        ("the prior subtracted", post(lambda E, G, s: G / s**2 - E)),
-        ("only the diagonal of W'W", post(lambda E, G, s: E + G.diag().diag() / s**2)),
-        ("one for every entry of the identity", post(lambda E, G, s: 1 + G / s**2)),
-        ("b added", post(sign=1)),
-        ("p(x) for p(z|x)", lambda x, W, b, s: (x - b, W @ W.T + s**2 * torch.eye(len(W), dtype=W.dtype))),
+        ("log sigma for log sigma squared", terms(lambda s, d: d * math.log(2 * math.pi * s))),
+        ("the spread without W", terms(spread=lambda v, W: v.exp().sum(1))),
     ],
     "multi_sample_bound": [
         ("log of the number of groups", bound(log=lambda w, k: math.log(len(w) // k))),
@@ -241,6 +216,9 @@ ANSWERS: dict[str, list[tuple[str, Callable]]] = {
         ("divided by k", lambda w, k: w.unflatten(0, (-1, k)).logsumexp(1).mean(0) / k),
         ("the groups summed", bound(lambda b: b.sum(0))),
         ("the best group", bound(lambda b: b.amax(0))),
+        ("k for its logarithm", bound(log=lambda w, k: k)),
+        ("log base 2 of k", bound(log=lambda w, k: math.log2(k))),
+        ("the groups interleaved", bound(shape=lambda w, k: w.unflatten(0, (k, -1)).transpose(0, 1))),
     ],
     "score_function_gradient": [
         ("not divided by the variance", scores(lambda e, s, v: e * s)),
@@ -251,44 +229,56 @@ ANSWERS: dict[str, list[tuple[str, Callable]]] = {
         ("f centred", scores(f_of=lambda f: f - f.mean())),
         ("summed over the dimensions", lambda f, z, m, v: tuple(g.sum(1) for g in scores()(f, z, m, v))),
     ],
-    "leave_one_out": [
-        ("the scores centred too", loo(lambda f: f.mean(), scores_of=lambda s: s - s.mean(0))),
-        ("divided by K - 1 without leaving out", loo(lambda f: f.sum() / (len(f) - 1))),
-        ("the mean minus f", loo(lambda f: f.mean() - f)),
-        ("the baseline alone", loo(lambda f: (f - f.sum()) / (len(f) - 1), lambda f: 0)),
-        ("the next sample as the baseline", loo(lambda f: f.roll(1))),
-        ("standardised f", loo(lambda f: 0, lambda f: (f - f.mean()) / f.std())),
-        ("averaged over the dimensions", lambda f, s: ((f - (f.sum() - f) / (len(f) - 1))[:, None] * s).mean(1)),
+    "pathwise_gradient": [
+        ("without sigma", lambda g, v, e: (g, 0.5 * g * e)),
+        ("the path of sigma alone, times sigma squared", lambda g, v, e: (g, g * v.exp() * e)),
+        ("2 for a half", lambda g, v, e: (g, 2 * sd(v) * g * e)),
+        ("the sign of the second", lambda g, v, e: (g, -0.5 * sd(v) * g * e)),
+        ("log_var for its exponential", lambda g, v, e: (g, 0.5 * v * g * e)),
+        ("the noise in both", lambda g, v, e: (g * e, 0.5 * sd(v) * g * e)),
+        ("sigma in both", lambda g, v, e: (g * sd(v), 0.5 * sd(v) * g * e)),
+        ("the slope forgotten", lambda g, v, e: (g, 0.5 * sd(v) * e)),
+        ("the square of the noise", lambda g, v, e: (g, 0.5 * sd(v) * g * e**2)),
+        ("divided by sigma", lambda g, v, e: (g, 0.5 * g * e / sd(v))),
+        ("the half in the exponent twice", lambda g, v, e: (g, 0.5 * (v / 4).exp() * g * e)),
+        ("the samples summed", lambda g, v, e: (g.sum(0), (0.5 * sd(v) * g * e).sum(0))),
+        ("the two added", lambda g, v, e: (g, g + 0.5 * sd(v) * g * e)),
     ],
     "reparameterize": [
-        ("the root of log_var", lambda m, v, e: m + v.abs().sqrt() * e),
-        ("softplus for exp", lambda m, v, e: m + F.softplus(v) * e),
-        ("mu multiplied by the noise", lambda m, v, e: m * e + sd(v)),
-        ("sigma added to the noise", lambda m, v, e: m + sd(v) + e),
-        ("sigma detached", lambda m, v, e: m + sd(v).detach() * e),
-        ("mu detached", lambda m, v, e: m.detach() + sd(v) * e),
-        ("noise of its own", lambda m, v, e: m + sd(v) * torch.randn_like(m)),
-        ("the noise changed in place", lambda m, v, e: e.mul_(sd(v)).add_(m)),
+        ("the root of log_var", lambda m, v: m + v.abs().sqrt() * noise(m)),
+        ("softplus for exp", lambda m, v: m + F.softplus(v) * noise(m)),
+        ("mu multiplied by the noise", lambda m, v: m * noise(m) + sd(v)),
+        ("sigma added to the noise", lambda m, v: m + sd(v) + noise(m)),
+        ("minus half of log_var", lambda m, v: m + (-0.5 * v).exp() * noise(m)),
+        ("2 to the power", lambda m, v: m + 2 ** (0.5 * v) * noise(m)),
+        ("a quarter in the exponent", lambda m, v: m + (0.25 * v).exp() * noise(m)),
+        ("mu and log_var exchanged", lambda m, v: v + sd(m) * noise(m)),
+        ("the noise scaled twice by a half", lambda m, v: m + 0.5 * v.exp() * noise(m)),
+        ("exp(log_var) and a half outside", lambda m, v: m + 0.5 * sd(v) * noise(m)),
+        ("mu scaled as well", lambda m, v: sd(v) * (m + noise(m))),
+        ("no mu", lambda m, v: sd(v) * noise(m)),
+        ("the mean over the batch", lambda m, v: m.mean(0) + sd(v) * noise(m)),
+        ("mu subtracted", lambda m, v: sd(v) * noise(m) - m),
+        ("a small number for stability", lambda m, v: m + (sd(v) + 0.01) * noise(m)),
+        ("the noise squared", lambda m, v: m + sd(v) * noise(m) ** 2),
     ],
-    "pathwise_gradient": [
-        ("without sigma", path(lambda s, e, m: 0.5 * e)),
-        ("the variance for sigma", path(lambda s, e, m: 0.5 * s**2 * e)),
-        ("z with sigma = exp(log_var)", path(sigma=torch.exp)),
-        ("z with log_var for sigma", path(sigma=lambda v: v)),
-        ("z without the noise's scale", path(sigma=torch.ones_like)),
-        ("mu not subtracted: z / 2", path(lambda s, e, m: 0.5 * (m + s * e))),
-        ("the sign of the second", path(lambda s, e, m: -0.5 * s * e)),
-    ],
-    "score_function_loss": [
-        ("a column of weights against a row of log q", weighted(lambda f, b: (f - b)[:, None])),
-        ("one loss for each sample", weighted(lambda f, b: f - b, lambda w, q: w * q)),
-        ("all detached", weighted(lambda f, b: f - b, lambda w, q: (w * q).mean().detach())),
-        ("f added to the loss", lambda f, q, b: ((f - b).detach() * q + f).mean()),
-        ("f centred besides", weighted(lambda f, b: f - b - (f - b).mean())),
-        ("the mean of the baseline for each", weighted(lambda f, b: f - b.mean())),
+    "kl_from_samples": [
+        ("Normal(mu, sigma squared)", mc(lambda z, m, v, e: Normal(m, v.exp()).log_prob(z))),
+        ("mu left out of z", mc(shift=0)),
+        ("2 pi in log q only", mc(log_p=lambda z: -0.5 * z**2)),
+        ("the half forgotten in log p", mc(log_p=lambda z: -LOG_2PI / 2 - z**2)),
+        ("log_var added, not subtracted", mc(lambda z, m, v, e: -0.5 * (LOG_2PI - v + e**2))),
+        ("only the first sample", mc(reduce=lambda r: r[0].sum(-1))),
+        ("the log of the mean ratio", mc(reduce=lambda r: r.sum(-1).logsumexp(0) - math.log(len(r)))),
+        ("the samples kept apart", mc(reduce=lambda r: r.sum(-1))),
+        ("the absolute value", mc(reduce=lambda r: r.sum(-1).mean(0).abs())),
+        ("divided by K - 1", mc(reduce=lambda r: r.sum(-1).sum(0) / (len(r) - 1))),
+        ("log p alone", mc(log_q=lambda z, m, v, e: 0 * z)),
+        ("log q not divided by the variance", mc(lambda z, m, v, e: -0.5 * (LOG_2PI + v + (z - m) ** 2))),
+        ("log sigma for log sigma squared", mc(lambda z, m, v, e: -0.5 * (LOG_2PI + v / 2 + e**2))),
+        ("z for z - mu in log q", mc(lambda z, m, v, e: -0.5 * (LOG_2PI + v + z**2 / v.exp()))),
     ],
     "gaussian_kl": [
-        ("-1 outside the sum", lambda m, v: 0.5 * ((m**2 + v.exp() - v).sum(1) - 1)),
         ("-1 outside the half", lambda m, v: (0.5 * (m**2 + v.exp() - v) - 1).sum(1)),
         ("+1 for -1", lambda m, v: 0.5 * (m**2 + v.exp() + 1 - v).sum(1)),
         ("log_var as the variance", lambda m, v: 0.5 * (m**2 + v - 1 - v.abs().log()).sum(1)),
@@ -298,43 +288,34 @@ ANSWERS: dict[str, list[tuple[str, Callable]]] = {
         ("in bits", lambda m, v: kl(m, v).sum(1) / math.log(2)),
         ("the distance divided by the variance", lambda m, v: 0.5 * (m**2 / v.exp() + v.exp() - 1 - v).sum(1)),
     ],
-    "gaussian_kl_full": [
-        ("S_q inverted", full(lambda S, T: (S.inverse() @ T).trace(), lambda d, S, T: d @ S.inverse() @ d)),
-        ("half the log determinants once more", full(logs=lambda S, T: (T.logdet() - S.logdet()) / 2)),
-        ("log base 2", full(logs=lambda S, T: T.det().log2() - S.det().log2())),
-        ("entries divided, not the inverse", full(lambda S, T: (S / T).trace())),
-        ("the product summed, not its trace", full(lambda S, T: (T.inverse() @ S).sum())),
-        ("the means added", lambda m, S, n, T: full()(m, S, -n, T)),
+    "balance": [
+        ("lam for lam / (1 + lam)", lambda m, lam: (lam * m, -lam.log1p())),
+        ("the KL in the mean only", lambda m, lam: (lam / (1 + lam) * m, -lam.log())),
+        ("the precision", lambda m, lam: (lam / (1 + lam) * m, 1 + lam)),
+        ("lam/2 kept in the mean", lambda m, lam: (lam / (2 + lam) * m, -lam.log1p())),
+        ("2 lam", lambda m, lam: (2 * lam / (1 + 2 * lam) * m, -(2 * lam).log1p())),
+        ("no pull on the width", lambda m, lam: (lam / (1 + lam) * m, 0 * lam)),
+        ("the distance to 1", lambda m, lam: (lam / (1 + lam) * m, -(lam - 1).abs().log())),
+        ("the average of both wishes", lambda m, lam: (m / 2, -lam.log1p())),
+        ("the standard deviation", lambda m, lam: (lam / (1 + lam) * m, (1 + lam) ** -0.5)),
+        ("mu squared", lambda m, lam: ((lam / (1 + lam) * m) ** 2, -lam.log1p())),
     ],
-    "kl_monte_carlo": [
-        ("Normal(mu, sigma squared)", mc(lambda z, m, v, e: Normal(m, v.exp()).log_prob(z))),
-        ("mu left out of z", mc(shift=0)),
-        ("2 pi in log q only", mc(log_p=lambda z: -0.5 * z**2)),
-        ("the half forgotten in log p", mc(log_p=lambda z: -LOG_2PI / 2 - z**2)),
-        ("log_var added, not subtracted", mc(lambda z, m, v, e: -0.5 * (LOG_2PI - v + e**2))),
-        ("only the first sample", mc(reduce=lambda r: r[0].sum(-1))),
-        ("the log of the mean ratio", mc(reduce=lambda r: r.sum(-1).logsumexp(0) - math.log(len(r)))),
-    ],
-    "kl_gradient": [
-        ("the reverse KL's gradient", lambda m, v: (m / v.exp(), 0.5 * (1 - (m**2 + 1) / v.exp()))),
-        ("mu squared", lambda m, v: (m**2, 0.5 * (v.exp() - 1))),
-        ("half of mu squared", lambda m, v: (0.5 * m**2, 0.5 * (v.exp() - 1))),
-        ("1 / log_var for the log term", lambda m, v: (m, 0.5 * (v.exp() - 1 / v))),
-        ("-1 and log_var both kept", lambda m, v: (m, 0.5 * (v.exp() - 1 - v))),
-        ("the -1 outside the half", lambda m, v: (m, 0.5 * v.exp() - 1)),
-        ("mu squared in the second", lambda m, v: (m, 0.5 * (m**2 + v.exp() - 1))),
-    ],
-    "bits_per_dimension": [
-        ("log base 2 of the nats", lambda m, v: kl(m, v).mean(0).log2()),
-        ("divided by log10 of 2", lambda m, v: kl(m, v).mean(0) / math.log10(2)),
-        ("the total shared evenly", lambda m, v: (kl(m, v).mean() / math.log(2)).expand(m.shape[1])),
-        ("divided by N - 1", lambda m, v: kl(m, v).sum(0) / (len(m) - 1) / math.log(2)),
-        ("2 to the power in place of exp", lambda m, v: 0.5 * (m**2 + 2**v - 1 - v).mean(0) / math.log(2)),
+    "kl_per_dimension": [
+        ("the total shared evenly", lambda m, v: kl(m, v).mean().expand(m.shape[1])),
+        ("divided by N - 1", lambda m, v: kl(m, v).sum(0) / (len(m) - 1)),
+        ("2 to the power in place of exp", lambda m, v: 0.5 * (m**2 + 2**v - 1 - v).mean(0)),
+        ("the median", lambda m, v: kl(m, v).median(0).values),
+        ("the largest", lambda m, v: kl(m, v).amax(0)),
+        ("the KL of the mean Gaussian", lambda m, v: kl(m.mean(0), v.exp().mean(0).log())),
+        ("the -1 once per dimension, N times", lambda m, v: (kl(m, v) + 0.5).sum(0) / len(m) - 0.5 * len(m)),
+        ("mu centred", lambda m, v: kl(m - m.mean(0), v).mean(0)),
+        ("without the half", lambda m, v: 2 * kl(m, v).mean(0)),
+        ("the reverse KL", lambda m, v: 0.5 * ((m**2 + 1) / v.exp() - 1 + v).mean(0)),
+        ("log_var added", lambda m, v: 0.5 * (m**2 + v.exp() - 1 + v).mean(0)),
+        ("the mean of everything", lambda m, v: kl(m, v).mean()),
     ],
     "gaussian_nll": [
-        ("sigma for its square everywhere, var=sigma", lambda m, x, s: nll()(m, x, math.sqrt(s))),
-        ("log sigma subtracted", nll(lambda x, s: x[0].numel() * (LOG_2PI / 2 - math.log(s)))),
-        ("x.shape[1] for the pixels", nll(lambda x, s: x.shape[1] * math.log(2 * math.pi * s**2) / 2)),
+        ("log sigma subtracted", nll(lambda x, s: x.shape[1] * (LOG_2PI / 2 - math.log(s)))),
         ("divided by (2 sigma) squared", nll(error=lambda q, s: q.sum(1) / (2 * s) ** 2)),
         ("q / 2 * sigma squared, by precedence", nll(error=lambda q, s: q.sum(1) / 2 * s**2)),
         ("not divided by sigma at all", nll(error=lambda q, s: q.sum(1) / 2)),
@@ -345,76 +326,88 @@ ANSWERS: dict[str, list[tuple[str, Callable]]] = {
     "best_sigma": [
         ("summed over images, averaged over pixels", lambda m, x: square(x, m).mean(1).sum().sqrt()),
         ("the norm over the batch", lambda m, x: (x - m).norm() / len(x)),
-        ("the norm divided by the pixels", lambda m, x: (x - m).norm() / x[0].numel()),
+        ("the norm divided by the pixels", lambda m, x: (x - m).norm() / x.shape[1]),
         ("divided by 2 after the root", lambda m, x: square(x, m).mean().sqrt() / 2),
         ("divided by n - 1", lambda m, x: (square(x, m).sum() / (x.numel() - 1)).sqrt()),
         ("the spread around the images' mean", lambda m, x: square(x, x.mean(0)).mean().sqrt()),
         ("1 / sigma", lambda m, x: 1 / square(x, m).mean().sqrt()),
-        ("a Python number", lambda m, x: square(x, m).mean().sqrt().item()),
     ],
     "effective_beta": [
         ("2 for the half", ratio(half=lambda h: 0.5 if not h else 1)),
         ("the flags exchanged", lambda d, n, pm, h, w, km: ratio()(d, n, km, h, w, pm)),
         ("sums and means exchanged", ratio(pixel_mean=False, kl_mean=False)),
         ("D and L exchanged", ratio(lambda d, n: n, lambda d, n: d)),
+        ("the weight forgotten", lambda d, n, pm, h, w, km: ratio()(d, n, pm, h, 1.0, km)),
+        ("the inverse", lambda d, n, pm, h, w, km: 1 / ratio()(d, n, pm, h, w, km)),
+        ("no latent mean", ratio(latent=lambda d, n: 1)),
     ],
     "bce_floor": [
         ("x taken as logits", lambda x: bce(x, x).sum(1)),
         ("the sigmoid as target and reconstruction", lambda x: bce(x, x.sigmoid()).sum(1)),
-        ("nan made 0 at the end", lambda x: -(x * x.log() + (1 - x) * (1 - x).log()).flatten(1).sum(1).nan_to_num()),
+        ("nan made 0 at the end", lambda x: -(x * x.log() + (1 - x) * (1 - x).log()).sum(1).nan_to_num()),
         ("clamped at 0.01", lambda x: bce(x.clamp(0.01, 0.99).logit(), x.clamp(0.01, 0.99)).sum(1)),
-        ("1e-3 within the logs", lambda x: -(x * (x + 1e-3).log() + (1 - x) * (1.001 - x).log()).flatten(1).sum(1)),
+        ("1e-3 within the logs", lambda x: -(x * (x + 1e-3).log() + (1 - x) * (1.001 - x).log()).sum(1)),
     ],
     "bce_from_logits": [
         ("probabilities clamped", lambda a, x: bce(a.sigmoid().clamp(1e-3, 0.999).logit(), x).sum(1)),
         ("logits clamped", lambda a, x: bce(a.clamp(-10, 10), x).sum(1)),
-        ("softplus(-l) - l x", lambda a, x: (F.softplus(-a) - a * x).flatten(1).sum(1)),
-        ("only the lit pixels", lambda a, x: (x * F.softplus(-a)).flatten(1).sum(1)),
+        ("softplus(-l) - l x", lambda a, x: (F.softplus(-a) - a * x).sum(1)),
+        ("only the lit pixels", lambda a, x: (x * F.softplus(-a)).sum(1)),
         ("averaged over the batch", lambda a, x: bce(a, x).sum(1).mean()),
-        ("cross-entropy over all pixels", lambda a, x: -(x.flatten(1) * a.flatten(1).log_softmax(1)).sum(1)),
+        ("cross-entropy over all pixels", lambda a, x: -(x * a.log_softmax(1)).sum(1)),
         ("in bits", lambda a, x: bce(a, x).sum(1) / math.log(2)),
     ],
-    "posterior_average": [
-        ("log_var added", average(lambda d, v: -0.5 * (d / v.exp() - v).sum(2))),
-        ("the mean over dimensions", average(lambda d, v: -0.5 * (d / v.exp() + v).mean(2))),
-        ("the sign", average(lambda d, v: 0.5 * (d / v.exp() + v).sum(2))),
-        ("log-softmax for softmax", average(weigh=lambda q: q.log_softmax(1))),
+    "importance_bound": [
+        ("the sign of recon", weights(total=lambda r, p, q: r + p - q)),
+        ("p and q exchanged", weights(total=lambda r, p, q: -r - p + q)),
+        ("log q left out", weights(total=lambda r, p, q: -r + p)),
+        ("the prior left out", weights(total=lambda r, p, q: -r - q)),
+        ("log K not subtracted", weights(reduce=lambda w: w.logsumexp(0))),
+        ("log K added", weights(reduce=lambda w: w.logsumexp(0) + math.log(len(w)))),
+        ("log of the batch size", weights(reduce=lambda w: w.logsumexp(0) - math.log(w.shape[1]))),
+        ("over the batch", weights(reduce=lambda w: w.logsumexp(1) - math.log(w.shape[1]))),
+        ("divided by K outside the log", weights(reduce=lambda w: w.logsumexp(0) / len(w))),
+        ("the best sample", weights(reduce=lambda w: w.amax(0))),
+        ("the loss: turned round", weights(reduce=lambda w: math.log(len(w)) - w.logsumexp(0))),
+        ("log_var's sign in log q", weights(q=lambda z, m, v: -0.5 * ((z - m) ** 2 / v.exp() - v).sum(-1))),
+        ("log q not divided by the variance", weights(q=lambda z, m, v: -0.5 * ((z - m) ** 2 + v).sum(-1))),
+        ("z for z - mu in log q", weights(q=lambda z, m, v: -0.5 * (z**2 / v.exp() + v).sum(-1))),
+        ("2 pi in log p only", weights(lambda z: -0.5 * (z**2 + LOG_2PI).sum(-1))),
+        ("the half forgotten in log p", weights(lambda z: -z.square().sum(-1))),
+        ("averaged over the dimensions", weights(lambda z: -0.5 * z.square().mean(-1))),
+        ("softmax-weighted", weights(reduce=lambda w: (w.softmax(0) * w).sum(0))),
     ],
-    "negative_elbo": [
-        ("the KL averaged over the batch", elbo(rate=lambda k: k.sum(1).mean())),
-        ("the KL without -1", elbo(rate=lambda k: (k + 0.5).sum(1))),
-        ("the KL with -1 once", elbo(rate=lambda k: (k + 0.5).sum(1) - 0.5)),
-        ("the KL with +1", elbo(rate=lambda k: (k + 1).sum(1))),
-        ("the reverse KL", elbo(term=lambda m, v: 0.5 * ((m**2 + 1) / v.exp() - 1 + v))),
-        ("mu not squared", elbo(term=lambda m, v: 0.5 * (m + v.exp() - 1 - v))),
-        ("a column and a row added", elbo(lambda e: e.sum(1, keepdim=True))),
-        ("divided by the pixels", lambda a, x, m, v: elbo()(a, x, m, v) / x[0].numel()),
-        ("mu and log_var exchanged", lambda a, x, m, v: elbo()(a, x, v, m)),
+    "activity": [
+        ("the summed squares", lambda m: (m - m.mean(0)).square().sum(0)),
+        ("centred on the mean of everything", lambda m: (m - m.mean()).square().sum(0) / (len(m) - 1)),
+        ("the range", lambda m: m.amax(0) - m.amin(0)),
+        ("the variance over the standard deviation", lambda m: m.var(0) / m.std(0).sum()),
+        ("the share of all variance", lambda m: m.var(0) / m.var(0).sum()),
+        ("the whole covariance", lambda m: torch.cov(m.T)),
+        ("divided by L - 1", lambda m: (m - m.mean(0)).square().sum(0) / max(m.shape[1] - 1, 0.5)),
+        ("averaged over the dimensions", lambda m: m.var(0).mean()),
+        ("the mean, not the variance", lambda m: m.mean(0)),
+        ("the median taken off", lambda m: (m - m.median(0).values).square().sum(0) / (len(m) - 1)),
+        ("the variance of the squares", lambda m: (m**2).var(0)),
+        ("mean of squares minus the mean", lambda m: (m**2).mean(0) - m.mean(0)),
+        ("in logarithms", lambda m: m.var(0).log()),
     ],
-    "log_weight": [
-        ("sigma = exp(log_var)", lambda p, z, m, v: weight()(p, z, m, 2 * v)),
-        ("log_var as sigma", lambda p, z, m, v: weight()(p, z, m, 2 * v.abs().log())),
-        ("not divided", weight(q=lambda z, m, v: -0.5 * ((z - m) ** 2 + v + LOG_2PI).sum(1))),
-        ("log_var's sign", weight(q=lambda z, m, v: -0.5 * ((z - m) ** 2 / v.exp() - v + LOG_2PI).sum(1))),
-        ("2 pi in the prior once, not L times", weight(lambda z: -0.5 * ((z**2).sum(1) + LOG_2PI))),
-        ("the KL added", lambda p, z, m, v: p + kl(m, v).sum(1)),
-        ("log_px subtracted", weight(total=lambda x, p, q: p - q - x)),
-        ("all signs turned", weight(total=lambda x, p, q: q - p - x)),
-    ],
-    "is_active": [
-        ("mean absolute deviation", lambda m, t: (m - m.mean(0)).abs().mean(0) > t),
-        ("the summed squares", lambda m, t: ((m - m.mean(0)) ** 2).sum(0) > t),
-        ("one variance for all", lambda m, t: (m.var() > t).expand(m.shape[1])),
-        ("centred on the mean of everything", lambda m, t: ((m - m.mean()) ** 2).mean(0) > t),
-        ("the share of all variance", lambda m, t: m.var(0) / m.var(0).sum() > t),
-        ("the indices", lambda m, t: (m.var(0) > t).nonzero().flatten()),
-    ],
-    "slerp": [
-        ("a straight line, normalised", lambda a, b, t: F.normalize((1 - t) * a + t * b, dim=1)),
-        ("the cosine of the batch", arc(lambda a, b, c: c.mean().arccos())),
-        ("divided by the angle", arc(divide=lambda w: w)),
-        ("sin(w) - sin(t w) for the first", arc(first=lambda w, t: w.sin() - (t * w).sin())),
-        ("the norms of the batch", arc(lambda a, b, c: ((a * b).sum(1, keepdim=True) / a.norm() / b.norm()).arccos())),
+    "paired_t": [
+        ("not divided at all", lambda a, b: (a - b).mean()),
+        ("the variance for the standard deviation", paired(width=lambda d: d.var())),
+        ("divided by S", paired(width=lambda d: d.std(correction=0))),
+        ("the root of S - 1", paired(root=lambda n: math.sqrt(n - 1))),
+        ("S for its root", paired(root=lambda n: n)),
+        ("the sum", paired(mean=lambda d: d.sum())),
+        ("the absolute value", paired(mean=lambda d: d.mean().abs())),
+        ("the median", paired(mean=lambda d: d.median())),
+        ("the spread of a alone", lambda a, b: (a - b).mean() / (a.std() / math.sqrt(len(a)))),
+        ("the spreads added", lambda a, b: (a - b).mean() / ((a.std() + b.std()) / math.sqrt(len(a)))),
+        ("the standard error", lambda a, b: (a - b).std() / math.sqrt(len(a))),
+        ("turned upside down", lambda a, b: (a - b).std() / math.sqrt(len(a)) / (a - b).mean()),
+        ("one number for each seed", lambda a, b: (a - b) / ((a - b).std() / math.sqrt(len(a)))),
+        ("the root forgotten to divide", lambda a, b: (a - b).mean() / (a - b).std() / math.sqrt(len(a))),
+        ("relative differences", lambda a, b: ((a - b) / b).mean() / (((a - b) / b).std() / math.sqrt(len(a)))),
     ],
     "aggregate": [
         ("divided by L", moments(between=lambda o: o.T @ o / o.shape[1])),
@@ -422,6 +415,9 @@ ANSWERS: dict[str, list[tuple[str, Callable]]] = {
         ("variances added to every entry", moments(within=lambda v: v.mean(0))),
         ("precision-weighted mean", moments(lambda m, v: (m / v.exp()).sum(0) / (-v).exp().sum(0))),
         ("the mean over dimensions", moments(lambda m, v: m.mean(1))),
+        ("log_var not exponentiated", lambda m, v: moments()(m, v.abs().log())),
+        ("standard deviations for variances", lambda m, v: moments()(m, v / 2)),
+        ("only the variances", moments(between=lambda o: 0 * o.T @ o)),
     ],
     "kl_to_prior": [
         ("the KLs subtracted", lambda m, v, n, w: (kl(m, v) - kl(n, w)).sum(1)),
@@ -433,6 +429,8 @@ ANSWERS: dict[str, list[tuple[str, Callable]]] = {
         ("logs of sigmas", to_prior(logs=lambda v, w: 0.5 * (v - w))),
         ("the 1 forgotten", to_prior(one=0)),
         ("one prior for the batch", lambda m, v, n, w: to_prior()(m, v, n[:1], w[:1])),
+        ("the half forgotten", lambda m, v, n, w: 2 * to_prior()(m, v, n, w)),
+        ("averaged over L", lambda m, v, n, w: to_prior()(m, v, n, w) / m.shape[1]),
     ],
     "same_style": [
         ("only the noise", lambda z, m, v, n, w: (z - m) / sd(v)),
@@ -442,9 +440,63 @@ ANSWERS: dict[str, list[tuple[str, Callable]]] = {
         ("the new mean for all", lambda z, m, v, n, w: n),
         ("precedence: only mu divided", lambda z, m, v, n, w: n + sd(w) * (z - m / sd(v))),
         ("new noise", lambda z, m, v, n, w: n + sd(w) * torch.randn_like(z)),
+        ("the old mean kept", lambda z, m, v, n, w: m + sd(w) * (z - m) / sd(v)),
+        ("multiplied by both sigmas", lambda z, m, v, n, w: n + sd(w) * (z - m) * sd(v)),
+    ],
+    "MyAutoencoder": [
+        (
+            "the difference of the squares",
+            model("MyAutoencoder", loss=lambda s, x: (s.decode(s.encode(x)) ** 2 - x**2).sum(1).abs()),
+        ),
+        (
+            "the codes compared",
+            model("MyAutoencoder", loss=lambda s, x: square(s.encode(s.decode(s.encode(x))), s.encode(x)).sum(1)),
+        ),
+        ("absolute errors", model("MyAutoencoder", loss=lambda s, x: (s.decode(s.encode(x)) - x).abs().sum(1))),
+        (
+            "half of the squared error",
+            model("MyAutoencoder", loss=lambda s, x: 0.5 * square(s.decode(s.encode(x)), x).sum(1)),
+        ),
+    ],
+    "MyVAE": [
+        ("log sigma in the KL", model("MyVAE", kl=lambda s, m, v: (m**2 + v.exp() - 1 - 0.5 * v).sum(1) / 2)),
+        ("the KL in bits", model("MyVAE", kl=lambda s, m, v: kl(m, v).sum(1) / math.log(2))),
+        ("half of sigma", model("MyVAE", reparameterize=lambda s, m, v: m + 0.5 * v.exp() * noise(m))),
+        ("the reverse KL", model("MyVAE", kl=lambda s, m, v: 0.5 * ((m**2 + 1) / v.exp() - 1 + v).sum(1))),
+    ],
+    "RateVAE": [
+        ("nats summed over images", model("RateVAE", nats=lambda s, x: kl(*s.encode(x)).sum(0))),
+        ("nats of the mean code", model("RateVAE", nats=lambda s, x: kl(*(t.mean(0) for t in s.encode(x))))),
+        ("the mean square in nats", model("RateVAE", nats=lambda s, x: s.encode(x)[0].square().mean(0))),
+        (
+            "logits along the traverse",
+            model("RateVAE", traverse=lambda s, x, i, values: s.decode(moved(s, x, i, values))),
+        ),
+        (
+            "values added",
+            model(
+                "RateVAE",
+                traverse=lambda s, x, i, values: s.decode(moved(s, x, i, values + s.encode(x)[0][0, i])).sigmoid(),
+            ),
+        ),
+        (
+            "another dimension",
+            model("RateVAE", traverse=lambda s, x, i, values: s.decode(moved(s, x, i - 1, values)).sigmoid()),
+        ),
+    ],
+    "VAE": [
+        ("the KL counted twice", model("VAE", loss=lambda s, x: sum(s.terms(x)) + s.terms(x)[1])),
+        (
+            "the reconstruction is drawn",
+            model("VAE", reconstruct=lambda s, x: s.decode(s.reparameterize(*s.encode(x))).sigmoid()),
+        ),
+        ("the reconstruction as logits", model("VAE", reconstruct=lambda s, x: s.decode(s.encode(x)[0]))),
+        (
+            "samples of a wide prior",
+            model("VAE", sample=lambda s, n: s.decode(2 * torch.randn(n, s.latent_dim)).sigmoid()),
+        ),
     ],
     "test_far_codes_cost": [("one exact amount demanded", one_exact_amount)],
-    "test_loss_is_per_image": [("a tolerance of one nat", within_one_nat)],
     "test_decoder_hears_the_condition": [("conditions permuted", conditions_permuted)],
 }
 UNLISTED: list[tuple[str, str, Callable]] = [

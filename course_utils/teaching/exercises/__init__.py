@@ -99,9 +99,8 @@ reconstruction where the gradient must come through z.
 from ._attempt import Attempt, NotYet, Raised
 from ._brick import gradient_reaches, require_gradient
 from ._build import Build, fixed_noise
-from ._compare import Compare, Misconception
 from ._exercise import Draw, Exercise
-from ._framework import Result, check, exercises_of, find, grade, hint, reference, solution, yours
+from ._framework import Result, check, exercises_of, find, grade, hint, solution, yours
 from ._relations import ATOL, RTOL
 
 __all__ = [
@@ -109,10 +108,8 @@ __all__ = [
     "RTOL",
     "Attempt",
     "Build",
-    "Compare",
     "Draw",
     "Exercise",
-    "Misconception",
     "NotYet",
     "Raised",
     "Result",
@@ -123,7 +120,6 @@ __all__ = [
     "grade",
     "gradient_reaches",
     "hint",
-    "reference",
     "require_gradient",
     "solution",
     "yours",

@@ -1,5 +1,6 @@
 """The judge of bricks: an answer is compared with the solution on small cases; what differs is put into words."""
 
+import contextlib
 import numbers
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +16,8 @@ from ._relations import Evidence, Outcome, agree, close, find_relation
 from ._text import inputs_text, numbers_text, tensor_text
 
 UNEXPLAINED = (
-    "wrong values",
-    "wrong shape",
-    "not finite",
-    "nearly right",
-    "too large",
-    "too small",
-    "negative numbers",
+    *("wrong values", "wrong shape", "not finite", "nearly right"),
+    *("too large", "too small", "negative numbers"),
 )
 
 
@@ -177,17 +173,16 @@ def _explained(
     exercise: Exercise, attempt: Attempt, cases: list, seen: list, expected: list, error: Raised | None
 ) -> NotYet | Raised:
     """The verdict on wrong numbers: a mistake known by name, else a relation to the right ones, else the facts."""
-    pairs = zip(seen, expected, strict=False)
+    cases, expected = cases[: len(seen)], expected[: len(seen)]
+    pairs = list(zip(seen, expected, strict=True))
     k = next(k for k, (a, b) in enumerate(pairs) if not agree(a, b, exercise.tolerance))  # the smallest come first
     facts = f"    {inputs_text(attempt.parameters, cases[k], separator=chr(10) + '    ')}\n"
-    facts += "\n".join(_expected_and_came(seen[k], expected[k], exercise.tolerance))
+    facts += "\n".join(_expected_and_came(*pairs[k], exercise.tolerance))
 
     def trial(attempt: Attempt) -> Callable[[tuple], Outcome | None]:
         def outcome(case: tuple) -> Outcome | None:
-            try:
+            with contextlib.suppress(Exception):  # whatever a changed solution or changed arguments lead to
                 return _outcome(exercise, attempt, case)[0]
-            except Exception:  # whatever a changed solution or changed arguments lead to
-                return None
 
         return outcome
 
@@ -196,26 +191,19 @@ def _explained(
 
     for name, (function, words) in exercise.mistakes.items():
         gives = trial(attempt.like(function))
-        if all(agree(a, gives(case), exercise.tolerance) for a, case in zip(seen, cases, strict=False)):
+        if all(agree(a, gives(case), exercise.tolerance) for a, case in zip(seen, cases, strict=True)):
             return NotYet(name, f"{words}\n{facts}")
     with warnings.catch_warnings():  # a slip of the solution may well lead to one
         warnings.simplefilter("ignore")
         found = find_relation(
             Evidence(
-                cases=cases[: len(seen)],
-                seen=seen,
-                expected=expected[: len(seen)],
-                parameters=attempt.parameters,
-                axes=exercise.axes,
-                tolerance=exercise.tolerance,
-                solution=exercise.solution,
-                trial=trusted,
-                answer=trial(attempt),
+                cases, seen, expected, attempt.parameters, exercise.axes, exercise.tolerance,
+                solution=exercise.solution, trial=trusted, answer=trial(attempt),
             )
-        )
+        )  # fmt: skip
     if found is None and error:
         return error
-    name, words = (found.name, found.words) if found else _measured(seen[k], expected[k], exercise.tolerance)
+    name, words = (found.name, found.words) if found else _measured(pairs, k, exercise.tolerance)
     if attempt.changed and not exercise.may_change_inputs:
         words += f" Besides, your function changed the caller's {' and '.join(attempt.changed)}."
         name = name if found else "changes its input"
@@ -236,18 +224,28 @@ def _expected_and_came(seen: Outcome, expected: Outcome, tolerance: tuple[float,
     return lines
 
 
-def _measured(seen: Outcome, expected: Outcome, tolerance: tuple[float, float]) -> tuple[str, str]:
-    """Words for a mistake without a relation."""
-    key = next(key for key in expected if not close(seen[key], expected[key], tolerance))
-    came, wanted = seen[key], expected[key]
+def _measured(pairs: list[tuple[Outcome, Outcome]], k: int, tolerance: tuple[float, float]) -> tuple[str, str]:
+    """Words for a mistake without a relation: what can be said of case k, and of all numbers together."""
+    parts = [key for key in pairs[0][1] if not all(close(a[key], b[key], tolerance) for a, b in pairs)]
+    key = next(key for key in parts if not close(pairs[k][0][key], pairs[k][1][key], tolerance))
+    right = [f"{part}: right." for part in pairs[0][1] if part not in parts]
+    where = " ".join([*right, f"{key}: "]) if key else ""
+    came, wanted = (outcome[key] for outcome in pairs[k])
     if came.shape != wanted.shape:
-        return "wrong shape", "The shape is another. Which axes should be left at the end, and which should be gone?"
+        words = "The shape is another. Which axes should be left at the end, and which should be gone?"
+        return "wrong shape", where + words
     if not came.isfinite().all():
-        return "not finite", "Some numbers are not finite. Which step divides by zero, or takes a root or log of one?"
+        words = "Some numbers are not finite. Which step divides by zero, or takes a root or log of one?"
+        return "not finite", where + words
     far = float(((came - wanted).abs() / wanted.abs().clamp_min(tolerance[1])).max())
     if far < 0.01:
-        return (
-            "nearly right",
-            f"Off by {far:.1g} of the value, where {tolerance[0]:g} is allowed: a small term, or rounding?",
-        )
-    return "wrong values", "The shape is right, the numbers are not."
+        words = f"Off by {far:.1g} of the value, where {tolerance[0]:g} is allowed: a small term, or rounding?"
+        return "nearly right", where + words
+    a, b = (torch.cat([pair[i][key].flatten() for pair in pairs]) for i in (0, 1))
+    room = tolerance[1] + tolerance[0] * b.abs()
+    if len(a) == len(b) >= 5 and (b >= 0).all() and (a < -room).any():
+        return "negative numbers", f"{where}Some of your numbers are negative; of the expected ones, none is."
+    for name, sign, than in (("too large", 1, "larger"), ("too small", -1, "smaller")):
+        if len(a) == len(b) >= 5 and (sign * (a - b) > room).all():
+            return name, f"{where}Each of your numbers is {than} than the expected one, by no simple rule."
+    return "wrong values", f"{where}The shape is right, the numbers are not."

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ._attempt import Attempt, NotYet
 from ._brick import judge_brick
-from ._exercise import Exercise
+from ._exercise import Draw, Exercise, axes_of
 
 Check = Callable[["Build"], None]
 
@@ -225,39 +225,28 @@ def same_numbers(
 ) -> Check:
     """`call(model, *case)` gives what `reference(*case)` gives; if not, the relation between them is told.
 
-    label: what is compared, "kl(mu, log_var)". Both run with `fixed_noise`. A reference that needs the model takes
+    label: what is compared, "kl(mu, log_var)". Noise is that of `fixed_noise`. A reference that needs the model takes
         an argument of that name last.
     axes: the sizes of the arguments, as in a docstring: "mu, log_var: (B, L)".
     """
+    names = tuple(inspect.signature(reference).parameters)
+    count = len(names) - (names[-1] == "model")
 
     def check(build: Build) -> None:
         model = build.make(*args)
-        given = {"model": model} if "model" in inspect.signature(reference).parameters else {}
-
-        @functools.wraps(reference)
-        def truth(*case: Any) -> Any:
-            with fixed_noise():
-                return reference(*case, **given)
-
-        names = tuple(name for name in inspect.signature(reference).parameters if name != "model")
+        drawn = [(*case, model)[: len(names)] for case in cases(Draw())]
 
         def answer(*case: Any) -> Any:
-            with fixed_noise():
-                return build.run(call, model, *case, doing=f"in {label}")
+            return build.run(call, model, *case[:count], doing=f"in {label}")
 
         part = Exercise(
-            build.exercise.number, "", 1, truth, ("", "", ""), "", cases=cases, mistakes=mistakes or {},
-            stub=f"def {reference.__name__}({', '.join(names)}): ...",
+            build.exercise.number, "", 1, reference, ("", "", ""), "", cases=lambda draw: drawn,
+            mistakes=mistakes or {}, stub=f"def f({', '.join(names[:count])}): ...",
         )  # fmt: skip
-        if axes:
-            part.__dict__["axes"] = {
-                name.strip(): tuple(size.strip() for size in sizes.strip(" ()").split(","))
-                for line in axes.split(";")
-                for names, _, sizes in [line.partition(":")]
-                for name in names.split(",")
-            }
+        part.__dict__["axes"] = axes_of(axes.replace(";", "\n"))
         try:
-            judge_brick(part, Attempt(answer, names, build.attempt.dtype, build.attempt.device))
+            with fixed_noise():
+                judge_brick(part, Attempt(answer, names[:count], build.attempt.dtype, build.attempt.device))
         except NotYet as verdict:
             raise NotYet(f"{label}: {verdict.diagnosis}", f"{label}: {verdict.message}") from None
 

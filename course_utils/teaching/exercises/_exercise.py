@@ -18,6 +18,15 @@ from ._stub import name_of, parameters_of, stub_of
 _SHAPES = re.compile(r"^\s*([\w, ]+?):\s*\(([\w, ]*)\)", re.MULTILINE)
 
 
+def axes_of(text: str) -> dict[str, tuple[str, ...]]:
+    """The names of sizes in "mu, log_var: (B, L)": {"mu": ("B", "L"), "log_var": ("B", "L")}."""
+    return {
+        name.strip(): tuple(filter(None, (size.strip() for size in sizes.split(","))))
+        for names, sizes in _SHAPES.findall(text)
+        for name in names.split(",")
+    }
+
+
 class Draw:
     """Random tensors in float64 for cases, the same every time: `draw(2, 3)` is rounded to one decimal."""
 
@@ -113,11 +122,7 @@ class Exercise:
     @cached_property
     def axes(self) -> dict[str, tuple[str, ...]]:
         """The names of the sizes of each argument, from the docstring: {"mu": ("B", "L")}."""
-        found = {}
-        for names, sizes in _SHAPES.findall(inspect.getdoc(self.solution) or ""):
-            shape = tuple(filter(None, (size.strip() for size in sizes.split(","))))
-            found |= {name.strip(): shape for name in names.split(",")}
-        return found
+        return axes_of(inspect.getdoc(self.solution) or "")
 
     def all_cases(self) -> list[tuple]:
         """The same cases every time."""

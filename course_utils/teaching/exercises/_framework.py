@@ -4,7 +4,6 @@ import importlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -161,11 +160,6 @@ def solution(number: str) -> None:
     """Print the source of one solution, without the docstrings that the stub shows already."""
     exercise = find(number)
     print(f"{exercise.head}, one way to write it:\n\n{without_docstrings(exercise.source())}")
-
-
-def reference(number: str) -> Callable[..., Any]:
-    """The course's own answer, silently."""
-    return find(number).solution
 
 
 def exercises_of(notebook: int) -> tuple[Exercise, ...]:

@@ -10,29 +10,56 @@ from functools import cache
 from typing import Any
 
 Slip = tuple[str, str, Callable[..., Any]]  # name, "one exp is left out", the function that makes it
+Change = tuple[str, str, str]  # name, words, the source that takes the place of a piece of the solution
 
-_ELEMENTWISE = (
-    "exp",
-    "log",
-    "square",
-    "sqrt",
-    "abs",
-    "sigmoid",
-    "softmax",
-    "softplus",
-    "expm1",
-    "log1p",
-    "clamp",
-    "tanh",
-)
-_MATRIX = ("inverse", "inv", "pinv", "trace", "diagonal", "diag", "t")
-_INSTEAD = {
-    "sum": ("mean", "amax"), "mean": ("sum", "amax", "amin", "median"), "amax": ("amin",), "amin": ("amax",),
-    "argmax": ("argmin",), "argmin": ("argmax",),
-    "std": ("var",), "var": ("std",), "logdet": ("det",), "logsumexp": ("sum", "amax"), "solve": ("matmul",),
-    "exp": ("square",), "maximum": ("minimum",), "minimum": ("maximum",), "median": ("mean",), "sqrt": ("square",),
-    "abs": ("square",), "square": ("abs",), "cos": ("sin",), "sin": ("cos",),
+_ELEMENTWISE = ("exp", "log", "square", "sqrt", "abs", "sigmoid", "softmax", "softplus", "log1p", "tanh")
+_REDUCTIONS = ("sum", "mean", "amax", "amin", "std", "var", "median", "logsumexp")
+_OTHERS = {"exp": ("square",), "square": ("abs",), "abs": ("square",), "sqrt": ("square",), "log1p": ("log",)}
+_MODULES = ("torch", "math", "F", "np", "functional", "nn")
+
+# Name, words, and what stands in place of l + r: in the order in which they are tried.
+_SIGN, _LEFT_OUT = ("sign of a term", "one term has the other sign"), ("a term missing", "one term is left out")
+_LESS = "a factor missing", "one factor is left out"
+_SCALED = [
+    (f"one term times {n}", f"one term has an additional factor {n}", form)
+    for n in ("0.5", "2")
+    for form in (f"{{l}} {{o}} {n} * {{r}}", f"{n} * {{l}} {{o}} {{r}}")
+]
+_OPERATORS: dict[type[ast.operator], list[Change]] = {
+    ast.Add: [
+        (*_SIGN, "{l} - {r}"), (*_LEFT_OUT, "{l}"), (*_LEFT_OUT, "{r}"),
+        ("multiplied in place of added", "one sum is a product", "{l} * {r}"), *_SCALED,
+    ],
+    ast.Sub: [
+        (*_SIGN, "{l} + {r}"), (*_LEFT_OUT, "{l}"), (*_LEFT_OUT, "-{r}"),
+        ("difference turned round", "one difference is taken the other way round", "{r} - {l}"), *_SCALED,
+    ],
+    ast.Mult: [
+        (*_LESS, "{l}"), (*_LESS, "{r}"),
+        ("added in place of multiplied", "one product is a sum", "{l} + {r}"),
+        ("divided", "one product is a quotient", "{l} / {r}"),
+        *[("a factor squared", "one factor is squared", form) for form in ("{l}**2 * {r}", "{l} * {r}**2")],
+    ],
+    ast.Div: [
+        (*_LESS, "{l}"), (*_LESS, "1 / {r}"),
+        ("multiplied", "one quotient is a product", "{l} * {r}"),
+        ("quotient turned round", "one quotient is turned round", "{r} / {l}"),
+        ("the denominator alone", "only the denominator of one quotient is left", "{r}"),
+        *[("a factor squared", "one factor is squared", form) for form in ("{l}**2 / {r}", "{l} / {r}**2")],
+        ("a factor's root", "the root of one factor is taken", "{l} / {r}**0.5"),
+    ],
+    ast.Pow: [("a power missing", "one power is left out", "{l}")],
+    ast.MatMult: [("a matrix missing", "one matrix of a product is left out", side) for side in ("{l}", "{r}")],
 }  # fmt: skip
+_FORMS = {
+    "{} itself": "{}", "the root of {}": "{} ** 0.5", "the square of {}": "{} ** 2", "exp of {}": "{}.exp()",
+    "exp of 2·{}": "(2 * {}).exp()", "exp of ½·{}": "(0.5 * {}).exp()", "2 to the power of {}": "2 ** {}",
+    "2 to the power of ½·{}": "2 ** (0.5 * {})", "softplus of {}": "(1 + {}.exp()).log()", "|{}|": "{}.abs()",
+    "half of {}": "0.5 * {}", "half of exp of {}": "0.5 * {}.exp()", "exp of −{}": "(-{}).exp()",
+    "exp of ¼·{}": "(0.25 * {}).exp()", "log of {}": "{}.log()", "log of 1 + {}": "(1 + {}).log()",
+}  # fmt: skip
+_INSIDE = {"exp({})": "{}.exp()", "log|{}|": "{}.abs().log()", "{}²": "{} ** 2", "½·{}": "(0.5 * {})",
+           "2·{}": "(2 * {})", "−{}": "(-{})", "1/{}": "(1 / {})"}  # fmt: skip
 
 
 @cache
@@ -46,20 +73,22 @@ def slips(solution: Callable[..., Any]) -> tuple[Slip, ...]:
     if not isinstance(tree.body[0], ast.FunctionDef) or not inspect.isfunction(solution):
         return ()
     tree.body[0].decorator_list = []
+    names = [argument.arg for argument in tree.body[0].args.args]
+    nodes = list(ast.walk(tree))
     single = [
-        (name, words, {i: changed})
-        for i, node in enumerate(ast.walk(tree))
-        for name, words, changed in _changes(node, tree.body[0])
+        (name, words, {i: source})
+        for i, node in enumerate(nodes)
+        if isinstance(node, ast.expr)
+        for name, words, source in _changes(node, names)
     ]
-    everywhere: dict[str, tuple[str, str, dict[int, ast.AST]]] = {}  # the same slip wherever it can be made
+    everywhere: dict[str, tuple[str, str, dict[int, str]]] = {}  # the same slip wherever it can be made
     for name, words, change in single:
         if words.startswith("one "):
             known = everywhere.setdefault(name, (name, f"every {words[4:]}", {}))
             known[2].update({i: new for i, new in change.items() if i not in known[2]})
-    nodes, places = list(ast.walk(tree)), _places(tree)
     found, sources = [], {ast.unparse(tree)}
     for name, words, change in [*single, *(entry for entry in everywhere.values() if len(entry[2]) > 1)]:
-        source = _with_changes(nodes, places, change)
+        source = ast.unparse(_Exchange({id(nodes[i]): new for i, new in change.items()}).visit(tree))
         if source not in sources:
             sources.add(source)
             namespace = dict(solution.__globals__)
@@ -68,270 +97,168 @@ def slips(solution: Callable[..., Any]) -> tuple[Slip, ...]:
     return tuple(found)
 
 
-def _with_changes(nodes: list[ast.AST], places: dict[ast.AST, tuple], change: dict[int, ast.AST]) -> str:
-    """The source with some nodes exchanged; the tree is as before afterwards."""
-    undo = []
-    for i, new in change.items():
-        parent, name, k = places[nodes[i]]
-        undo.append((parent, name, k, nodes[i]))
-        _put(parent, name, k, new)
-    source = ast.unparse(nodes[0])
-    for place in reversed(undo):
-        _put(*place)
-    return source
+class _Exchange(ast.NodeTransformer):
+    """A copy of a tree in which other sources stand for some nodes; the tree stays as it is."""
+
+    def __init__(self, sources: dict[int, str]) -> None:
+        self.sources = sources
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        if id(node) in self.sources:
+            return ast.parse(self.sources[id(node)], mode="eval").body
+        return self.generic_visit(copy.copy(node))
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        for name, value in ast.iter_fields(node):
+            if isinstance(value, list):
+                setattr(node, name, [self.visit(item) if isinstance(item, ast.AST) else item for item in value])
+            elif isinstance(value, ast.AST):
+                setattr(node, name, self.visit(value))
+        return node
 
 
-def _put(parent: ast.AST, name: str, k: int | None, node: ast.AST) -> None:
-    if k is None:
-        setattr(parent, name, node)
-    else:
-        getattr(parent, name)[k] = node
-
-
-def _places(tree: ast.AST) -> dict[ast.AST, tuple[ast.AST, str, int | None]]:
-    """Where each node stands: in which field of which other node, at which place of a list."""
-    found = {}
-    for parent in ast.walk(tree):
-        for name, value in ast.iter_fields(parent):
-            for k, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
-                if isinstance(node, ast.AST):
-                    found[node] = (parent, name, k)
-    return found
-
-
-def _changes(node: ast.AST, function: ast.FunctionDef) -> Iterator[tuple[str, str, ast.AST]]:
+def _changes(node: ast.expr, names: list[str]) -> Iterator[Change]:
     if isinstance(node, ast.BinOp):
-        yield from _of_operators(node)
-        yield from _of_sums(node, [argument.arg for argument in function.args.args])
+        left, right = (f"({ast.unparse(side)})" for side in (node.left, node.right))
+        for name, words, form in _OPERATORS.get(type(node.op), ()):
+            gone = {"{l}": node.right, "{r}": node.left, "-{r}": node.left, "1 / {r}": node.left}.get(form)
+            number = f" ({ast.unparse(gone)})" if isinstance(gone, ast.Constant) else ""
+            yield name, words + number, form.format(l=left, r=right, o="+" if isinstance(node.op, ast.Add) else "-")
+        yield from _of_sums(node, names)
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        yield "sign of a term", "one minus sign is left out", node.operand
+        yield "sign of a term", "one minus sign is left out", ast.unparse(node.operand)
     elif isinstance(node, ast.Call):
         yield from _of_calls(node)
-    elif isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
-        yield "transposed factor", "one matrix is not transposed", node.value
-    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-        names = [argument.arg for argument in function.args.args]
-        if node.id in names:
-            for said, form in _INSIDE.items():
-                words = f"{said.format(node.id)} stands in one place where {node.id} belongs"
-                yield f"{said.format(node.id)} in one place", words, _parsed(form.format(node.id))
-            for other in names:
-                if other != node.id:
-                    words = f"{other} stands in one place where {node.id} belongs"
-                    yield f"{other} for {node.id} in one place", words, ast.Name(other, ast.Load())
+    elif isinstance(node, ast.Subscript) and ast.unparse(node).endswith(".shape[1]"):
+        yield "another size", "one size is that of another axis", f"{ast.unparse(node.value)}[0]"
+    elif isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Load):
+        others = {other: other for other in names if other != node.id}
+        for said, form in ({s.format(node.id): f.format(node.id) for s, f in _INSIDE.items()} | others).items():
+            name = f"{said} for {node.id} in one place" if said in others else f"{said} in one place"
+            yield name, f"{said} stands in one place where {node.id} belongs", form
+    name, function, subject = _unary(node) or ("", None, None)
+    if name not in ("", "sum", "mean") and isinstance(subject, ast.BinOp) and isinstance(subject.op, ast.Add | ast.Sub):
+        one, other = function(ast.unparse(subject.left)), function(ast.unparse(subject.right))
+        for sign, so in (("+", "and the two are added"), ("-", "and the second is subtracted")):
+            yield f"the {name} of each term", f"one {name} is taken of each of two terms, {so}", f"{one} {sign} {other}"
+    if name and (inner := _unary(subject)):  # the sum of the squares, the square of the sum
+        words = f"one {name} and one {inner[0]} are taken in the other order"
+        yield f"{name} and {inner[0]} in the other order", words, inner[1](function(ast.unparse(inner[2])))
 
 
-def _of_sums(node: ast.BinOp, names: list[str]) -> Iterator[tuple[str, str, ast.AST]]:
-    """A sum of three to five terms, perhaps with a factor before it: other terms, other signs, the factor on some."""
-    factor, whole = (node.left, node.right) if isinstance(node.op, ast.Mult) else (None, node)
-    terms = _terms(whole)
-    if not 3 <= len(terms) <= 5:
+def _unary(node: ast.AST) -> tuple[str, Callable[[str], str], ast.expr] | None:
+    """Of x.f(…), torch.f(x) or x**2: the name, a maker of its source for another x, and x."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        return "power", lambda source: f"(({source}) ** {ast.unparse(node.right)})", node.left
+    if isinstance(node, ast.Call) and (_name(node) in _ELEMENTWISE + _REDUCTIONS) and (subject := _subject(node)):
+        return _name(node), lambda source: ast.unparse(_called(node, subject=source)), subject
+    return None
+
+
+def _name(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def _of_module(node: ast.Call) -> bool:
+    """torch.exp(x), and not x.exp()."""
+    function = node.func
+    while isinstance(function, ast.Attribute):
+        function = function.value
+    return not isinstance(node.func, ast.Attribute) or (isinstance(function, ast.Name) and function.id in _MODULES)
+
+
+def _subject(node: ast.Call) -> ast.expr | None:
+    return (node.args[0] if node.args else None) if _of_module(node) else node.func.value
+
+
+def _called(node: ast.Call, subject: str = "", name: str = "", **keywords: int | None) -> ast.Call:
+    """The call with another subject, another name, other keywords; None takes one away."""
+    new = copy.deepcopy(node)
+    if subject and _of_module(node):
+        new.args[0] = ast.parse(subject, mode="eval").body
+    elif subject:
+        new.func.value = ast.parse(subject, mode="eval").body
+    if name and isinstance(new.func, ast.Attribute):
+        new.func.attr = name
+    new.keywords = [k for k in new.keywords if k.arg not in keywords]
+    new.keywords += [ast.keyword(k, ast.Constant(v)) for k, v in keywords.items() if v is not None]
+    return new
+
+
+def _of_calls(node: ast.Call) -> Iterator[Change]:
+    name, subject = _name(node), _subject(node)
+    if subject is None:
         return
-    for (k, (sign, term)), name in itertools.product(enumerate(terms), names):
-        for words, form in (("divided by", "/ {}"), ("divided by exp of", "/ {}.exp()"), ("multiplied by", "* {}")):
-            changed = [*terms[:k], (sign, _parsed(f"({ast.unparse(term)}) {form.format(name)}")), *terms[k + 1 :]]
-            whole = ast.BinOp(factor, ast.Mult(), _sum(changed)) if factor else _sum(changed)
-            yield f"a term {words} {name}", f"one term is {words} {name} besides", whole
-    for chosen in itertools.product((True, False), repeat=len(terms)):
-        if all(chosen) or not any(chosen):
+    inside = ast.unparse(subject)
+    if name in (*_ELEMENTWISE, "sum", "mean", "diag"):
+        yield f"{name} missing", f"one {name} is left out", inside
+    if name in _ELEMENTWISE:
+        arguments = {n.id for n in ast.walk(subject) if isinstance(n, ast.Name) and n.id not in _MODULES}
+        for argument, (said, form) in itertools.product(arguments if len(arguments) == 1 else (), _FORMS.items()):
+            said = said.format(argument)
+            if said != f"{name} of {inside}":
+                words = f"{said} stands where another function of it belongs"
+                yield f"{said} for a function of it", words, form.format(argument)
+    others = _REDUCTIONS if name in _REDUCTIONS else _OTHERS.get(name, ())
+    for other in others if isinstance(node.func, ast.Attribute) else ():
+        if other != name:
+            source = ast.unparse(_called(node, name=other)) + (".values" if other == "median" and node.keywords else "")
+            yield f"{other} for {name}", f"{other} stands where {name} belongs", source
+    if name == "len":
+        yield "a size less 1", "one size is smaller by 1", f"({ast.unparse(node)} - 1)"
+        yield "another size", "one size is that of another axis", f"{inside}.shape[1]"
+    if name == "cdist":
+        for p, words in (("1", "the sum of all differences' sizes"), ("torch.inf", "the largest difference")):
+            said = f"{words} stands where a Euclidean distance belongs"
+            yield f"{words} for a distance", said, f"{ast.unparse(node)[:-1]}, p={p})"
+    for keyword in node.keywords:
+        if keyword.arg == "dim":
+            for axis in (0, 1, 2):
+                other = ast.unparse(_called(node, dim=axis))
+                yield f"{name} over another axis", f"one {name} runs over axis {axis}", other
+            yield f"{name} over everything", f"one {name} runs over all axes", ast.unparse(_called(node, dim=None))
+
+
+def _of_sums(node: ast.BinOp, names: list[str]) -> Iterator[Change]:
+    """A sum of up to five terms, perhaps with a factor or a divisor: other terms or signs, it reaches only some."""
+    sums = {"{}": node} if isinstance(node.op, ast.Add | ast.Sub) else {}
+    if isinstance(node.op, ast.Mult | ast.Div):
+        left, right, o = ast.unparse(node.left), ast.unparse(node.right), "*" if isinstance(node.op, ast.Mult) else "/"
+        sums = {f"({{}}) {o} ({right})": node.left} | ({f"({left}) * ({{}})": node.right} if o == "*" else {})
+    for form, whole in sums.items():
+        terms = _terms(whole)
+        if not 2 <= len(terms) <= 5:
             continue
-        count = len(terms) - sum(chosen)
-        some = "one term" if count == 1 else f"{count} terms"
-        if factor is None:
-            kept = [term for term, keep in zip(terms, chosen, strict=True) if keep]
-            yield "terms missing", f"{some} of a sum {'is' if count == 1 else 'are'} left out", _sum(kept)
-            turned = [(sign if keep else -sign, term) for (sign, term), keep in zip(terms, chosen, strict=True)]
-            yield "signs of terms", f"{some} of a sum {'has' if count == 1 else 'have'} the other sign", _sum(turned)
-        else:
-            scaled = [
-                (sign, ast.BinOp(factor, ast.Mult(), term) if keep else term)
-                for (sign, term), keep in zip(terms, chosen, strict=True)
-            ]
-            yield "a factor on some terms", f"a factor does not reach {some} of a sum", _sum(scaled)
+        choices = [c for c in itertools.product((True, False), repeat=len(terms)) if any(c) and not all(c)]
+        for chosen in choices:
+            count = len(terms) - sum(chosen)
+            some, many = "one term" if count == 1 else f"{count} terms", count > 1
+            if form != "{}":
+                reached = [(s, form.format(t) if keep else t) for (s, t), keep in zip(terms, chosen, strict=True)]
+                yield "a factor on some terms", f"a factor does not reach {some} of a sum", _sum(reached)
+            elif len(terms) > 2:
+                kept = [term for term, keep in zip(terms, chosen, strict=True) if keep]
+                yield "terms missing", f"{some} of a sum {'are' if many else 'is'} left out", _sum(kept)
+                turned = [(s if keep else -s, t) for (s, t), keep in zip(terms, chosen, strict=True)]
+                yield "signs of terms", f"{some} of a sum {'have' if many else 'has'} the other sign", _sum(turned)
+        for (k, (sign, term)), name in itertools.product(enumerate(terms), names if len(terms) > 2 else ()):
+            for words, besides in (("divided by exp of", "/ {}.exp()"), ("multiplied by", "* {}")):
+                changed = [*terms[:k], (sign, f"({term}) {besides.format(name)}"), *terms[k + 1 :]]
+                yield f"a term {words} {name}", f"one term is {words} {name} besides", form.format(_sum(changed))
+    if isinstance(node.op, ast.Add) and isinstance(node.right, ast.BinOp) and isinstance(node.right.op, ast.Mult):
+        left, *factors = (f"({ast.unparse(n)})" for n in (node.left, node.right.left, node.right.right))
+        for one, other in itertools.permutations(factors):
+            yield "a factor reaches too far", "one factor reaches both terms of a sum", f"({left} + {one}) * {other}"
+            yield "a factor at another term", "one factor stands at another term of a sum", f"{left} * {other} + {one}"
 
 
-def _terms(node: ast.AST) -> list[tuple[int, ast.AST]]:
-    """a - b + c as [(1, a), (-1, b), (1, c)]."""
+def _terms(node: ast.AST) -> list[tuple[int, str]]:
+    """a - b + c as [(1, "(a)"), (-1, "(b)"), (1, "(c)")]."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
         sign = 1 if isinstance(node.op, ast.Add) else -1
         return [*_terms(node.left), *((sign * s, term) for s, term in _terms(node.right))]
-    return [(1, node)]
+    return [(1, f"({ast.unparse(node)})")]
 
 
-def _sum(terms: list[tuple[int, ast.AST]]) -> ast.AST:
-    first, *others = [(ast.UnaryOp(ast.USub(), term) if sign < 0 else term, sign, term) for sign, term in terms]
-    found = first[0]
-    for _, sign, term in others:
-        found = ast.BinOp(found, ast.Add() if sign > 0 else ast.Sub(), term)
-    return found
-
-
-def _of_operators(node: ast.BinOp) -> Iterator[tuple[str, str, ast.AST]]:
-    left, right, op = node.left, node.right, node.op
-
-    def other(new: ast.operator, a: ast.AST = left, b: ast.AST = right) -> ast.AST:
-        return ast.BinOp(a, new, b)
-
-    if isinstance(op, ast.Add | ast.Sub):
-        yield (
-            "sign of a term",
-            "one term has the other sign",
-            other(ast.Sub() if isinstance(op, ast.Add) else ast.Add()),
-        )
-        yield "a term missing", f"one term is left out{_number(right)}", left
-        negative = ast.UnaryOp(ast.USub(), right) if isinstance(op, ast.Sub) else right
-        yield "a term missing", f"one term is left out{_number(left)}", negative
-        if isinstance(op, ast.Add):
-            yield "multiplied in place of added", "one sum is a product", other(ast.Mult())
-            if isinstance(right, ast.BinOp) and isinstance(right.op, ast.Mult):
-                for one, factor in ((right.left, right.right), (right.right, right.left)):
-                    wide = ast.BinOp(ast.BinOp(left, ast.Add(), one), ast.Mult(), factor)
-                    yield "a factor reaches too far", "one factor reaches both terms of a sum", wide
-        if isinstance(op, ast.Sub):
-            yield "difference turned round", "one difference is taken the other way round", other(op, right, left)
-        for factor in (0.5, 2.0):  # a factor that reaches only one of two terms
-            words = f"one term has an additional factor {factor:g}"
-            yield (
-                f"one term times {factor:g}",
-                words,
-                other(op, left, ast.BinOp(ast.Constant(factor), ast.Mult(), right)),
-            )
-            yield (
-                f"one term times {factor:g}",
-                words,
-                other(op, ast.BinOp(ast.Constant(factor), ast.Mult(), left), right),
-            )
-    elif isinstance(op, ast.Mult | ast.Div):
-        yield "a factor missing", f"one factor is left out{_number(right)}", left
-        inverse = ast.BinOp(ast.Constant(1), ast.Div(), right) if isinstance(op, ast.Div) else right
-        yield "a factor missing", f"one factor is left out{_number(left)}", inverse
-        if isinstance(op, ast.Mult):
-            yield "added in place of multiplied", "one product is a sum", other(ast.Add())
-            yield "divided", "one product is a quotient", other(ast.Div())
-        else:
-            yield "multiplied", "one quotient is a product", other(ast.Mult())
-            yield "quotient turned round", "one quotient is turned round", other(op, right, left)
-        for side, build in ((left, lambda new: other(op, new)), (right, lambda new: other(op, left, new))):
-            if not isinstance(side, ast.Constant):
-                yield "a factor squared", "one factor is squared", build(ast.BinOp(side, ast.Pow(), ast.Constant(2)))
-                yield "a factor's root", "the root of one factor is taken", build(_power(side, 0.5))
-    elif isinstance(op, ast.Pow):
-        yield "a power missing", f"one power is left out{_number(right)}", left
-        yield (
-            "a power turned round",
-            "the sign of one exponent is the other one",
-            _power(left, ast.UnaryOp(ast.USub(), right)),
-        )
-    elif isinstance(op, ast.MatMult):
-        yield "matrices in the other order", "two matrices are multiplied in the other order", other(op, right, left)
-        for a, b, which in (
-            (ast.Attribute(left, "mT", ast.Load()), right, "first"),
-            (left, ast.Attribute(right, "mT", ast.Load()), "second"),
-        ):
-            yield "transposed factor", f"the {which} matrix of a product is transposed", other(op, a, b)
-        yield "a matrix missing", "one matrix of a product is left out", left
-        yield "a matrix missing", "one matrix of a product is left out", right
-
-
-def _power(base: ast.AST, exponent: Any) -> ast.AST:
-    return ast.BinOp(base, ast.Pow(), exponent if isinstance(exponent, ast.AST) else ast.Constant(exponent))
-
-
-def _of_calls(node: ast.Call) -> Iterator[tuple[str, str, ast.AST]]:
-    """x.exp() and torch.exp(x) alike."""
-    function = node.func
-    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    module = isinstance(function, ast.Attribute) and _is_module(function.value)
-    subject = (node.args[0] if node.args else None) if module or isinstance(function, ast.Name) else function.value
-    if subject is None:
-        return
-    if name in (*_ELEMENTWISE, *_MATRIX, "sum", "mean", "detach", "flatten", "cumsum"):
-        yield f"{name} missing", f"one {name} is left out", subject
-    if name == "solve" and len(node.args) == 2:
-        yield "solve missing", "one matrix inverse is left out", node.args[1]
-    if name in _ELEMENTWISE[:4]:
-        yield (
-            f"{name} twice",
-            f"one {name} is taken twice",
-            ast.Call(function, [node], []) if module else ast.Call(ast.Attribute(node, name, ast.Load()), [], []),
-        )
-    if name in _ELEMENTWISE:
-        inside = {n.id for n in ast.walk(subject) if isinstance(n, ast.Name) and not _is_module(n)}
-        for argument in inside if len(inside) == 1 else ():
-            for words, form in _FORMS.items():
-                said = words.format(argument)
-                yield (
-                    f"{said} for a function of it",
-                    f"{said} stands where another function of it belongs",
-                    _parsed(form.format(argument)),
-                )
-    if name == "exp":
-        for factor, of in ((0.5, "half of "), (2.0, "twice "), (-1.0, "minus ")):
-            inside = ast.BinOp(ast.Constant(factor), ast.Mult(), subject)
-            yield f"exp of {of}it", f"one exp is taken of {of}what it should be taken of", _with(node, inside, module)
-    for new in _INSTEAD.get(name, ()):
-        changed = copy.deepcopy(node)
-        if isinstance(function, ast.Attribute):
-            changed.func = ast.Attribute(function.value, new, ast.Load())
-            if name in ("logdet", "solve"):
-                base = (
-                    ast.Attribute(ast.Name("torch", ast.Load()), "linalg", ast.Load())
-                    if new == "det"
-                    else ast.Name("torch", ast.Load())
-                )
-                changed.func = ast.Attribute(base, new, ast.Load())
-            words = {"det": "one determinant stands without its logarithm", "matmul": "one matrix is not inverted"}
-            yield f"{new} for {name}", words.get(new, f"{new} stands where {name} belongs"), changed
-    for keyword in node.keywords:
-        if keyword.arg in ("dim", "axis") and isinstance(keyword.value, ast.Constant | ast.UnaryOp):
-            for axis in (0, 1, 2):
-                changed = copy.deepcopy(node)
-                next(k for k in changed.keywords if k.arg == keyword.arg).value = ast.Constant(axis)
-                yield f"{name} over another axis", f"one {name} runs over axis {axis}", changed
-            changed = copy.deepcopy(node)
-            changed.keywords = [k for k in changed.keywords if k.arg != keyword.arg]
-            yield f"{name} over everything", f"one {name} runs over all axes", changed
-        elif isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, bool | int):
-            changed = copy.deepcopy(node)
-            value = keyword.value.value
-            new = not value if isinstance(value, bool) else 1 - value
-            next(k for k in changed.keywords if k.arg == keyword.arg).value = ast.Constant(new)
-            yield f"{keyword.arg}={new}", f"one {name} has {keyword.arg}={new}", changed
-    for i in range(len(node.args) - 1):
-        changed = copy.deepcopy(node)
-        changed.args[i], changed.args[i + 1] = changed.args[i + 1], changed.args[i]
-        yield f"arguments of {name} exchanged", f"two arguments of {name} are exchanged", changed
-
-
-_INSIDE = {
-    "exp({})": "{}.exp()", "log|{}|": "{}.abs().log()", "{}²": "{} ** 2", "½·{}": "(0.5 * {})", "2·{}": "(2 * {})",
-    "−{}": "(-{})", "1/{}": "(1 / {})", "the inverse of {}": "{}.inverse()", "the mean of {}": "{}.mean()",
-}  # fmt: skip
-_FORMS = {
-    "{} itself": "{}", "the root of {}": "{} ** 0.5", "the square of {}": "{} ** 2", "exp of {}": "{}.exp()",
-    "exp of 2·{}": "(2 * {}).exp()", "exp of ½·{}": "(0.5 * {}).exp()", "2 to the power of {}": "2 ** {}",
-    "2 to the power of ½·{}": "2 ** (0.5 * {})", "softplus of {}": "(1 + {}.exp()).log()", "|{}|": "{}.abs()",
-    "half of {}": "0.5 * {}", "sigmoid of {}": "{}.sigmoid()", "half of exp of {}": "0.5 * {}.exp()",
-    "exp of −{}": "(-{}).exp()", "log of {}": "{}.log()", "log of 1 + {}": "(1 + {}).log()", "tanh of {}": "{}.tanh()",
-}  # fmt: skip
-
-
-def _parsed(source: str) -> ast.AST:
-    return ast.parse(source, mode="eval").body
-
-
-def _with(node: ast.Call, inside: ast.AST, module: bool) -> ast.Call:
-    if module:
-        return ast.Call(node.func, [inside, *node.args[1:]], node.keywords)
-    return ast.Call(ast.Attribute(inside, node.func.attr, ast.Load()), node.args, node.keywords)
-
-
-def _is_module(node: ast.AST) -> bool:
-    while isinstance(node, ast.Attribute):
-        node = node.value
-    return isinstance(node, ast.Name) and node.id in ("torch", "math", "F", "np", "functional", "nn")
-
-
-def _number(node: ast.AST) -> str:
-    """ ", the 0.5", where what is meant is a number that stands there."""
-    return f" ({ast.unparse(node)})" if isinstance(node, ast.Constant) else ""
+def _sum(terms: list[tuple[int, str]]) -> str:
+    return " ".join(f"{'+' if sign > 0 else '-'} ({term})" for sign, term in terms)

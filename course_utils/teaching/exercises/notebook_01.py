@@ -80,6 +80,10 @@ def fit_gaussian(codes):
     return codes.mean(dim=0), torch.cov(codes.T)
 
 
+def _error(x, model):
+    return (model.decode(model.encode(x)) - x).square().sum(dim=1)
+
+
 # What an autoencoder is made of ---------------------------------------------------------------------
 
 
@@ -260,7 +264,7 @@ EXERCISES = (
             same_numbers(
                 "loss(x)",
                 lambda model, x: model.loss(x),
-                lambda x, model: squared_error(model.decode(model.encode(x)), x),
+                _error,
                 cases=lambda draw: [(draw.uniform(rows, 784),) for rows in (2, 5, 3)],
                 axes="x: (B, D)",
             ),
