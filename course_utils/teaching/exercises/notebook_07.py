@@ -10,9 +10,10 @@ from .notebook_02 import _rate, _z
 
 
 class CVAE(nn.Module):
-    """Your VAE with a condition, joined to what goes into the encoder, [x, c], and into the decoder, [z, c].
+    """Your VAE with a condition, joined to what goes in: [x, c] and [z, c].
 
-    One hidden layer on either side, ReLU, a Bernoulli for each pixel, prior N(0, I). cond: (B, cond_dim).
+    One hidden layer on either side, ReLU, a Bernoulli for each pixel, prior N(0, I).
+    cond: (B, cond_dim); recons: pixels in [0, 1], decoded from z.
     """
 
     def __init__(self, latent_dim, cond_dim=10, input_dim=784, hidden=400):
@@ -32,11 +33,11 @@ class CVAE(nn.Module):
     def decode(self, z, cond):  # (B, L) -> logits (B, input_dim)
         return self.decoder(torch.cat([z, cond], dim=-1))
 
-    def forward_full(self, inputs, cond):  # -> z, mu, log_var: encoded and drawn, nothing is decoded
+    def forward_full(self, inputs, cond):  # -> z, mu, log_var; nothing is decoded
         mu, log_var = self.encode(inputs, cond)
         return self.reparameterize(mu, log_var), mu, log_var
 
-    def generate(self, inputs, cond):  # -> [inputs, recons, mu, log_var, z]; recons: pixels from z
+    def generate(self, inputs, cond):  # -> [inputs, recons, mu, log_var, z]
         z, mu, log_var = self.forward_full(inputs, cond)
         return [inputs, self.decode(z, cond).sigmoid(), mu, log_var, z]
 
@@ -56,7 +57,9 @@ class CVAE(nn.Module):
 
 
 def aggregate(mu, log_var):
-    """Return mean and covariance of the average of N posteriors N(mu_n, diag sigma_n^2), each with weight 1/N.
+    """Return mean and covariance of the average of N posteriors N(mu_n, diag sigma_n^2).
+
+    Each posterior has the weight 1/N.
 
     mu, log_var: (N, L), the encoder's output for N images, log_var is log sigma^2
     result:      a pair, mean (L,) and covariance (L, L)
