@@ -97,7 +97,7 @@ reconstruction where the gradient must come through z.
 '''
 
 from ._attempt import Attempt, NotYet, Raised
-from ._brick import gradient_reaches, require_gradient
+from ._brick import gradient_reaches
 from ._build import Build, fixed_noise
 from ._exercise import Draw, Exercise
 from ._framework import Result, check, exercises_of, find, grade, hint, solution, yours
@@ -120,7 +120,6 @@ __all__ = [
     "grade",
     "gradient_reaches",
     "hint",
-    "require_gradient",
     "solution",
     "yours",
 ]

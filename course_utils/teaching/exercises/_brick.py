@@ -90,28 +90,23 @@ def named_tensors(
     """
     names = list(wanted) if wanted is not None else None
     if names == [""] or (names is None and not isinstance(value, tuple | Mapping)):
-        tensor, complaint = as_tensor(value)
-        return {"": tensor}, complaint
-    if isinstance(value, Mapping):
-        items = dict(value)
+        items = {"": value}
     elif isinstance(value, tuple | list):
         given = names or parts or getattr(value, "_fields", None) or [f"part {i + 1}" for i in range(len(value))]
-        items = dict(zip(given, value, strict=False)) if len(given) == len(value) else None
+        items = dict(zip(given, value, strict=False)) if len(given) == len(value) else {}
     else:
-        items = None
-    if items is None or (names and set(items) != set(names)):
-        came = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else _described(value)
+        items = dict(value) if isinstance(value, Mapping) else {}
+    if names and set(items) != set(names):
+        came = f"a {type(value).__name__}"
+        if isinstance(value, Tensor):
+            came = f"a tensor of shape {tuple(value.shape)}"
+        elif isinstance(value, Mapping):
+            came = f"a dictionary with {', '.join(map(repr, value)) or 'nothing'}"
+        elif isinstance(value, tuple | list):
+            came += f" of {len(value)}"
         raise NotYet("other parts", f"Expected {len(names)} things, {', '.join(names)}; what came back is {came}.")
     read = {name: as_tensor(items[name]) for name in names or items}
     return {name: tensor for name, (tensor, _) in read.items()}, next((c for _, c in read.values() if c), None)
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"a dictionary with {', '.join(map(repr, value)) or 'nothing'}"
-    if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)}"
-    return f"a {type(value).__name__}"
 
 
 def as_tensor(value: Any) -> tuple[Tensor, NotYet | None]:
@@ -121,52 +116,44 @@ def as_tensor(value: Any) -> tuple[Tensor, NotYet | None]:
             raise NotYet("complex numbers", "Your function returned complex numbers. Which step made them complex?")
         return value, None
     words = f"Your function returned a {type(value).__name__}; a torch tensor was expected."
-    if isinstance(value, numbers.Number | np.generic) and not isinstance(value, complex):
-        return torch.tensor(float(value), dtype=torch.float64), NotYet(
-            "a Python number", f"{words} Where did it stop being a tensor?"
-        )
-    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        return torch.tensor(value.tolist(), dtype=torch.float64), NotYet(
-            "a numpy array", f"{words} Can you stay in torch from the first line to the last?"
-        )
-    if isinstance(value, list | tuple):
+    if isinstance(value, numbers.Number | np.generic):
+        complaint = NotYet("a Python number", f"{words} Where did it stop being a tensor?")
+    elif isinstance(value, np.ndarray):
+        complaint = NotYet("a numpy array", f"{words} Can you stay in torch from the first line to the last?")
+    elif isinstance(value, list | tuple):
         kinds = ", ".join(type(item).__name__ for item in value[:4]) + (", …" if len(value) > 4 else "")
         complaint = NotYet(
             "a list or tuple", f"{words} It holds {len(value)} things ({kinds}). How do they become one?"
         )
-        try:
-            items = [item.detach().tolist() if isinstance(item, Tensor) else item for item in value]
-            return torch.tensor(items, dtype=torch.float64), complaint
-        except (TypeError, ValueError, RuntimeError):
-            raise complaint from None
-    raise NotYet("not a tensor", words)
+        value = [item.tolist() if isinstance(item, Tensor | np.ndarray) else item for item in value]
+    else:
+        raise NotYet("not a tensor", words)
+    try:
+        value = value.tolist() if isinstance(value, np.ndarray) else value
+        return torch.tensor(value, dtype=torch.float64), complaint
+    except (TypeError, ValueError, RuntimeError):
+        raise complaint from None
 
 
 def gradient_reaches(*names: str) -> Callable[[Attempt, Sequence[tuple]], None]:
-    """A check that the result carries a gradient back to each of these arguments, asked one by one."""
+    """A check that the result, a tensor or several, carries a gradient back to each of these arguments."""
 
     def also(attempt: Attempt, cases: Sequence[tuple]) -> None:
         for name in names:
             args = [attempt.prepare(argument) for argument in cases[0]]
             wanted = args[attempt.parameters.index(name)].requires_grad_()
-            result = attempt.run(attempt.answer, *args, doing=f"with a {name} that requires a gradient")
-            require_gradient(result, [wanted], name)
+            found = attempt.run(attempt.answer, *args, doing=f"with a {name} that requires a gradient")
+            values = list(found.values()) if isinstance(found, Mapping) else found
+            values = values if isinstance(values, tuple | list) else [values]
+            live = [value.sum() for value in values if isinstance(value, Tensor) and value.requires_grad]
+            if not live or torch.autograd.grad(sum(live), wanted, allow_unused=True)[0] is None:
+                raise NotYet(
+                    "no gradient",
+                    f"The numbers are right, but no gradient gets back to {name}, so nothing could be trained with "
+                    "them. Which step cuts the graph: a detach, an item(), a trip through numpy, a no_grad?",
+                )
 
     return also
-
-
-def require_gradient(result: Any, wanted: Sequence[Tensor], name: str) -> None:
-    """Raises NotYet unless `result`, a tensor or several, has a gradient with respect to all in `wanted`."""
-    values = (
-        result.values() if isinstance(result, Mapping) else result if isinstance(result, tuple | list) else [result]
-    )
-    live = [value.sum() for value in values if isinstance(value, Tensor) and value.requires_grad]
-    if not live or any(g is None for g in torch.autograd.grad(sum(live), wanted, allow_unused=True)):
-        raise NotYet(
-            "no gradient",
-            f"The numbers are right, but no gradient gets back to {name}, so nothing could be trained with "
-            "them. Which step cuts the graph: a detach, an item(), a trip through numpy, a no_grad?",
-        )
 
 
 def _explained(

@@ -58,22 +58,13 @@ class Build:
         """The first n training images of the course's data, (n, 784), pixels in [0, 1]."""
         return _images(n).to(device=self.attempt.device, dtype=self.attempt.dtype)
 
-    def labels(self, n: int) -> Tensor:
-        """Their labels, (n,), int64."""
-        return _data().train.labels[:n].to(self.attempt.device)
-
-
-@functools.cache
-def _data() -> Any:
-    from course_utils.data.load import load_images
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        return load_images()
-
 
 @functools.cache
 def _images(n: int) -> Tensor:
-    train = _data().train
+    from course_utils.data.load import load_images
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        train = load_images().train
     return train[: min(n, len(train))].flatten(1).float()
 
 
@@ -124,21 +115,13 @@ def has(*methods: str, args: tuple = (20,)) -> Check:
     """The instance is an nn.Module with these methods."""
 
     def check(build: Build) -> None:
-        build.require(
-            isinstance(build.answer, type) and issubclass(build.answer, nn.Module),
-            "not a module",
-            f"{build.exercise.name} should be a class that inherits from nn.Module, so that its weights are found.",
-        )
-        missing = [name for name in methods if not callable(getattr(build.answer, name, None))]
-        build.require(
-            not missing, "methods missing", f"There is no method {' and no '.join(missing)} in {build.answer.__name__}."
-        )
-        model = build.make(*args)
-        build.require(
-            any(True for _ in model.parameters()),
-            "no weights",
-            "PyTorch finds no weights in the model. Layers must be attributes of self; in a list they are hidden.",
-        )
+        name, answer = build.exercise.name, build.answer
+        words = f"{name} should be a class that inherits from nn.Module, so that its weights are found."
+        build.require(isinstance(answer, type) and issubclass(answer, nn.Module), "not a module", words)
+        missing = " and no ".join(name for name in methods if not callable(getattr(answer, name, None)))
+        build.require(not missing, "methods missing", f"There is no method {missing} in {answer.__name__}.")
+        words = "PyTorch finds no weights in the model. Layers must be attributes of self; in a list they are hidden."
+        build.require(any(True for _ in build.make(*args).parameters()), "no weights", words)
 
     return check
 
@@ -151,18 +134,15 @@ def shapes(method: str, given: Sequence[tuple[int, ...]], *expected: tuple[int, 
         shown = ", ".join(f"a tensor of shape {shape}" for shape in given)
         returned = build.run(getattr(build.make(*args), method), *inputs, doing=f"in {method} of {shown}")
         values = returned if isinstance(returned, tuple | list) else (returned,)
-        came = [tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__ for value in values]
-        build.require(
-            came == list(expected),
-            f"shape of {method}",
-            f"{method} of {shown} should give {_listed(expected)}; it gives {_listed(came)}.",
-        )
+        came, wanted = " and ".join(map(_what, values)), " and ".join(f"shape {shape}" for shape in expected)
+        words = f"{method} of {shown} should give {wanted}; it gives {came}."
+        build.require(came == wanted, f"shape of {method}", words)
 
     return check
 
 
-def _listed(shapes: Sequence[Any]) -> str:
-    return " and ".join(f"shape {shape}" if isinstance(shape, tuple) else f"a {shape}" for shape in shapes)
+def _what(value: Any) -> str:
+    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def per_example(loss: Callable[[Any, Tensor], Tensor] = _own_loss, *, args: tuple = (20,)) -> Check:
@@ -172,24 +152,15 @@ def per_example(loss: Callable[[Any, Tensor], Tensor] = _own_loss, *, args: tupl
         model, x = build.make(*args), build.images(5)
         with fixed_noise(), torch.no_grad():
             together = build.run(loss, model, x, doing="in loss of 5 images")
-            build.require(
-                isinstance(together, Tensor) and together.shape == (5,),
-                "not one loss for each image",
-                f"The loss of 5 images should be 5 numbers, shape (5,); it is {_what(together)}.",
-            )
+            words = f"The loss of 5 images should be 5 numbers, shape (5,); it is {_what(together)}."
+            build.require(_what(together) == "shape (5,)", "not one loss for each image", words)
             alone = torch.cat([build.run(loss, model, x[i : i + 1], doing="in loss of 1 image") for i in range(5)])
-        build.require(
-            torch.allclose(together, alone, rtol=1e-3, atol=1e-3),
-            "depends on the rest of the batch",
-            f"The loss of the first image is {together[0]:.4g} in a batch of 5 and {alone[0]:.4g} by itself: "
-            "the examples touch. Something is averaged, summed or normalised over the batch.",
-        )
+        words = f"The loss of the first image is {together[0]:.4g} in a batch of 5 and {alone[0]:.4g} by itself: "
+        words += "the examples touch. Something is averaged, summed or normalised over the batch."
+        same = torch.allclose(together, alone, rtol=1e-3, atol=1e-3)
+        build.require(same, "depends on the rest of the batch", words)
 
     return check
-
-
-def _what(value: Any) -> str:
-    return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def gradients_reach_all(loss: Callable[[Any, Tensor], Tensor] = _own_loss, *, args: tuple = (20,)) -> Check:
@@ -198,17 +169,12 @@ def gradients_reach_all(loss: Callable[[Any, Tensor], Tensor] = _own_loss, *, ar
     def check(build: Build) -> None:
         model = build.make(*args)
         total = build.run(loss, model, build.images(16), doing="in loss of 16 images").mean()
-        build.require(
-            total.requires_grad, "no gradient", "The loss carries no gradient at all. Which step cuts the graph?"
-        )
+        words = "The loss carries no gradient at all. Which step cuts the graph?"
+        build.require(total.requires_grad, "no gradient", words)
         total.backward()
         cold = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-        build.require(
-            not cold,
-            "no gradient",
-            f"No gradient of the loss reaches {', '.join(cold[:4])}{' …' if len(cold) > 4 else ''}: "
-            "these weights would stay as they are.",
-        )
+        words = f"No gradient of the loss reaches {', '.join(cold[:4])}{' …' if len(cold) > 4 else ''}: "
+        build.require(not cold, "no gradient", f"{words}these weights would stay as they are.")
 
     return check
 
@@ -254,16 +220,9 @@ def same_numbers(
 
 
 def trains(
-    below: float,
-    *,
-    loss: Callable[[Any, Tensor], Tensor] = _own_loss,
-    steps: int = 300,
-    images: int = 4000,
-    batch_size: int = 128,
-    lr: float = 1e-3,
-    args: tuple = (20,),
-    above: float = -math.inf,
-) -> Check:
+    below: float, *, loss: Callable[[Any, Tensor], Tensor] = _own_loss, steps: int = 300, images: int = 4000,
+    batch_size: int = 128, lr: float = 1e-3, args: tuple = (20,), above: float = -math.inf,
+) -> Check:  # fmt: skip
     """After `steps` steps of Adam, the mean loss of the last 30 lies below `below`, and is kept as found["loss"].
 
     Choose the bounds with room: some healthy models train more slowly. The data are MNIST or the offline digits.
@@ -271,41 +230,25 @@ def trains(
     """
 
     def check(build: Build) -> None:
-        build.found["loss"] = trained_loss(build, build.make(*args), loss, steps, images, batch_size, lr)
-        build.found["steps"] = steps
-        seen = f"After {steps} steps of Adam the loss is {build.found['loss']:.1f} nats for each image"
-        build.require(build.found["loss"] < below, "does not learn", f"{seen}; a healthy one is below {below:g}.")
-        build.require(build.found["loss"] > above, "too good", f"{seen}; a whole loss stays above {above:g}.")
+        model, data, generator = build.make(*args), build.images(images), torch.Generator().manual_seed(0)
+        optimizer, losses = torch.optim.Adam(model.parameters(), lr=lr), []
+        torch.manual_seed(0)
+        for step in range(steps):
+            x = data[torch.randint(len(data), (batch_size,), generator=generator)]
+            mean = build.run(loss, model, x, doing=f"in loss at step {step + 1} of the training").mean()
+            words = f"At step {step + 1} of the training the loss is {mean.item()}: something overflows."
+            build.require(mean.isfinite(), "not finite", words)
+            optimizer.zero_grad()
+            mean.backward()
+            optimizer.step()
+            losses.append(mean.detach())
+        found = float(torch.stack(losses[-30:]).mean())
+        build.found |= {"loss": found, "steps": steps}
+        seen = f"After {steps} steps of Adam the loss is {found:.1f} nats for each image"
+        build.require(found < below, "does not learn", f"{seen}; a healthy one is below {below:g}.")
+        build.require(found > above, "too good", f"{seen}; a whole loss stays above {above:g}.")
 
     return check
-
-
-def trained_loss(
-    build: Build,
-    model: Any,
-    loss: Callable[[Any, Tensor], Tensor] = _own_loss,
-    steps: int = 300,
-    images: int = 4000,
-    batch_size: int = 128,
-    lr: float = 1e-3,
-) -> float:
-    """Train the model in place, a few seconds; return the mean loss of the last 30 steps, in nats per image."""
-    data, generator = build.images(images), torch.Generator().manual_seed(0)
-    optimizer, losses = torch.optim.Adam(model.parameters(), lr=lr), []
-    torch.manual_seed(0)
-    for step in range(steps):
-        x = data[torch.randint(len(data), (batch_size,), generator=generator)]
-        mean = build.run(loss, model, x, doing=f"in loss at step {step + 1} of the training").mean()
-        build.require(
-            mean.isfinite(),
-            "not finite",
-            f"At step {step + 1} of the training the loss is {mean.detach().item()}: something overflows.",
-        )
-        optimizer.zero_grad()
-        mean.backward()
-        optimizer.step()
-        losses.append(mean.detach())
-    return float(torch.stack(losses[-30:]).mean())
 
 
 def samples(n: int = 7, *, args: tuple = (20,)) -> Check:
@@ -315,25 +258,15 @@ def samples(n: int = 7, *, args: tuple = (20,)) -> Check:
         model = build.make(*args)
         torch.manual_seed(1)
         first, second = (build.run(model.sample, n, doing=f"in sample({n})") for _ in range(2))
-        build.require(
-            isinstance(first, Tensor) and first.shape == (n, 784),
-            "shape of sample",
-            f"sample({n}) should give {n} images of 784 pixels, shape ({n}, 784); it gives {_what(first)}.",
-        )
+        words = f"sample({n}) should give {n} images of 784 pixels, shape ({n}, 784); it gives {_what(first)}."
+        build.require(_what(first) == f"shape ({n}, 784)", "shape of sample", words)
         low, high = first.min().item(), first.max().item()
-        build.require(
-            low >= 0 and high <= 1,
-            "samples are no pixels",
-            f"Pixels lie between 0 and 1; those of sample({n}) lie between {low:.3g} and {high:.3g}. Are they logits?",
-        )
-        build.require(
-            not torch.equal(first, second), "always the same samples", "Two calls of sample gave the same images."
-        )
-        build.require(
-            not torch.allclose(first[0], first[1]),
-            "all samples alike",
-            "The images of one call of sample are all alike.",
-        )
+        words = f"Pixels lie between 0 and 1; those of sample({n}) lie between {low:.3g} and {high:.3g}. "
+        build.require(low >= 0 and high <= 1, "samples are no pixels", f"{words}Are they logits?")
+        words = "Two calls of sample gave the same images."
+        build.require(not torch.equal(first, second), "always the same samples", words)
+        words = "The images of one call of sample are all alike."
+        build.require(not torch.allclose(first[0], first[1]), "all samples alike", words)
 
     return check
 

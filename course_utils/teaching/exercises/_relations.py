@@ -82,62 +82,29 @@ class Evidence:
     answer: Callable[[tuple], Outcome | None]
 
     @cached_property
-    def numbers(self) -> "_Numbers":
-        """What compares lists of tensors on these cases."""
-        return _Numbers(self)
+    def sizes(self) -> list[dict[str, float]]:
+        """Of each case: B, L, … as the docstring names them, other sizes by argument and axis, and numbers."""
+        found: list[dict[str, float]] = []
+        for case in self.cases:
+            found.append({})
+            for name, value in zip(self.parameters, case, strict=False):
+                if isinstance(value, Tensor) and value.dim():
+                    letters = self.axes.get(name, ())
+                    for i, size in enumerate(value.shape):
+                        named = len(letters) == value.dim() and not letters[i].isdecimal()
+                        found[-1].setdefault(letters[i] if named else f"{name}.shape[{i}]", float(size))
+                elif isinstance(value, int | float | Tensor) and not isinstance(value, bool):
+                    found[-1][name] = float(value)
+        return found
 
-
-def close(came: Tensor, expected: Tensor, tolerance: tuple[float, float]) -> bool:
-    """Same shape and, within (relative, absolute), the same numbers."""
-    return came.shape == expected.shape and torch.allclose(
-        came, expected, rtol=tolerance[0], atol=tolerance[1], equal_nan=True
-    )
-
-
-def agree(a: Outcome | None, b: Outcome | None, tolerance: tuple[float, float]) -> bool:
-    """The same names, shapes and numbers."""
-    return (a is not None and b is not None) and a.keys() == b.keys() and all(close(a[k], b[k], tolerance) for k in b)
-
-
-def find_relation(evidence: Evidence) -> Relation | None:
-    """The most telling relation between what came and what was expected; None where none was found."""
-    pairs = list(zip(evidence.seen, evidence.expected, strict=True))
-    parts = list(evidence.expected[0])
-    wrong = [p for p in parts if not all(close(a[p], b[p], evidence.tolerance) for a, b in pairs)]
-    right = [p for p in parts if p not in wrong]
-    for asked in [wrong, *([part] for part in wrong if len(wrong) > 1)]:
-        for find in (_between_numbers, _exchanged_parts, _solution_otherwise, _one_number):
-            if found := find(evidence, asked):
-                others = [p for p in wrong if p not in asked]
-                words = [f"{' and '.join(right)}: right."] if right else []
-                words += [f"{' and '.join(asked)}: {found.words}" if right or others else found.words]
-                words += [f"{' and '.join(others)}: not right either."] if others else []
-                return replace(found, words=" ".join(words))
-    return _behaviour(evidence) or _right_somewhere(evidence)
-
-
-# Between the numbers -----------------------------------------------------------------------------------
-
-
-def _between_numbers(evidence: Evidence, parts: Sequence[str]) -> Relation | None:
-    """The relation that holds in every one of these parts."""
-    sides = [[[o[part] for o in side] for side in (evidence.seen, evidence.expected)] for part in parts]
-    found = evidence.numbers.relation(*sides[0])
-    return found if all(evidence.numbers.relation(*side) == found for side in sides[1:]) else None
-
-
-class _Numbers:
-    """Relations between two lists of tensors, one for each case."""
-
-    def __init__(self, evidence: Evidence) -> None:
-        self.tolerance, self.cases, self.parameters = evidence.tolerance, evidence.cases, evidence.parameters
-        self.sizes = [_sizes(case, evidence) for case in evidence.cases]
+    @cached_property
+    def constants(self) -> dict[str, list[float]]:
+        """The sizes that all cases have; those that no case tells apart share an entry."""
         together: dict[tuple[float, ...], list[str]] = {}
         for name in self.sizes[0]:
             if all(name in sizes for sizes in self.sizes):
                 together.setdefault(tuple(sizes[name] for sizes in self.sizes), []).append(name)
-        self.made: dict[str, tuple[list[str], Tensor]] = {}
-        self.constants = {" or ".join(names[:2]): list(values) for values, names in together.items()}
+        return {" or ".join(names[:2]): list(values) for values, names in together.items()}
 
     def same(self, came: Values, wanted: Values, free: int = 0) -> bool:
         """Equal on all cases, and on more different numbers than could be equal by accident."""
@@ -180,7 +147,7 @@ class _Numbers:
                 came, [apply(t, v) for t, v in zip(wanted, values, strict=True)]
             ):
                 continue
-            names, made = self._made_of_sizes(how)
+            names, made = self._made_of_sizes[how]
             room = 2e-3 * torch.tensor(values).abs().clamp_min(1)
             for sign, prefix in ((1, ""), (-1, "−")):
                 for k in ((sign * made - torch.tensor(values)).abs() <= room).all(1).nonzero().flatten().tolist():
@@ -198,21 +165,24 @@ class _Numbers:
                 return Relation(f"{how} a number of each case", f"Your numbers are the expected ones {words}.")
         return None
 
-    def _made_of_sizes(self, how: str) -> tuple[list[str], Tensor]:
-        """Numbers that differ from case to case, (names, cases), made of a case's sizes and numbers, or of two."""
-        if how not in self.made:
+    @cached_property
+    def _made_of_sizes(self) -> dict[str, tuple[list[str], Tensor]]:
+        """Factors and offsets that differ from case to case, made of sizes and numbers: names and (names, cases)."""
+        found: dict[str, dict[str, list[float]]] = {"times": {}, "plus": {}}
+        for how, made in found.items():
             bases, pairs = dict(self.constants), itertools.permutations(self.constants.items(), 2)
             for ((one, a), (other, b)), (form, function) in itertools.product(pairs, _OF_TWO.items()):
                 if (one < other or "·{" not in form) and (how == "plus" or "log" not in form):
                     bases[form.format(one, other)] = [_number(function, x, y) for x, y in zip(a, b, strict=True)]
-            found = {}
             for (name, values), (form, function) in itertools.product(bases.items(), _FORMS[how].items()):
                 plain = form.endswith("{}") and not form.endswith(("/{}", "√{}", "log {}"))
                 bracketed = f"({name})" if ("·" in name or "/" in name) and not plain else name
                 said = form.format(bracketed, bracketed).replace(f"({bracketed}", f"({name}")
-                found[said] = [_number(function, value) if len(set(values)) > 1 else math.nan for value in values]
-            self.made[how] = list(found), torch.tensor(list(found.values())).reshape(len(found), len(self.cases))
-        return self.made[how]
+                made[said] = [_number(function, value) if len(set(values)) > 1 else math.nan for value in values]
+        return {
+            how: (list(made), torch.tensor(list(made.values())).reshape(len(made), len(self.cases)))
+            for how, made in found.items()
+        }
 
     def _a_function(self, came: Values, wanted: Values) -> Relation | None:
         """A function of the expected numbers, perhaps times or plus something; or the same in another order."""
@@ -296,6 +266,45 @@ class _Numbers:
             names = [n for n in self.sizes[0] if [s.get(n) for s in self.sizes] == sizes and len(set(sizes)) > 1]
             found.append(names[0] if len(names) == 1 else f"axis {axis}")
         return " and ".join(found)
+
+
+def close(came: Tensor, expected: Tensor, tolerance: tuple[float, float]) -> bool:
+    """Same shape and, within (relative, absolute), the same numbers."""
+    return came.shape == expected.shape and torch.allclose(
+        came, expected, rtol=tolerance[0], atol=tolerance[1], equal_nan=True
+    )
+
+
+def agree(a: Outcome | None, b: Outcome | None, tolerance: tuple[float, float]) -> bool:
+    """The same names, shapes and numbers."""
+    return (a is not None and b is not None) and a.keys() == b.keys() and all(close(a[k], b[k], tolerance) for k in b)
+
+
+def find_relation(evidence: Evidence) -> Relation | None:
+    """The most telling relation between what came and what was expected; None where none was found."""
+    pairs = list(zip(evidence.seen, evidence.expected, strict=True))
+    parts = list(evidence.expected[0])
+    wrong = [p for p in parts if not all(close(a[p], b[p], evidence.tolerance) for a, b in pairs)]
+    right = [p for p in parts if p not in wrong]
+    for asked in [wrong, *([part] for part in wrong if len(wrong) > 1)]:
+        for find in (_between_numbers, _exchanged_parts, _solution_otherwise, _one_number):
+            if found := find(evidence, asked):
+                others = [p for p in wrong if p not in asked]
+                words = [f"{' and '.join(right)}: right."] if right else []
+                words += [f"{' and '.join(asked)}: {found.words}" if right or others else found.words]
+                words += [f"{' and '.join(others)}: not right either."] if others else []
+                return replace(found, words=" ".join(words))
+    return _behaviour(evidence) or _right_somewhere(evidence)
+
+
+# Between the numbers -----------------------------------------------------------------------------------
+
+
+def _between_numbers(evidence: Evidence, parts: Sequence[str]) -> Relation | None:
+    """The relation that holds in every one of these parts."""
+    sides = [[[o[part] for o in side] for side in (evidence.seen, evidence.expected)] for part in parts]
+    found = evidence.relation(*sides[0])
+    return found if all(evidence.relation(*side) == found for side in sides[1:]) else None
 
 
 def _inverse(a: Tensor) -> Tensor:
@@ -388,20 +397,6 @@ def _by(scaled: Relation) -> str:
     return "with the other sign" if scaled.name == "sign" else scaled.name
 
 
-def _sizes(case: tuple, evidence: Evidence) -> dict[str, float]:
-    """B, L, …: the sizes that the docstring names, the others by argument and axis, and arguments that are numbers."""
-    found: dict[str, float] = {}
-    for name, value in zip(evidence.parameters, case, strict=False):
-        if isinstance(value, Tensor) and value.dim():
-            letters = evidence.axes.get(name, ())
-            for i, size in enumerate(value.shape):
-                named = len(letters) == value.dim() and not letters[i].isdecimal()
-                found.setdefault(letters[i] if named else f"{name}.shape[{i}]", float(size))
-        elif isinstance(value, int | float | Tensor) and not isinstance(value, bool):
-            found[name] = float(value)
-    return found
-
-
 def _one_number(evidence: Evidence, parts: Sequence[str]) -> Relation | None:
     """All that came is one number."""
     first, *others = torch.cat([outcome[part].flatten() for outcome in evidence.seen for part in parts]).tolist()
@@ -416,7 +411,7 @@ def _one_number(evidence: Evidence, parts: Sequence[str]) -> Relation | None:
 def _exchanged_parts(evidence: Evidence, wrong: Sequence[str]) -> Relation | None:
     for order in itertools.permutations(wrong):
         if order != tuple(wrong) and all(
-            evidence.numbers.same([o[here] for o in evidence.seen], [o[there] for o in evidence.expected])
+            evidence.same([o[here] for o in evidence.seen], [o[there] for o in evidence.expected])
             for here, there in zip(wrong, order, strict=True)
         ):
             words = f"The numbers are right, but {' and '.join(wrong)} stand in each other's place."
@@ -451,11 +446,10 @@ def _explains(
         if outcome is None or list(outcome) != list(came) or not all(_in_step(came[p], outcome[p]) for p in parts):
             return None
         outcomes.append(outcome)
-    numbers = evidence.numbers
     sides = [[[o[p] for o in side] for side in (evidence.seen, outcomes)] for p in parts]
     if all(_each(came, given, lambda a, b: close(a, b, evidence.tolerance)) for came, given in sides):
-        return Relation("", "") if any(numbers.same(*side) for side in sides) else None
-    if len(parts) == 1 and (scaled := numbers.scaled(*sides[0], few=True)):
+        return Relation("", "") if any(evidence.same(*side) for side in sides) else None
+    if len(parts) == 1 and (scaled := evidence.scaled(*sides[0], few=True)):
         return Relation(f", {scaled.name}", f"{' and' if scaled.name == 'sign' else ', then'} {_by(scaled)}")
     return None
 
@@ -606,9 +600,8 @@ def _right_somewhere(evidence: Evidence) -> Relation | None:
     right = [agree(a, b, evidence.tolerance) for a, b in zip(evidence.seen, evidence.expected, strict=True)]
     if all(right) or not any(right):
         return None
-    sizes = [_sizes(case, evidence) for case in evidence.cases]
-    for name in sizes[0]:
-        if [s.get(name) == 1 for s in sizes] == right:
+    for name in evidence.sizes[0]:
+        if [sizes.get(name) == 1 for sizes in evidence.sizes] == right:
             return Relation(f"right where {name} = 1", f"Your numbers are right where {name} is 1, and only there.")
     given = inputs_text(evidence.parameters, evidence.cases[right.index(True)])
     words = f"Your numbers are right for another input ({given}) and wrong for this one."
