@@ -16,7 +16,6 @@ from course_utils.teaching import diagrams
 
 from .conftest import NOTEBOOKS, ROOT
 from .test_notebook_files import (
-    NOT_YET,
     all_prose,
     core,
     describes_every_picture,
@@ -165,9 +164,8 @@ def test_an_entry_is_complete_and_introduced_where_it_says(entry):
     sentences = re.findall(r"[.!?](?=\s|$)", re.sub(r"\d\.\d|\$[^$]*\$|`[^`]*`", "", entry.meaning))
     assert 1 <= len(sentences) <= 3 and 30 <= len(entry.meaning) <= 420, entry.meaning
     assert entry.notebook in NUMBERS and entry.fields[-1].count(entry.notebook) == 2
-    places = PROSE if entry.notebook in NOT_YET else [entry.notebook]  # one that is not ready may lose its terms
-    texts = [normal(PROSE[number]) for number in places]
-    assert any(occurs(name, text) for name in entry.names for text in texts), f"{entry.names} not in {list(places)}"
+    text = normal(PROSE[entry.notebook])
+    assert any(occurs(name, text) for name in entry.names), f"{entry.names} not in {entry.notebook}"
 
 
 def test_code_names_exist():
@@ -233,8 +231,6 @@ def test_each_notebook_links_back_and_forward_and_sums_up_its_long_sections(path
     there = links == whole[1] and links in (lesson[-1], whole[-1])
     found = [] if there else [f"not below the title, and again before or after the appendix: {links}"]
     found += [f"long, and no <summary>In short: {title}" for title in long_sections(notebook)]
-    if found and path.stem[:2] in NOT_YET:
-        pytest.skip(f"notebook {path.stem[:2]} is not ready: {found}")
     assert not found
 
 

@@ -31,21 +31,14 @@ MIN_ALT = 12
 MAX_LINES, MAX_COLUMNS = 20, 92  # of a lesson's cell
 VISIBLE_LINES, PLUMBING, WORDS, PREDICTIONS, IMPORTS = 350, 0.15, 2500, 12, 5  # of a notebook
 LONGER = {"class VAE(nn.Module):"}  # cells that are worth more than MAX_LINES, by their first line
-NOT_YET: set[str] = set()  # notebooks that the rules of a lesson do not hold for yet
 
 Rule = Callable[[Path, NotebookNode], list[str]]
 RULES: list[Rule] = []
-OF_A_LESSON: set[Rule] = set()
 
 
 def rule(function: Rule) -> Rule:
     RULES.append(function)
     return function
-
-
-def lesson_rule(function: Rule) -> Rule:
-    OF_A_LESSON.add(function)
-    return rule(function)
 
 
 # --- what rules look at -------------------------------------------------------------------------
@@ -339,12 +332,12 @@ def folds_properly(path: Path, notebook: NotebookNode) -> list[str]:
 # --- what makes a lesson ------------------------------------------------------------------------
 
 
-@lesson_rule
+@rule
 def says_three_honest_times(path: Path, notebook: NotebookNode) -> list[str]:
     return times(head_of(notebook), "reading", "exercises", "running")
 
 
-@lesson_rule
+@rule
 def can_be_read_in_an_hour(path: Path, notebook: NotebookNode) -> list[str]:
     text = all_prose(core(notebook))
     words = len(re.sub(r"<details>.*?</details>|\$\$.*?\$\$", " ", text, flags=re.DOTALL).split())
@@ -357,7 +350,7 @@ def can_be_read_in_an_hour(path: Path, notebook: NotebookNode) -> list[str]:
     return [f"{number} {what}; {limit} is the limit" for what, (number, limit) in counted.items() if number > limit]
 
 
-@lesson_rule
+@rule
 def shows_the_lesson_not_its_plumbing(path: Path, notebook: NotebookNode) -> list[str]:
     """Statements that only call claim, print, show, or draw: what a lesson needs and no reader wants to read."""
     plumbing = re.compile(r"(claim|print|display|show|plt|plotting|ax|axes|fig|figure)\b")
@@ -370,7 +363,7 @@ def shows_the_lesson_not_its_plumbing(path: Path, notebook: NotebookNode) -> lis
     return [f"{share:.0%} of the visible lines are plumbing; {PLUMBING:.0%} is the limit"] if share > PLUMBING else []
 
 
-@lesson_rule
+@rule
 def holds_cells_that_fit_in_the_head(path: Path, notebook: NotebookNode) -> list[str]:
     found = []
     for i, cell in lesson(notebook):
@@ -381,7 +374,7 @@ def holds_cells_that_fit_in_the_head(path: Path, notebook: NotebookNode) -> list
     return found
 
 
-@lesson_rule
+@rule
 def claims_in_one_line_and_goes_on_with_what_the_reader_wrote(path: Path, notebook: NotebookNode) -> list[str]:
     found = []
     for i, cell in cells(notebook, "code"):
@@ -393,7 +386,7 @@ def claims_in_one_line_and_goes_on_with_what_the_reader_wrote(path: Path, notebo
     return found
 
 
-@lesson_rule
+@rule
 def reads_without_what_is_folded(path: Path, notebook: NotebookNode) -> list[str]:
     visible, folded, found = dict(lesson(notebook)), set(), []
     for i, cell in cells(notebook, "code"):
@@ -404,7 +397,7 @@ def reads_without_what_is_folded(path: Path, notebook: NotebookNode) -> list[str
     return found
 
 
-@lesson_rule
+@rule
 def means_one_thing_by_one_name(path: Path, notebook: NotebookNode) -> list[str]:
     """A cell that is run again after the whole notebook must find the names that it found the first time."""
     names = {i: read_and_made(cell) for i, cell in cells(notebook, "code")}
@@ -417,7 +410,7 @@ def means_one_thing_by_one_name(path: Path, notebook: NotebookNode) -> list[str]
     ]
 
 
-@lesson_rule
+@rule
 def imports_in_a_few_lines(path: Path, notebook: NotebookNode) -> list[str]:
     rooms = [
         node
@@ -429,7 +422,7 @@ def imports_in_a_few_lines(path: Path, notebook: NotebookNode) -> list[str]:
     return [f"{lines} lines import from course_utils; {IMPORTS} is the limit"] if lines > IMPORTS else []
 
 
-@lesson_rule
+@rule
 def numbers_its_appendix(path: Path, notebook: NotebookNode) -> list[str]:
     headings = re.findall(r"^##? +(.+)$", all_prose(notebook), re.MULTILINE)
     start = next((i for i, title in enumerate(headings) if re.match(r"A\d|Appendix", title)), len(headings))
@@ -440,7 +433,7 @@ def numbers_its_appendix(path: Path, notebook: NotebookNode) -> list[str]:
 
 # --- the rules on the notebooks -----------------------------------------------------------------
 
-HELD = [(p, r) for p in NOTEBOOKS for r in RULES if not (r in OF_A_LESSON and p.stem[:2] in NOT_YET)]
+HELD = [(p, r) for p in NOTEBOOKS for r in RULES]
 
 
 @pytest.mark.parametrize(("path", "check"), HELD, ids=[f"{p.stem}-{r.__name__}" for p, r in HELD])
@@ -450,9 +443,8 @@ def test_notebook(path, check):
 
 
 def test_the_code_is_linted_and_formatted():
-    later = [f"--exclude={path}" for path in NOTEBOOKS if path.stem[:2] in NOT_YET]
     notebooks = [path for path in (*NOTEBOOKS, ROOT / "notebooks" / "glossary.ipynb") if not is_saved_by_jupyter(path)]
-    for command in (["check"], ["format", "--check", "--diff", *later]):
+    for command in (["check"], ["format", "--check", "--diff"]):
         ruff = python("-m", "ruff", *command, "--no-cache", ".ci", "course_utils", "tests", *map(str, notebooks))
         ran = subprocess.run(ruff, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
         assert ran.returncode == 0, f"{ran.stdout[-10_000:]}{ran.stderr[-2_000:]}"

@@ -17,7 +17,6 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from .conftest import NOTEBOOKS, ROOT, WORK, Fence, namespaces_work, python, why_mnist_is_missing
-from .test_notebook_files import NOT_YET
 from .tools.again import run as problems
 from .tools.as_a_reader import as_a_reader
 
@@ -99,8 +98,7 @@ def nbval(notebook: Path) -> list[str]:
 
 def again(notebook: Path) -> list[str]:
     """The command that executes a notebook, and then its sections in reverse order."""
-    once = ["--once"] if notebook.stem[:2] in NOT_YET else []
-    return python("-m", "tests.tools.again", f"--timeout={SECONDS_PER_CELL}", *once, str(notebook))
+    return python("-m", "tests.tools.again", f"--timeout={SECONDS_PER_CELL}", str(notebook))
 
 
 def run(notebook: Path, environment: dict[str, str], wrap=list, command=nbval) -> float:
