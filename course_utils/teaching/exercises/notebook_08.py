@@ -172,7 +172,7 @@ SPREAD = Bench(
 # 8.3 -----------------------------------------------------------------------------------------------------
 
 
-def test_reconstruction_teaches_the_encoder(model, x):
+def test_encoder_hears_the_picture(model, x):
     """Fail unless the logits carry a gradient that is not zero, back to mu and back to log_var.
 
     model(x) -> (logits, mu, log_var), all part of one graph
@@ -301,7 +301,7 @@ def test_vae(model, x):
     """
     test_far_codes_cost(model, x)
     test_spread(model, x)
-    test_reconstruction_teaches_the_encoder(model, x)
+    test_encoder_hears_the_picture(model, x)
     test_loss_is_per_image(model, x)
 
     mu, log_var = model.encode(100 * torch.randn_like(x))  # unlike any image: how far do the heads reach?
@@ -383,7 +383,7 @@ EXERCISES = (
         number="8.3",
         title="Does the encoder hear of the picture?",
         minutes=8,
-        solution=test_reconstruction_teaches_the_encoder,
+        solution=test_encoder_hears_the_picture,
         hints=(
             "In the patient the encoder does get a gradient: from the KL. So which quantity must be differentiated, if "
             "only the way through the sample is to count?",
