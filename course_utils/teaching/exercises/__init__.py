@@ -25,7 +25,7 @@ An exercise is an entry of `EXERCISES` in `notebook_XX.py`. Stub, cell and judge
             minutes=5,
             solution=gaussian_kl,
             hints=("A question.", "A formula in words.", "Nearly the code."),
-            cases=lambda draw: [(draw(2, 3), draw(2, 3)), (draw(4, 5), draw(4, 5)), (draw(1, 2), draw(1, 2))],
+            cases=lambda draw: [(draw(2, 3), draw(2, 3)), (draw(5, 4), draw(5, 4)), (draw(1, 2), draw(1, 2))],
             gradients=("mu", "log_var"),
             passed="Summed over dimensions, one number per example, never negative.",
         ),

@@ -238,7 +238,7 @@ EXERCISES = (
             "The squared difference has the shape of x, (B, D). Its sum over the pixels of each image leaves (B,).",
             "`(x_hat - x) ** 2`, and behind it `.sum(dim=1)`.",
         ),
-        cases=lambda draw: [(draw(*shape), draw(*shape)) for shape in ((2, 3), (4, 5), (1, 2))],
+        cases=lambda draw: [(draw(*shape), draw(*shape)) for shape in ((2, 3), (5, 4), (1, 2))],
         gradients=("x_hat",),
         passed="One number for each image.",
     ),

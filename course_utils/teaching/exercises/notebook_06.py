@@ -224,7 +224,7 @@ def _log_weights(recon, z, mu, log_var):
 
 
 def _weighted(draw: Draw) -> list[tuple]:
-    sizes = ((2, 1, 3), (3, 2, 1), (5, 4, 2))  # K, B, L
+    sizes = ((2, 1, 3), (3, 5, 1), (5, 4, 2))  # K, B, L
     return [(draw.uniform(K, B, high=3), draw(K, B, L), draw(B, L), draw(B, L)) for K, B, L in sizes] + [
         (draw.uniform(4, 3, high=3) + 1200, draw(4, 3, 5), draw(3, 5), draw(3, 5))
     ]

@@ -180,7 +180,7 @@ def _samples_what_is_asked(build: Build) -> None:
 
 
 def _codes(draw: Draw, count: int) -> list[tuple]:
-    return [tuple(draw(*shape) for _ in range(count)) for shape in ((1, 2), (4, 5), (2, 3))]
+    return [tuple(draw(*shape) for _ in range(count)) for shape in ((1, 2), (5, 4), (2, 3))]
 
 
 EXERCISES = (
