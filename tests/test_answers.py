@@ -1,6 +1,7 @@
 """What readers wrote goes on: kept as plain source, lent to later notebooks, and never in the way."""
 
 import importlib
+import linecache
 import math
 import os
 import subprocess
@@ -13,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from course_utils.teaching import answers
-from course_utils.teaching.exercises import Exercise, check, find, yours
+from course_utils.teaching.exercises import Exercise, check, exercises_of, find, yours
 from course_utils.teaching.exercises import _framework as framework
 from tests.tools import as_a_reader
 from tests.tools.execute import execute
@@ -45,9 +46,7 @@ def shifts(build):
 
 
 def exercise(number, solution, **given):
-    return Exercise(
-        number=number, title="", minutes=1, solution=solution, hints=("a", "b", "c"), passed="Good.", **given
-    )
+    return Exercise(number, "", 1, solution, ("a", "b", "c"), "Good.", **given)
 
 
 EXERCISES = (
@@ -72,42 +71,35 @@ def number_of(thing):
     return next((number for number, answer in known.items() if answer is thing), None)
 
 
-def another_session():
-    framework._accepted.clear()
-
-
 def written(source, **given):
     """What a cell defines, run as a notebook runs it: its lines can be found, its file is none of the disk."""
-    import linecache
-
     name = f"<cell {len(linecache.cache)}>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     space = {"__name__": "__main__", **given}
     exec(compile(source, name, "exec"), space)
-    return space
+    return list(space.values())[-1]
+
+
+MINE = "def double(x):\n    return x + x\n"
 
 
 # check gives back what to go on with -------------------------------------------------------------------
 
 
 def test_check_returns_the_readers_answer_where_it_is_right_and_the_courses_where_not(capsys):
-    mine = written("def double(x):\n    return x + x\n")["double"]
+    mine = written(MINE)
     assert check("9.1", mine) is mine
     assert "From here on the notebook uses your double." in capsys.readouterr().out
-    for other in (lambda x: x, written("def double(x): ...\n")["double"], 3):
+    for other in (lambda x: x, written("def double(x): ...\n"), 3):
         assert check("9.1", other) is double
         assert "Until yours passes, the notebook uses the course's double." in capsys.readouterr().out
     assert yours("9.1") is mine, "a failed attempt takes nothing away"
 
 
 def test_an_answer_is_kept_as_source_and_lent_in_another_session(capsys):
-    check(
-        "9.1",
-        written("SCALE = 2\n\n\ndef helper(x):\n    return x * SCALE\n\n\ndef double(x):\n    return helper(x)\n")[
-            "double"
-        ],
-    )
-    another_session()
+    source = "SCALE = 2\n\n\ndef helper(x):\n    return x * SCALE\n\n\ndef double(x):\n    return helper(x)\n"
+    check("9.1", written(source))
+    framework._accepted.clear()  # another session
     mine = yours("9.1")
     assert mine is not double and torch.equal(mine(torch.ones(2)), 2 * torch.ones(2))
     text = answers.file_of("9.1").read_text()
@@ -118,14 +110,14 @@ def test_an_answer_is_kept_as_source_and_lent_in_another_session(capsys):
 def test_imports_and_other_answers_are_made_explicit(capsys):
     source = "def double(x):\n    return nn.Identity()(x) + F.relu(x) - relu(-x) + log(m.e) - 1\n"
     given = {"nn": nn, "F": F, "relu": torch.relu, "log": math.log, "m": math}
-    one = written(source, **given)["double"]
+    one = written(source, **given)
     framework._accepted["9.1"] = check("9.1", one)
-    check("9.2", written("def plus_double(x):\n    return x + twice(x)\n", twice=one)["plus_double"])
+    check("9.2", written("def plus_double(x):\n    return x + twice(x)\n", twice=one))
     lines = answers.file_of("9.1").read_text().splitlines()
     wanted = {"import torch.nn as nn", "import torch.nn.functional as F", "from torch import relu"}
     assert wanted | {"from math import log", "import math as m"} <= set(lines)
     assert 'twice = yours("9.1")' in answers.file_of("9.2").read_text()
-    another_session()
+    framework._accepted.clear()  # another session
     capsys.readouterr()
     assert torch.allclose(yours("9.2")(torch.ones(1)), torch.tensor([3.0]))
     assert capsys.readouterr().out == "Exercise 9.2: your plus_double.\n", "the answer inside is not worth a line"
@@ -133,25 +125,24 @@ def test_imports_and_other_answers_are_made_explicit(capsys):
 
 def test_a_class_is_kept_and_its_interface_alone_is_asked_again(capsys):
     source = "class Shift(nn.Module):\n    def __init__(self, start):\n        super().__init__()\n"
-    source += "        self.start = start\n\n"
-    source += "    def shift(self, x):\n        return x + self.start\n"
-    check("9.3", written(source, nn=nn)["Shift"])
-    another_session()
+    source += "        self.start = start\n\n    def shift(self, x):\n        return x + self.start\n"
+    check("9.3", written(source, nn=nn))
+    framework._accepted.clear()  # another session
     assert yours("9.3")(2.0).shift(1.0) == 3.0
     path = answers.file_of("9.3")
     path.write_text(path.read_text().replace("def shift", "def move"))
-    another_session()
+    framework._accepted.clear()  # another session
     assert yours("9.3") is Shift and "it has no shift" in capsys.readouterr().out
 
 
 def test_an_answer_of_another_name_is_kept_under_the_exercises_name():
-    check("9.1", written("def my_way(x):\n    return x + x\n")["my_way"])
-    another_session()
+    check("9.1", written("def my_way(x):\n    return x + x\n"))
+    framework._accepted.clear()  # another session
     assert yours("9.1").__name__ == "my_way"
 
 
 def test_the_folder_can_be_imported(monkeypatch):
-    check("9.1", written("def double(x):\n    return x + x\n")["double"])
+    check("9.1", written(MINE))
     monkeypatch.syspath_prepend(answers.folder().parent)
     monkeypatch.delitem(sys.modules, "answers", raising=False)
     package = importlib.import_module("answers")
@@ -184,19 +175,16 @@ def test_whatever_is_wrong_with_a_kept_answer_the_courses_own_is_lent_and_the_re
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
     assert yours("9.1") is double
     out, err = capsys.readouterr()
-    assert (
-        out.startswith("Exercise 9.1: the course's double; ") and reason in out and out.count("\n") == 1 and err == ""
-    )
+    assert out.startswith("Exercise 9.1: the course's double; ") and reason in out and (out.count("\n"), err) == (1, "")
 
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
         (lambda: lambda x: x + x, "only what is written with def or class"),
-        (lambda: written("def double(x):\n    return x + data\n", data=torch.tensor(0.0))["double"] and
-         written("def double(x):\n    return x + x + data\n", data=torch.tensor(0.0))["double"], "uses data"),
+        (lambda: written(MINE.replace("+ x", "+ x + data"), data=torch.tensor(0.0)), "uses data"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_kept_is_used_all_the_same_and_said_once(answer, reason, capsys):
     mine = answer()
     assert check("9.1", mine) is mine is check("9.1", mine)
@@ -208,12 +196,12 @@ def test_what_cannot_be_kept_is_used_all_the_same_and_said_once(answer, reason, 
 def test_a_folder_that_cannot_be_written(monkeypatch, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("COURSE_ANSWERS", str(tmp_path / "file" / "answers"))
-    mine = written("def double(x):\n    return x + x\n")["double"]
+    mine = written(MINE)
     assert check("9.1", mine) is mine and "cannot be written" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_stub_writes_nothing():
-    check("9.1", written(EXERCISES[0].stub)["double"])
+    check("9.1", written(EXERCISES[0].stub))
     assert not answers.folder().exists()
 
 
@@ -228,8 +216,6 @@ def test_without_a_source_an_answer_works_for_the_session(tmp_path):
 
 
 def _number(name):
-    from course_utils.teaching.exercises import exercises_of
-
     return next(e.number for e in exercises_of(4) if e.name == name)
 
 
@@ -262,7 +248,5 @@ def test_in_a_real_notebook_answers_are_kept_and_lent_to_the_next(monkeypatch, t
         nbformat.write(notebook, tmp_path / f"{name}.ipynb")
         done = execute(tmp_path / f"{name}.ipynb", environment={"COURSE_ANSWERS": str(folder)})
     assert f"answers.exercise_{number.replace('.', '_')}" in done.cells[0].outputs[0].text
-    assert sorted(path.name for path in folder.glob("*.py")) == [
-        "__init__.py",
-        f"exercise_{number.replace('.', '_')}.py",
-    ]
+    kept = sorted(path.name for path in folder.glob("*.py"))
+    assert kept == ["__init__.py", f"exercise_{number.replace('.', '_')}.py"]

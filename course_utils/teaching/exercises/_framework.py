@@ -54,7 +54,7 @@ def check(number: str, answer: Any) -> Any:
     except answers.NotKept as reason:
         _say_once(f"Not kept for later notebooks: {reason}.")
     else:
-        if "google.colab" in sys.modules and not _kept_elsewhere():
+        if "google.colab" in sys.modules and not answers.folder().is_relative_to("/content/drive"):
             _say_once("Colab forgets kept answers with this machine; set COURSE_ANSWERS to a folder of your Drive.")
     return answer
 
@@ -111,10 +111,6 @@ def _number_of(thing: Any) -> str | None:
             if exercise.solution is thing:
                 return exercise.number
     return None
-
-
-def _kept_elsewhere() -> bool:
-    return answers.folder().is_relative_to("/content/drive")
 
 
 def _say_once(text: str) -> None:
@@ -174,9 +170,8 @@ def exercises_of(notebook: int) -> tuple[Exercise, ...]:
 def find(number: str) -> Exercise:
     """The exercise called `number`, such as "1.2".  Raises ValueError that lists those that exist."""
     if not isinstance(number, str):
-        raise TypeError(
-            f'the number of the exercise comes first, as text: check("1.2", my_function); got {type(number).__name__}'
-        )
+        words = 'the number of the exercise comes first, as text: check("1.2", my_function)'
+        raise TypeError(f"{words}; got {type(number).__name__}")
     notebook = number.partition(".")[0]
     if not notebook.isdecimal():
         raise ValueError(f'no exercise "{number}"; a number looks like "1.2": notebook 1, second exercise')
@@ -189,19 +184,14 @@ def find(number: str) -> Exercise:
 
 
 def _require_function(exercise: Exercise, answer: Any) -> None:
+    call = f'check("{exercise.number}", {exercise.name})'
     if not callable(answer):
-        raise NotYet(
-            "not a function",
-            "Pass the function itself, without parentheses after its name: "
-            f'check("{exercise.number}", {exercise.name}). What arrived is of type {type(answer).__name__}: '
-            "was the function called already?",
-        )
+        words = f"Pass the function itself, without parentheses after its name: {call}. What arrived is of type "
+        raise NotYet("not a function", f"{words}{type(answer).__name__}: was the function called already?")
     for other in exercises_of(int(exercise.number.partition(".")[0])):
         if other.number != exercise.number and getattr(answer, "__name__", None) == other.name != exercise.name:
-            raise NotYet(
-                "another exercise's function",
-                f"{other.name} belongs to exercise {other.number}; this one asks for {exercise.name}.",
-            )
+            words = f"{other.name} belongs to exercise {other.number}; this one asks for {exercise.name}."
+            raise NotYet("another exercise's function", words)
 
 
 def _require_arguments(exercise: Exercise, answer: Any) -> None:
@@ -217,7 +207,5 @@ def _require_arguments(exercise: Exercise, answer: Any) -> None:
     except TypeError:
         raise NotYet("other arguments", f"It is called as {call}, but yours takes {signature}.") from None
     if given != asked and sorted(given) == sorted(asked):
-        raise NotYet(
-            "arguments in another order",
-            f"It is called as {call}; yours takes them in another order, {signature}.",
-        )
+        words = f"It is called as {call}; yours takes them in another order, {signature}."
+        raise NotYet("arguments in another order", words)
