@@ -115,7 +115,11 @@ WRONG = [
     ("2.1", "the mean of log_w over its rows in place of log_w", lambda log_w: log_w.mean(0)),
     ("2.1", "plus log S", lambda log_w: log_w.logsumexp(0)),
     ("2.1", "plus a number of each case", lambda log_w: log_w.logsumexp(0) - len(log_w)),
-    ("2.1", "log_w.mT in place of log_w", lambda log_w: log_w.logsumexp(1) - math.log(log_w.shape[1])),
+    (
+        "2.1",
+        "the transpose of log_w in place of log_w",
+        lambda log_w: log_w.logsumexp(1) - math.log(log_w.shape[1]),
+    ),
     ("2.1", "a term missing", lambda log_w: log_w.amax(0)),
     ("2.1", "a term missing", lambda log_w: (log_w - log_w.amax(0)).exp().mean(0).log()),
     ("2.2", "z kept at its mean", z_at_its_mean),

@@ -133,7 +133,7 @@ WRONG = [
     ("6.3", "out of range", lambda *a: weights(*a).exp().mean(0).log()),
     ("6.3", "2·log_var in place of log_var", wrong_sigma),
     ("6.4", "root", lambda mu: mu.std(0)),
-    ("6.4", "mu.mT in place of mu", lambda mu: mu.var(1)),
+    ("6.4", "the transpose of mu in place of mu", lambda mu: mu.var(1)),
     ("6.4", "times (N − 1)/N", lambda mu: mu.var(0, correction=0)),
     ("6.4", "not centred", lambda mu: (mu**2).mean(0)),
     ("6.4", "wrong values", lambda mu: (mu - mu.mean(0)).abs().mean(0)),

@@ -116,6 +116,8 @@ def as_tensor(value: Any) -> tuple[Tensor, NotYet | None]:
             raise NotYet("complex numbers", "Your function returned complex numbers. Which step made them complex?")
         return value, None
     words = f"Your function returned a {type(value).__name__}; a torch tensor was expected."
+    if hasattr(value, "values") and hasattr(value, "indices"):  # what min, max and sort give along an axis
+        raise NotYet("values and indices", f"{words} It holds values and indices. Which of the two is asked for?")
     if isinstance(value, numbers.Number | np.generic):
         complaint = NotYet("a Python number", f"{words} Where did it stop being a tensor?")
     elif isinstance(value, np.ndarray):
@@ -150,7 +152,7 @@ def gradient_reaches(*names: str) -> Callable[[Attempt, Sequence[tuple]], None]:
                 raise NotYet(
                     "no gradient",
                     f"The numbers are right, but no gradient gets back to {name}, so nothing could be trained with "
-                    "them. Which step cuts the graph: a detach, an item(), a trip through numpy, a no_grad?",
+                    "them. Which step cuts the graph: a detach, a sample(), an item(), numpy, a no_grad?",
                 )
 
     return also

@@ -160,8 +160,8 @@ class Evidence:
                 first, *rest = several
                 other = next((k for k in rest if not math.isclose(values[k], values[first], rel_tol=1e-3)), rest[0])
                 where = [f"{name} = {v[other]:g}" for name, v in self.constants.items() if v[first] != v[other]]
-                words = f"{how} {values[first]:.4g} for this case; {how} {values[other]:.4g} for another"
-                words += f" ({', '.join(where)})" if where else ""
+                words = f"{how} a number that differs from case to case: {values[first]:.4g} in one of those tried, "
+                words += f"{values[other]:.4g} in another" + (f" ({', '.join(where)})" if where else "")
                 return Relation(f"{how} a number of each case", f"Your numbers are the expected ones {words}.")
         return None
 
@@ -474,7 +474,7 @@ _TRANSFORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "2·a": lambda a: 2 * a, "½·a": lambda a: a / 2, "−a": lambda a: -a, "exp(a)": lambda a: a.exp(),
     "log(a)": lambda a: a.log(), "log|a|": lambda a: a.abs().log(), "2·log|a|": lambda a: 2 * a.abs().log(),
     "a²": lambda a: a**2, "√a": lambda a: a**0.5, "1/a": lambda a: 1 / a, "|a|": lambda a: a.abs(),
-    "1 − a": lambda a: 1 - a, "exp(½·a)": lambda a: (a / 2).exp(), "a.mT": _transposed,
+    "1 − a": lambda a: 1 - a, "exp(½·a)": lambda a: (a / 2).exp(), "the transpose of a": _transposed,
     "sigmoid(a)": lambda a: a.sigmoid(), "0": torch.zeros_like, "1": torch.ones_like,
     "a softmaxed": lambda a: a.softmax(-1), "a without its row means": lambda a: a - a.mean(-1, keepdim=True),
     "a without its column means": lambda a: a - a.mean(0, keepdim=True), **_ROWS,
