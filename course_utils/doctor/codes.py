@@ -72,7 +72,7 @@ CODES: dict[str, Code] = {
     "saturation": Code("the loss breaks at saturated probabilities", "05 · From logits, not from probabilities",
         "Compute the cross-entropy from logits: F.binary_cross_entropy_with_logits."),
     "overflow": Code("nothing bounds log σ²", "03 · Why the network gives log σ²",
-        "Begin with small weights in the log σ² head and clamp it where it is made, as in models.LOG_VAR_RANGE."),
+        "Begin with small weights in the log σ² head and clamp it where it is made: models.layers.LOG_VAR_RANGE."),
     # -------------------------------------------------------------------------------------- evaluation and conditions
     "samples-at-evaluation": Code("the output varies in eval()", "06 · What goes wrong",
         "For reconstructions to look at or compare, decode μ; for an ELBO, sampling is right."),
