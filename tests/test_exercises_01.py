@@ -140,7 +140,7 @@ WRONG = [
     ("1.4", "square", lambda s, c: torch.cdist(s, c).square().amin(1)),
     ("1.4", "samples plays no part", lambda s, c: torch.cdist(s, c).argmin(1)),
     ("1.4", "amax for amin", lambda s, c: torch.cdist(s, c).amax(1)),
-    ("1.4", "not cut to the first of axis 0", lambda s, c: torch.cdist(s, c).min(1)),
+    ("1.4", "values and indices", lambda s, c: torch.cdist(s, c).min(1)),
     ("1.5", "the transpose of codes in place of codes", lambda c: (c.mean(0), torch.cov(c))),
     ("1.5", "another axis, times N/L", lambda c: (c.mean(1), torch.cov(c.T))),
     ("1.5", "times (N − 1)/N", lambda c: (c.mean(0), torch.cov(c.T, correction=0))),
