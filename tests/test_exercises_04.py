@@ -141,7 +141,7 @@ WRONG = [
     ("4.5", "methods missing", MyVAE),
     ("4.5", "not a module", lambda latent_dim: RateVAE(latent_dim)),
     ("4.5", "kl(mu, log_var): times 1/L", changed(kl=lambda self, mu, lv: nats(mu, lv).mean(1))),
-    ("4.5", "noise is repeated", changed(reparameterize=lambda self, mu, lv: mu + (0.5 * lv).exp())),
+    ("4.5", "one noise for every call", changed(reparameterize=lambda self, mu, lv: mu + (0.5 * lv).exp())),
     ("4.5", "shape of terms", changed(terms=lambda self, x: [term.mean() for term in terms(self, x)])),
     ("4.5", "the distortion of terms(x): times 0.001276", changed(terms=lambda s, x: [t / 784 for t in terms(s, x)])),
     ("4.5", "the rate in loss(x): always 0", changed(loss=lambda self, x: terms(self, x)[0])),

@@ -263,7 +263,7 @@ EXERCISES = (
             per_example(),
             same_numbers(
                 "loss(x)",
-                lambda model, x: model.loss(x),
+                "loss",
                 _error,
                 cases=lambda draw: [(draw.uniform(rows, 784),) for rows in (2, 5, 3)],
                 axes="x: (B, D)",
