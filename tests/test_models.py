@@ -436,31 +436,12 @@ def test_a_checkpoint_from_before_there_was_a_prior_to_choose_still_loads(tmp_pa
     assert torch.equal(*samples) and again.config == model.config
 
 
-def test_a_failed_save_leaves_the_old_file_whole(tmp_path, monkeypatch):
-    path = save(SAVED["VAE"](), tmp_path / "model.pt")
-    before = path.read_bytes()
-
-    def full(content, file):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space left"):
-        save(SAVED["CVAE"](), path)
-    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["model.pt"]
-
-
-def test_load_refuses_other_files(tmp_path):
+def test_load_refuses_other_files_and_save_a_folder_that_is_not_there(tmp_path):
     path = save(SAVED["VAE"](), tmp_path / "model.pt")
     with pytest.raises(ValueError, match="kind VAE, expected CVAE"):
         load(path, kind=CVAE)
     with pytest.raises(FileNotFoundError, match=r"missing\.pt"):
         load(tmp_path / "missing.pt")
-
-
-def test_save_says_what_it_cannot_write(tmp_path):
-    with pytest.raises(TypeError, match="Linear"):
-        save(torch.nn.Linear(2, 2), tmp_path / "model.pt")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         save(SAVED["VAE"](), tmp_path / "nowhere" / "model.pt")
 
