@@ -126,7 +126,7 @@ WRONG = [
     ("4.2", "changes its input", lambda mu, lv: 0.5 * (mu.pow_(2) + lv.exp() - 1 - lv).sum(1)),
     ("4.2", "no gradient", lambda mu, lv: gaussian_kl(mu, lv.detach())),
     ("4.2", "the other direction", lambda mu, lv: kl_divergence(standard(mu), posterior(mu, lv))),
-    ("4.3", "the variance itself", lambda m, lam: (m - m / (1 + lam), 1 / (1 + lam))),
+    ("4.3", "exp", lambda m, lam: (m - m / (1 + lam), 1 / (1 + lam))),
     ("4.3", "times ½", lambda m, lam: (m - m / (1 + lam), -0.5 * torch.log1p(lam))),
     ("4.3", "sign", lambda m, lam: (m - m / (1 + lam), torch.log1p(lam))),
     ("4.3", "m itself", lambda m, lam: (m, -torch.log1p(lam))),

@@ -298,7 +298,8 @@ def _copy(module: str, folder: Path) -> Path:
     others = others if "notebook_" in module else []
     for part in ("course_utils", "tests", "notebooks", "images"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", *others))
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in ("pyproject.toml", ".gitignore"):  # the second is read by tests/conftest.py
+        shutil.copy(ROOT / name, folder)
     return folder
 
 

@@ -169,10 +169,6 @@ EXERCISES = (
         parts=("mu", "log_var"),
         passed="The mean gives way a little, and the width is finite: that is what the KL is for.",
         mistakes={
-            "the variance itself": (
-                lambda m, lam: (lam / (1 + lam) * m, 1 / (1 + lam)),
-                "The mean is right. The second number is σ², and log σ² was asked for, as an encoder gives it.",
-            ),
             "no KL": (
                 lambda m, lam: (m, -lam.log()),
                 "The mean sits at m, as if only the other cost counted. What does the KL want the mean to be?",
