@@ -21,7 +21,6 @@ import pytest
 from nbclient import NotebookClient
 
 from course_utils.teaching import session
-from course_utils.teaching.set_repository import set_repository
 
 from .conftest import NOTEBOOKS, ROOT, python
 from .tools.execute import unwanted_outputs
@@ -208,48 +207,6 @@ def test_the_widgets_sliders_work_with_colabs_versions(colab_python, tmp_path):
     assert ran.returncode == 0, ran.stdout[-5000:] + ran.stderr[-2000:]
     passed = re.search(r"\b(\d+) passed", ran.stdout)
     assert passed and int(passed[1]) >= len(files), "each widget's tests move its sliders, by that name"
-
-
-# --- a fork ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def copy(tmp_path) -> Path:
-    """What of the course can name the repository, without what a reader's work has put between it."""
-    ignore = shutil.ignore_patterns("__pycache__", ".*", "*.png", "*.svg")
-    for name in ("course_utils", "images"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignore)
-    (tmp_path / "notebooks").mkdir()
-    for path in (*NOTEBOOKS, ROOT / "notebooks" / "glossary.ipynb", ROOT / "README.md", ROOT / "pyproject.toml"):
-        shutil.copy(path, tmp_path / path.relative_to(ROOT))
-    return tmp_path
-
-
-def texts(root: Path) -> dict[str, str]:
-    return {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in root.rglob("*") if path.is_file()}
-
-
-def test_a_fork_changes_every_place_and_back_restores_every_byte(copy):
-    before = texts(copy)
-    set_repository("Ada-L/my.vae--course", root=copy)
-    old = re.compile(rf"github(?:\.com)?/{re.escape(session.REPOSITORY)}(?![\w-])|/content/{re.escape(NAME)}(?![\w-])")
-    left = {name for name, text in texts(copy).items() if old.search(text)}
-    assert not left, (
-        f"the old repository is still named in {sorted(left)}: course_utils.teaching.set_repository should change it"
-    )
-    changed = {name for name, text in texts(copy).items() if text != before[name]}
-    assert changed == {
-        "README.md",
-        "course_utils/teaching/session.py",
-        *(f"notebooks/{path.name}" for path in (copy / "notebooks").iterdir()),
-    }
-    for name in changed - {"README.md", "course_utils/teaching/session.py"}:
-        address = f"https://colab.research.google.com/github/Ada-L/my.vae--course/blob/main/{name}"
-        assert f"({address})" in texts(copy)[name]
-    assert set_repository("Ada-L/my.vae--course", root=copy) == []
-    set_repository("you/fork", root=copy)
-    set_repository(session.REPOSITORY, root=copy)
-    assert texts(copy) == before
 
 
 def test_every_notebook_has_a_badge_in_the_map_of_the_readme():

@@ -432,9 +432,9 @@ def test_a_root_below_a_file_or_a_link_to_nowhere(below, tmp_path, good, capsys)
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC])
-@pytest.mark.parametrize("where", [(tempfile, "mkdtemp"), (os, "replace")], ids=["first", "last"])
+@pytest.mark.parametrize("where", [(tempfile, "mkdtemp"), (Path, "write_bytes"), (os, "replace")], ids=[1, 2, 3])
 def test_a_folder_that_refuses(where, code, tmp_path, good, monkeypatch, capsys):
-    """Read-only or full, at the first step or at the last: the damaged file stays as it was."""
+    """Read-only or full, at the first step, in between or at the last: the damaged file stays as it was."""
     put(tmp_path, {**tiny.raw, **EMPTY})
 
     def refuse(*arguments, **keywords):
@@ -452,38 +452,6 @@ def test_sound_files_in_a_read_only_folder_are_all_that_is_needed(tmp_path, monk
     for module, name in ((tempfile, "mkdtemp"), (os, "replace"), (os, "mkdir"), (os, "unlink"), (shutil, "rmtree")):
         monkeypatch.setattr(module, name, refuse)
     assert load_images("mnist", root=tmp_path).name == "mnist"
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """Mounts a small file system with the given options; skips where this is not allowed."""
-    folder = tmp_path / "mounted"
-    folder.mkdir()
-
-    def mount(options: str) -> Path:
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        if not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode != 0:
-            pytest.skip("mounting a file system is not allowed here")
-        return folder
-
-    yield mount
-    if os.path.ismount(folder):
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-@pytest.mark.parametrize("size", ["64k", "220k"])  # too small for the archive; for the archive and its content
-def test_a_full_disk(size, small_disk, good, capsys):
-    folder = small_disk(f"size={size}")
-    put(folder, {LABELS: tiny.raw[LABELS]})
-    expect_none(folder, "No space left on device", capsys)
-
-
-def test_a_read_only_disk(small_disk, good, capsys):
-    folder = small_disk("size=1m")
-    put(folder, {**tiny.raw, **EMPTY})
-    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True, capture_output=True)
-    expect_none(folder, "Read-only file system", capsys)
-    assert good.asked == []
 
 
 # --- killed, and twice at the same time -----------------------------------------------------------

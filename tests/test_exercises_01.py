@@ -134,7 +134,7 @@ WRONG = [
     ("1.3", "lr unused", loop(lr=1e-3)),
     ("1.3", "not a list of numbers", loop(kept=torch.Tensor.detach)),
     ("1.3", "no mean loss", loop(kept=lambda loss: 4 * loss.item())),
-    ("1.4", "mean distance", lambda s, c: torch.cdist(s, c).mean(1)),
+    ("1.4", "mean for amin", lambda s, c: torch.cdist(s, c).mean(1)),
     ("1.4", "amin over another axis", lambda s, c: torch.cdist(s, c).amin(0)),
     ("1.4", "amin over everything", lambda s, c: torch.cdist(s, c).amin()),
     ("1.4", "square", lambda s, c: torch.cdist(s, c).square().amin(1)),

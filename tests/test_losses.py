@@ -112,16 +112,6 @@ def test_gaussian_kl_teaches_the_mean_and_the_spread():
     torch.testing.assert_close(log_var.grad, 0.5 * (log_var.exp() - 1).detach())
 
 
-def test_gaussian_kl_within_four_standard_errors_of_monte_carlo():
-    mu, log_var = torch.tensor([[0.7, -1.2, 0.1]], dtype=torch.float64), torch.tensor([[-1.0, 0.4, 0.0]]).double()
-    q, p = D.Normal(mu, (0.5 * log_var).exp()), D.Normal(0.0, 1.0)
-    z = q.sample((200_000,))
-    ratio = (q.log_prob(z) - p.log_prob(z)).sum((1, 2))
-    standard_error = ratio.std() / math.sqrt(len(ratio))
-    assert abs(ratio.mean() - gaussian_kl(mu, log_var)[0]) < 4 * standard_error
-    assert standard_error < 0.01  # tight enough to notice a lost term
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_gaussian_kl_is_never_negative_and_zero_only_at_the_prior(seed):
     torch.manual_seed(seed)
@@ -155,13 +145,6 @@ def test_full_kl_against_torch_distributions(batched_p):
     torch.testing.assert_close(gaussian_kl_full(mean_q, cov_q, mean_p, cov_p), expected)
 
 
-def test_full_kl_reduces_to_the_diagonal_one():
-    mu, log_var = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
-    zero, identity = torch.zeros(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
-    full = gaussian_kl_full(mu, torch.diag_embed(log_var.exp()), zero, identity)
-    torch.testing.assert_close(full, gaussian_kl(mu, log_var))
-
-
 def gaussians(*shape, dtype=torch.float32):
     """(mu, log_var) of q and of p, none of them standard, none of them alike."""
     q = torch.randn(shape, dtype=dtype), torch.randn(shape, dtype=dtype)
@@ -176,21 +159,6 @@ def test_gaussian_kl_to_another_prior_against_torch_distributions(shape):
     terms = gaussian_kl_terms(*q, prior=p)
     assert terms.shape == shape and (terms >= 0).all()
     torch.testing.assert_close(terms.flatten(1).sum(1), gaussian_kl(*q, prior=p))
-
-
-def test_gaussian_kl_to_another_prior_by_quadrature():
-    """∫ q log(q/p) on a grid, which shares nothing with the formula, in one dimension."""
-    q, p = gaussians(6, 1, dtype=torch.float64)
-    z = torch.linspace(-60, 60, 400_001, dtype=torch.float64)
-    log_q, log_p = (-0.5 * ((z - mu) ** 2 / log_var.exp() + log_var + math.log(2 * math.pi)) for mu, log_var in (q, p))
-    integral = torch.trapezoid(log_q.exp() * (log_q - log_p), z)
-    torch.testing.assert_close(gaussian_kl(*q, prior=p), integral, rtol=1e-8, atol=1e-8)
-
-
-def test_gaussian_kl_to_another_prior_is_the_diagonal_case_of_the_full_one():
-    (mu, log_var), (mu_p, log_var_p) = gaussians(5, 3, dtype=torch.float64)
-    full = gaussian_kl_full(mu, torch.diag_embed(log_var.exp()), mu_p, torch.diag_embed(log_var_p.exp()))
-    torch.testing.assert_close(gaussian_kl(mu, log_var, prior=(mu_p, log_var_p)), full)
 
 
 def test_gaussian_kl_to_the_standard_prior_given_as_one_is_the_usual_one():

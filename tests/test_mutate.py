@@ -69,3 +69,11 @@ def test_every_exception_names_a_change_that_exists_and_a_reason():
         for part in claimed:
             what, _, reason = part.strip().partition(" (")
             assert what in used and len(reason) > 5, f"{module}: {part}"
+
+
+def test_a_change_is_noticed_and_none_is_not(tmp_path):
+    source = (mutate.ROOT / "course_utils" / "losses" / "scales.py").read_text(encoding="utf-8")
+    folder = mutate._copy("losses/scales", tmp_path / "copy")
+    assert mutate.survives(folder, "losses/scales", source)
+    (change,) = [make for _, what, make in mutate.mutants("losses/scales", source) if what == ".mean → .sum"][:1]
+    assert not mutate.survives(folder, "losses/scales", change())

@@ -2,8 +2,6 @@
 
 import io
 import itertools
-import subprocess
-import sys
 
 import matplotlib as mpl
 import numpy as np
@@ -48,14 +46,6 @@ def picture(fig):
 
 
 # --- the package and the style
-
-
-def test_importing_the_package_imports_no_plotting():
-    code = (
-        "import sys, course_utils; print('course_utils.teaching.plotting' in sys.modules, 'matplotlib' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
 
 
 def _oklab(linear):

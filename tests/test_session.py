@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import torch
 
 from course_utils.teaching import session, set_repository
 
-from .conftest import ROOT
+from .conftest import NOTEBOOKS, ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -112,45 +112,6 @@ def test_the_seed_comes_from_the_environment_unless_it_is_given(monkeypatch):
 # --- the set-up cell ----------------------------------------------------------------------------
 
 
-def run_on_colab(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a cell twice in IPython, in a process that finds the course's dependencies but not the course."""
-    pretend = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')\n"
-    after = "\nimport course_utils; print(course_utils.__file__)"
-    script = f"""
-import sys
-from IPython.core.interactiveshell import InteractiveShell
-sys.path = [entry for entry in sys.path if entry not in ({str(ROOT)!r}, "")]
-shell = InteractiveShell()
-for cell in {[pretend, source, source + after]!r}:
-    shell.run_cell(cell).raise_error()
-"""
-    home = {"HOME": str(folder), "IPYTHONDIR": str(folder), "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-c", script]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, **home})
-
-
-@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
-@pytest.mark.skipif(sys.platform == "win32", reason="Colab is Linux")
-def test_on_colab_the_set_up_cell_clones_the_course_once(tmp_path):
-    origin, content = tmp_path / "origin", tmp_path / "content"
-    content.mkdir()
-    package = shutil.copytree(ROOT / "course_utils", origin / "course_utils")
-    shutil.rmtree(package / "__pycache__", ignore_errors=True)
-    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", "-C", str(origin)]
-    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "x"]):
-        subprocess.run([*git, *command], check=True)
-
-    # The real cell, with a folder and a repository of this test in place of Colab's and GitHub's.
-    name = session.REPOSITORY.partition("/")[2]
-    cell = session.SETUP_CELL.replace(f"https://github.com/{session.REPOSITORY}", f"file://{origin}")
-    cell = cell.replace(f"/content/{name}", str(content / name))
-    ran = run_on_colab(cell, tmp_path)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.count("· seed 0") == 2  # run twice, cloned once: a second clone would complain
-    assert "already exists" not in ran.stdout + ran.stderr
-    assert str(content / name / "course_utils" / "__init__.py") in ran.stdout
-
-
 def test_elsewhere_the_set_up_cell_only_imports_and_starts_and_is_short(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace: dict = {}
@@ -167,12 +128,14 @@ def test_elsewhere_the_set_up_cell_only_imports_and_starts_and_is_short(tmp_path
 
 @pytest.fixture
 def copy(tmp_path):
-    """The files that name the repository, with a notebook of this test among the real ones."""
-    files = ["README.md", "course_utils/teaching/session.py"]
-    for path in [*map(ROOT.joinpath, files), *(ROOT / "notebooks").glob("*.ipynb")]:
-        place = tmp_path / path.relative_to(ROOT)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, place)
+    """What of the course can name the repository, without what a reader's work has put between it, and a notebook of
+    this test."""
+    ignore = shutil.ignore_patterns("__pycache__", ".*", "*.png", "*.svg")
+    for name in ("course_utils", "images"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignore)
+    (tmp_path / "notebooks").mkdir()
+    for path in (*NOTEBOOKS, ROOT / "notebooks" / "glossary.ipynb", ROOT / "README.md", ROOT / "pyproject.toml"):
+        shutil.copy(path, tmp_path / path.relative_to(ROOT))
     address = f"https://colab.research.google.com/github/{session.REPOSITORY}/blob/main/notebooks/99_x.ipynb"
     badge, setup = f"[![Open in Colab](badge.svg)]({address})\nΩ", session.SETUP_CELL
     sources = {"markdown": badge, "code": setup, "raw": f"github.com/{session.REPOSITORY}-other stays"}
@@ -185,32 +148,39 @@ def copy(tmp_path):
     return tmp_path
 
 
+def contents(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
 def moved(root: Path) -> dict:
     return runpy.run_path(str(root / "course_utils" / "teaching" / "session.py"), run_name="moved")
 
 
-def test_set_repository_moves_everything_together(copy):
-    changed = set_repository.set_repository("Ada-L/my.vae_course", root=copy)
-    assert {path.name for path in changed} >= {"README.md", "99_x.ipynb", "session.py"}
-    assert moved(copy)["REPOSITORY"] == "Ada-L/my.vae_course"
-    raw = (copy / "notebooks" / "99_x.ipynb").read_bytes()
+def test_set_repository_moves_everything_together_and_back_restores_every_byte(copy):
+    before = contents(copy)
+    set_repository.set_repository("Ada-L/my.vae--course", root=copy)
+    after = contents(copy)
+    whole, name = re.escape(session.REPOSITORY), re.escape(session.REPOSITORY.partition("/")[2])
+    old = rf"github(?:\.com)?/{whole}(?![\w-])|/content/{name}(?![\w-])"
+    left = {name for name, content in after.items() if re.search(old, content.decode())}
+    assert not left, f"still named in {sorted(left)}: course_utils.teaching.set_repository should change it"
+    notebooks = {f"notebooks/{path.name}" for path in (copy / "notebooks").iterdir()}
+    changed = {name for name, content in after.items() if content != before[name]}
+    assert changed == {"README.md", "course_utils/teaching/session.py", *notebooks} and before.keys() == after.keys()
+    for name in notebooks:
+        address = f"https://colab.research.google.com/github/Ada-L/my.vae--course/blob/main/{name}"
+        assert f"({address})" in after[name].decode(), name
+    assert moved(copy)["REPOSITORY"] == "Ada-L/my.vae--course"
+    raw = after["notebooks/99_x.ipynb"]
     assert raw.endswith(b"\r\n") and "Ω".encode() in raw
-    badge, setup, other = json.loads(raw)["cells"]
+    _, setup, other = json.loads(raw)["cells"]
     assert "".join(setup["source"]) == moved(copy)["SETUP_CELL"]
-    assert "/content/my.vae_course" in moved(copy)["SETUP_CELL"]
-    assert "/github/Ada-L/my.vae_course/blob/main/notebooks/99_x.ipynb" in badge["source"][0]
+    assert "/content/my.vae--course" in moved(copy)["SETUP_CELL"]
     assert other["source"] == [f"github.com/{session.REPOSITORY}-other stays"]
-    for path in [copy / "README.md", *(copy / "notebooks").glob("0*.ipynb")]:
-        assert f"github.com/{session.REPOSITORY}" not in path.read_text(encoding="utf-8"), path.name
-    assert not [path for path in copy.rglob("*") if path.name.startswith(".")]  # nothing temporary left
-
-
-def test_set_repository_twice_changes_nothing_and_back_restores_every_byte(copy):
-    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
-    set_repository.set_repository("ada/course", root=copy)
-    assert set_repository.set_repository("ada/course", root=copy) == []
+    assert set_repository.set_repository("Ada-L/my.vae--course", root=copy) == [] and contents(copy) == after
+    set_repository.set_repository("you/fork", root=copy)
     set_repository.set_repository(session.REPOSITORY, root=copy)
-    assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
+    assert contents(copy) == before
 
 
 def test_set_repository_finishes_after_an_interruption(copy, monkeypatch):

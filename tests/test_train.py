@@ -12,7 +12,7 @@ import time
 import pytest
 import torch
 
-from course_utils import VAE, evaluate, fit, load, log_likelihood, save
+from course_utils import VAE, evaluate, fit, load, log_likelihood
 from course_utils.data import ImageData, load_images
 from course_utils.training import command
 from course_utils.training.command import main
@@ -84,25 +84,6 @@ def test_training_goes_on_to_the_weights_of_an_uninterrupted_run(few, tmp_path):
     assert history.epochs == [1, 2, 3, 4, 5] and history.train == expected.train
     again = fit(small(), few.train, checkpoint=path, **options)  # nothing is left to do
     assert again.epochs == history.epochs and again.train == history.train
-
-
-@pytest.mark.parametrize(
-    ("latent_dim", "options", "message"),
-    [
-        (4, {}, r"holds another model: VAE.*latent_dim.*3.*expected"),
-        (3, dict(beta=2.0), r"belongs to a training with .*'beta': 1.0.*this one has .*'beta': 2.0"),
-        (3, dict(batch_size=10), r"'batch_size': 50.*'batch_size': 10"),
-    ],
-)
-def test_a_checkpoint_of_another_training_is_refused_and_kept(few, tmp_path, latent_dim, options, message):
-    path = tmp_path / "model.pt"
-    fit(small(), few.train, epochs=1, batch_size=50, checkpoint=path, show=False)
-    before = path.read_bytes()
-    with pytest.raises(ValueError, match=message):
-        fit(small(latent_dim), few.train, epochs=2, checkpoint=path, show=False, **{"batch_size": 50, **options})
-    assert path.read_bytes() == before
-    with pytest.raises(ValueError, match="without its training state"):
-        fit(small(), few.train, epochs=1, checkpoint=save(small(), tmp_path / "alone.pt"), show=False)
 
 
 # Settings by name --------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from course_utils.losses.terms import Terms
 from course_utils.models.autoencoder import Autoencoder
 from course_utils.models.cvae import CVAE
 from course_utils.models.vae import VAE
+from course_utils.training.checkpoints import save
 from course_utils.training.fit import fit
 
 
@@ -194,6 +195,7 @@ def brighter(x):
 OTHERS = {
     "another learning rate": (dict(lr=2e-3), r"'lr': 0.001.*'lr': 0.002"),
     "another past of the rate": (dict(lr=lambda epoch: 1e-3 / epoch), r"'lr': 0.001}.*'lr': \[0.001, 0.0005\]"),
+    "another size of batch": (dict(batch_size=50), r"'batch_size': 100.*'batch_size': 50"),
     "another beta": (dict(beta=lambda step: 0.5), r"'beta': 1.0.*'beta': 0.5"),
     "another optimiser": (dict(optimizer="adamw"), r"'Adam\(.*'AdamW\("),
     "clipped gradients": (dict(clip=1.0), r"'clip': None.*'clip': 1.0"),
@@ -217,15 +219,22 @@ def few(digits):
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_checkpoint_of_another_training_is_refused_before_the_model_changes(name, few, tmp_path):
     options, message = OTHERS[name]
-    options = dict(data=lambda d: d) | options
+    options = dict(data=lambda d: d, batch_size=100) | options
     path = tmp_path / "model.pt"
     fit(small(), few, epochs=2, batch_size=100, checkpoint=path, show=False)
     model, before = small(seed=1), path.read_bytes()
     start = torch.cat([p.detach().flatten() for p in model.parameters()])
     with pytest.raises(ValueError, match=r"model.pt belongs to a training with .*" + message):
-        fit(model, options.pop("data")(few), epochs=3, batch_size=100, checkpoint=path, show=False, **options)
+        fit(model, options.pop("data")(few), epochs=3, checkpoint=path, show=False, **options)
     assert path.read_bytes() == before
     assert torch.equal(start, torch.cat([p.detach().flatten() for p in model.parameters()]))
+
+
+def test_a_checkpoint_of_another_model_or_without_its_training_is_refused(few, tmp_path):
+    other, alone = save(small(latent_dim=3), tmp_path / "model.pt"), save(small(), tmp_path / "alone.pt")
+    for path, message in ((other, "holds another model: VAE.*3.*expected"), (alone, "without its training state")):
+        with pytest.raises(ValueError, match=message):
+            fit(small(), few.train, epochs=1, checkpoint=path, show=False)
 
 
 def test_the_future_of_a_schedule_may_change(few, tmp_path):
@@ -245,11 +254,6 @@ def test_a_damaged_training_state_is_called_one(part, few, tmp_path):
         torch.save(content, path)
         with pytest.raises(ValueError, match=r"training state in .*model.pt is damaged"):
             fit(small(), few, epochs=2, batch_size=100, checkpoint=path, show=False)
-
-
-def test_a_condition_for_a_model_that_has_none(digits):
-    with pytest.raises(TypeError, match="condition is for a conditional model; a VAE"):
-        fit(small(), digits, epochs=1, condition=lambda x, y: x, show=False)
 
 
 def test_the_reference_result_on_mnist(mnist):

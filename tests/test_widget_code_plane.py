@@ -7,8 +7,9 @@ import torch
 from course_utils.teaching.widgets import still_code_plane
 from course_utils.teaching.widgets.code_plane import CodePlane
 
-from .test_widgets import pixels, place
+from .test_widgets import CODES, LABELS, pixels, place
 
+PLANE = CODES[:, :2]  # whose map goes from -4 to 4 and from -2 to 2
 CORNERS_AND_MIDDLE = [(-4.0, -2.0), (-4.0, 2.0), (4.0, -2.0), (4.0, 2.0), (0.0, 0.0), (1.3, -0.7)]
 
 
@@ -22,21 +23,8 @@ def decode(z):
 
 
 @pytest.fixture
-def codes():
-    """Codes whose map goes from -4 to 4 and from -2 to 2."""
-    codes = torch.randn(300, 2, generator=torch.Generator().manual_seed(0)).clamp(-1.7, 1.7)
-    codes[:2] = torch.tensor([[-3.7, -1.7], [3.7, 1.7]])
-    return codes
-
-
-@pytest.fixture
-def labels():
-    return torch.arange(300) % 10
-
-
-@pytest.fixture
-def plane(codes, labels):
-    return CodePlane(decode, codes, labels)
+def plane():
+    return CodePlane(decode, PLANE, LABELS)
 
 
 @pytest.mark.parametrize(("z1", "z2"), CORNERS_AND_MIDDLE)
@@ -64,34 +52,34 @@ def test_cross_hair_is_at_the_code(plane, z1, z2):
         assert background[row, column].max() < 120 < picture[row, column].min()
 
 
-def test_decode_gets_the_slider_values_as_one_code_without_gradient(codes, labels):
+def test_decode_gets_the_slider_values_as_one_code_without_gradient():
     seen = []
 
     def spy(z):
         seen.append((z.shape, z.dtype, z[0].tolist(), torch.is_grad_enabled()))
         return decode(z)
 
-    CodePlane(spy, codes, labels).render(1.25, -0.5)
+    CodePlane(spy, PLANE, LABELS).render(1.25, -0.5)
     assert seen == [((1, 2), torch.float32, [1.25, -0.5], False)]
 
 
-def test_words_name_the_nearest_code(plane, codes):
-    assert "nearest code is that of a 7, 0.00 away" in plane.describe(*codes[7].tolist())
+def test_words_name_the_nearest_code(plane):
+    assert "nearest code is that of a 7, 0.00 away" in plane.describe(*PLANE[7].tolist())
     assert "z = (−1.00, 0.50)" in plane.describe(-1.0, 0.5)
 
 
-def test_all_codes_are_reachable(plane, codes):
+def test_all_codes_are_reachable(plane):
     z1, z2 = plane.sliders.values()
-    assert (codes.amin(0) >= torch.tensor([z1.low, z2.low])).all() and z1.low == -4
-    assert (codes.amax(0) <= torch.tensor([z1.high, z2.high])).all() and z2.high == 2
+    assert (PLANE.amin(0) >= torch.tensor([z1.low, z2.low])).all() and z1.low == -4
+    assert (PLANE.amax(0) <= torch.tensor([z1.high, z2.high])).all() and z2.high == 2
 
 
 # --- the still picture
 
 
-def test_still_shows_every_point_and_its_decoding(codes, labels):
+def test_still_shows_every_point_and_its_decoding():
     points = CORNERS_AND_MIDDLE
-    fig = still_code_plane(decode, codes, labels, points)
+    fig = still_code_plane(decode, PLANE, LABELS, points)
     code_map, *cells = fig.axes
     letters = {t.get_text(): t.xy for t in code_map.texts if t.get_text() in "ABCDEF"}
     assert letters == {letter: pytest.approx(p) for letter, p in zip("ABCDEF", points, strict=True)}
@@ -105,12 +93,12 @@ def test_still_shows_every_point_and_its_decoding(codes, labels):
     fig.draw_without_rendering()
 
 
-def test_no_letter_of_the_still_picture_hides_a_numeral(labels):
+def test_no_letter_of_the_still_picture_hides_a_numeral():
     centres = torch.cartesian_prod(torch.linspace(-3.2, 3.2, 5), torch.tensor([-1.0, 1.0]))
-    codes = centres[labels] + torch.tensor([0.5, 0.7]) * torch.randn(
+    codes = centres[LABELS] + torch.tensor([0.5, 0.7]) * torch.randn(
         300, 2, generator=torch.Generator().manual_seed(0)
     ).clamp(-1, 1)
-    fig = still_code_plane(decode, codes, labels, centres[:9] + 0.1)
+    fig = still_code_plane(decode, codes, LABELS, centres[:9] + 0.1)
     fig.draw_without_rendering()
     ax = fig.axes[0]
     boxes = {text.get_text(): text.get_bbox_patch().get_window_extent() for text in ax.texts if text.get_bbox_patch()}

@@ -155,9 +155,8 @@ def _fetch(name: str, mirror: str, folder: Path, ends: float) -> bytes:
         with requests.get(url, stream=True, timeout=SILENCE) as response, open(output_file, "wb") as file:
             response.raise_for_status()
             size = int(response.headers.get("content-length", 0)) or None
-            with tqdm(
-                desc=name, total=size, unit="B", unit_scale=True, ncols=88, file=stream, disable=not stream
-            ) as bar:
+            look = {"unit": "B", "unit_scale": True, "ncols": 88, "disable": not stream}
+            with tqdm(desc=name, total=size, file=stream, **look) as bar:
                 for chunk in response.iter_content(2**15):
                     if stopped.is_set():
                         raise TimeoutError

@@ -11,7 +11,7 @@ _HOME_OF = {
     "claim": "claims",
     "show": "display",
     "table": "tables",
-    **dict.fromkeys(("check", "hint", "reference", "solution", "yours"), "exercises"),
+    **dict.fromkeys(("check", "hint", "solution", "yours"), "exercises"),
     **dict.fromkeys(("explore_codes", "still_code_plane", "explore_elbo_gap", "still_elbo_gap"), "widgets"),
     **dict.fromkeys(("explore_samples", "still_samples", "explore_loss_scale", "still_loss_scale"), "widgets"),
     **dict.fromkeys(("explore_latents", "still_latents", "explore_style", "still_style"), "widgets"),

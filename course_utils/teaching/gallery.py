@@ -20,6 +20,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
+from torchvision.utils import make_grid
 
 from course_utils._files import print_anything
 from course_utils.data import ImageData, load_images
@@ -35,13 +36,8 @@ ALT = (
     "rows of the digits 0 to 9, each row in one hand: upright, slanted, thin or bold. Fourth: from the lower left "
     "quarter of an image, five different completions, and the image that it came from."
 )
-TITLES = (
-    "A plane of digits",
-    "Digits from noise",
-    "One hand, ten digits",
-    "A quarter, five guesses",
-)
-UNSEEN = np.array([0.80, 0.84, 0.89])  # the part of an image that a model was not shown
+TITLES = ("A plane of digits", "Digits from noise", "One hand, ten digits", "A quarter, five guesses")
+UNSEEN = (0.80, 0.84, 0.89)  # the part of an image that a model was not shown
 ZOOM = 2  # screen pixels for each pixel of an image
 GAP = 4  # white screen pixels between images
 HALF = 14
@@ -110,27 +106,18 @@ def _completions(model: CVAE, data: ImageData, rows: int, draw: torch.Generator,
     made = model.sample(seen_quarter(images).repeat_interleave(several, dim=0), generator=draw)
     made = made.reshape(rows, several, 28, 28).clone()
     made[:, :, HALF:, :HALF] = images[:, :, HALF:, :HALF]  # what was seen stays
-    shown = images.repeat(1, 3, 1, 1).permute(0, 2, 3, 1).numpy().copy()  # (rows, 28, 28, 3)
-    shown[:, :HALF] = shown[:, HALF:, HALF:] = UNSEEN
-    grey = np.concatenate([made.numpy(), images.numpy()], axis=1)[..., None].repeat(3, axis=-1)
-    return _tiled(np.concatenate([shown[:, None], grey], axis=1))
+    shown = images.repeat(1, 3, 1, 1)
+    shown[:, :, :HALF] = shown[:, :, HALF:, HALF:] = torch.tensor(UNSEEN)[:, None, None]
+    grey = torch.cat([made, images], dim=1)[:, :, None].expand(-1, -1, 3, -1, -1)
+    return _sheet(torch.cat([shown[:, None], grey], dim=1), columns=several + 2)
 
 
 def _sheet(images: Tensor, *, columns: int) -> np.ndarray:
-    grey = images.reshape(-1, columns, 28, 28).numpy()
-    return _tiled(grey[..., None].repeat(3, axis=-1))
-
-
-def _tiled(images: np.ndarray) -> np.ndarray:
-    """(rows, columns, 28, 28, 3) → one picture, every pixel ZOOM × ZOOM, white gaps between the images."""
-    rows, columns = images.shape[:2]
-    step = 28 * ZOOM + GAP
-    picture = np.ones((rows * step - GAP, columns * step - GAP, 3))
-    for i in range(rows):
-        for j in range(columns):
-            tile = images[i, j].repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
-            picture[i * step : i * step + 28 * ZOOM, j * step : j * step + 28 * ZOOM] = tile
-    return picture
+    """Images (N, 784) or (…, 3, 28, 28) as one picture (height, width, 3): each pixel ZOOM × ZOOM, white between."""
+    images = images.reshape(-1, images.shape[-3] if images.dim() > 2 else 1, 28, 28)
+    large = images.repeat_interleave(ZOOM, dim=2).repeat_interleave(ZOOM, dim=3)
+    grid = make_grid(large, nrow=columns, padding=GAP, pad_value=1.0)[:, GAP:-GAP, GAP:-GAP]
+    return grid.permute(1, 2, 0).numpy()
 
 
 def compose(pictures: Sequence[np.ndarray], *, between: int = 56, margin: int = 24, above: int = 60) -> Figure:

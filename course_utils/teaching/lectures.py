@@ -201,10 +201,9 @@ show = _teaching.show = _keep
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status: 1 when --check finds a notebook that the command would change."""
     print_anything()
+    raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        prog="python -m course_utils.teaching.lectures",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m course_utils.teaching.lectures", description=__doc__, formatter_class=raw
     )
     parser.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK", help="default: all of the course")
     what = parser.add_mutually_exclusive_group()

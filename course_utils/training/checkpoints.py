@@ -32,10 +32,7 @@ def save(model: nn.Module, path: str | os.PathLike[str], *, training: dict[str, 
 
 
 def load(
-    path: str | os.PathLike[str],
-    *,
-    kind: type[nn.Module] | None = None,
-    device: str | torch.device | None = None,
+    path: str | os.PathLike[str], *, kind: type[nn.Module] | None = None, device: str | torch.device | None = None
 ) -> nn.Module:
     """Read a model that :func:`save` wrote, onto ``device`` (default: CPU), in evaluation mode.
 

@@ -54,11 +54,8 @@ def number(kind: type, least: float, *, above: bool = False) -> Callable[[str], 
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    found = Parser(
-        prog="python -m course_utils.training",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    found = Parser(prog="python -m course_utils.training", description=__doc__, formatter_class=raw)
     add, count, positive = found.add_argument, number(int, 1), number(float, 0, above=True)
     add("name", nargs="?", choices=list(SETTINGS), help="one of --list")
     add("--list", action="store_true", help="list the settings")

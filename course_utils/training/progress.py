@@ -33,17 +33,8 @@ def progress(total: int, description: str, *, show: bool = True, done: int = 0) 
     """
     notebook = show and _in_notebook()
     file = _Display() if notebook else sys.stderr
-    bar = tqdm(
-        total=total,
-        initial=done,
-        desc=description,
-        file=file,
-        ncols=88,
-        ascii=False,
-        disable=not show,
-        leave=False,
-        mininterval=0.25,
-    )
+    look = {"ncols": 88, "ascii": False, "leave": False, "mininterval": 0.25}
+    bar = tqdm(total=total, initial=done, desc=description, file=file, disable=not show, **look)
     bar.end_line = ""
     try:
         yield bar

@@ -44,12 +44,10 @@ SETTINGS: dict[str, Setting] = {
     "vae-conv": Setting("convolutional, 20 latents, notebook 06", lambda: VAE(latent_dim=20, trunk="conv")),
     "vae-plane": Setting("784-400-2, the manifold of notebook 06", lambda: VAE(latent_dim=2)),
     "vae-gaussian": Setting(
-        "784-400-20 with a learned σ, notebook 05",
-        lambda: VAE(latent_dim=20, likelihood="gaussian", sigma="learned"),
+        "784-400-20 with a learned σ, notebook 05", lambda: VAE(latent_dim=20, likelihood="gaussian", sigma="learned")
     ),
     "cvae": Setting(
-        "conditional on the digit, p(z) = N(0, I), notebook 07",
-        lambda: CVAE(input_dim=784, cond_dim=10, latent_dim=10),
+        "conditional on the digit, p(z) = N(0, I), notebook 07", lambda: CVAE(input_dim=784, cond_dim=10, latent_dim=10)
     ),
     "cvae-learned-prior": Setting(
         "conditional on the digit, p(z|c) learned, notebook 07",

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from course_utils.losses.terms import Terms
@@ -49,7 +49,8 @@ class Training:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write ``result`` and all else to ``path``, from the first process; all must call this."""
-        noise = of_all(self._noise())
+        cuda = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
+        noise = of_all([torch.get_rng_state(), *cuda])
         if processes()[0] > 0:
             return
         history = asdict(self.history) | {
@@ -108,7 +109,3 @@ class Training:
         """What each rate has been, as one number where it has been constant."""
         values = {name: [rate(epoch) for epoch in epochs] for name, rate in self.rates.items()}
         return {name: was[0] if len(set(was)) == 1 else was for name, was in values.items()}
-
-    def _noise(self) -> list[Tensor]:
-        cuda = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
-        return [torch.get_rng_state(), *cuda]

@@ -8,13 +8,13 @@ Machines differ, and a busy one is slow.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
 from pathlib import Path
 
 from ..conftest import NOTEBOOKS
+from ..tools import command
 from . import chromium
 from .cells import widget_cells
 from .lab import lab
@@ -24,11 +24,7 @@ GOAL = 100.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.browser.benchmark",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("browser.benchmark", __doc__)
     parser.add_argument("notebooks", nargs="*", type=Path, default=NOTEBOOKS, metavar="NOTEBOOK")
     parser.add_argument("--presses", type=int, default=20, help="presses for each control (default %(default)s)")
     options = parser.parse_args(arguments)

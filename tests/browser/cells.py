@@ -7,14 +7,14 @@ defines the names that it uses. So the tests drive the course's own cells withou
 from __future__ import annotations
 
 import ast
-import symtable
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
+
+from ..test_notebook_files import read_and_made, tree_of
 
 # What shows or checks something and changes nothing: such a call does not make its cell a part of a model.
 SHOWS = {"check", "claim", "display", "hint", "print", "show", "solution"}
@@ -39,7 +39,7 @@ def widget_cells(path: Path) -> list[WidgetCell]:
     return [
         WidgetCell(path, i, cell.source)
         for i, cell in enumerate(notebook.cells)
-        if cell.cell_type == "code" and any(name.startswith("explore_") for name in called(cell.source))
+        if cell.cell_type == "code" and any(name.startswith("explore_") for name in called(cell))
     ]
 
 
@@ -53,10 +53,11 @@ def notebook_for(path: Path) -> tuple[NotebookNode, list[int]]:
     setup, *rest = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code" and cell.source.strip()]
     kept, wanted = [], set()
     for i in reversed(rest):
-        source = notebook.cells[i].source
-        if i in widgets or wanted & changed(source):
+        cell = notebook.cells[i]
+        if i in widgets or wanted & changed(cell):
+            read, made = read_and_made(cell)
             kept.append(i)
-            wanted = wanted - assigned(source) | used(source)
+            wanted = wanted - made | read
     places = [setup, *reversed(kept)]
     cells = [notebook.cells[i] for i in places]
     for cell in cells:
@@ -64,40 +65,15 @@ def notebook_for(path: Path) -> tuple[NotebookNode, list[int]]:
     return new_notebook(cells=cells, metadata=notebook.metadata), [places.index(i) for i in widgets]
 
 
-def called(source: str) -> set[str]:
+def called(cell: NotebookNode | WidgetCell) -> set[str]:
     """The names of all functions that are called anywhere: `f` for f(…), module.f(…) and self.f(…)."""
-    return {_last_name(node.func) for node in ast.walk(_parse(source)) if isinstance(node, ast.Call)}
+    return {_last_name(node.func) for node in ast.walk(tree_of(cell)) if isinstance(node, ast.Call)}
 
 
-def used(source: str) -> set[str]:
-    """The names that a cell takes from the cells before it: all that it reads, less its functions' own variables."""
-    tables, names = [symtable.symtable(_plain(source), "cell", "exec")], set()
-    while tables:
-        table = tables.pop()
-        tables += table.get_children()
-        everything = table.get_type() == "module"
-        names |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (everything or s.is_global())}
-    return names
-
-
-def assigned(source: str) -> set[str]:
-    """The names that have their value from this cell alone: nothing before it matters to them."""
-    names = set()
-    for statement in _parse(source).body:
-        if isinstance(statement, ast.Import | ast.ImportFrom):
-            names |= {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
-        elif isinstance(statement, ast.FunctionDef | ast.ClassDef):
-            names.add(statement.name)
-        elif isinstance(statement, ast.Assign):
-            targets = [part for target in statement.targets for part in getattr(target, "elts", [target])]
-            names |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return names
-
-
-def changed(source: str) -> set[str]:
+def changed(cell: NotebookNode) -> set[str]:
     """The names that a cell has a part in: assigned, filled, trained."""
-    names = assigned(source)
-    outer = [s for s in _parse(source).body if not isinstance(s, ast.FunctionDef | ast.ClassDef)]
+    names = set(read_and_made(cell)[1])
+    outer = [s for s in tree_of(cell).body if not isinstance(s, ast.FunctionDef | ast.ClassDef)]
     for node in (node for statement in outer for node in ast.walk(statement)):
         if isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store):
             names.add(_first_name(node))
@@ -107,15 +83,6 @@ def changed(source: str) -> set[str]:
                 names.add(_first_name(call.func))  # model.train(), found.append(1)
                 names |= {argument.id for argument in call.args if isinstance(argument, ast.Name)}  # fit(model, …)
     return names
-
-
-def _parse(source: str) -> ast.Module:
-    return ast.parse(_plain(source))
-
-
-def _plain(source: str) -> str:
-    """Without IPython's own syntax: !command, %magic."""
-    return TransformerManager().transform_cell(source)
 
 
 def _last_name(node: ast.expr) -> str:

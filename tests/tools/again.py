@@ -10,7 +10,6 @@ figure: so a name that means something else by then is found. Errors and texts o
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
@@ -21,6 +20,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from . import command
 from .execute import unwanted_outputs
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -67,9 +67,7 @@ def run(path: Path, *, once: bool = False, timeout: int = 600) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status: 0 when nothing went wrong."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.tools.again", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command("tools.again", __doc__)
     parser.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
     parser.add_argument("--once", action="store_true", help="only from top to bottom")
     parser.add_argument("--timeout", type=int, default=600, help="seconds for each cell (default: %(default)s)")

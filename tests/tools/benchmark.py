@@ -39,7 +39,7 @@ from course_utils.data.load import load_images
 from course_utils.models.vae import VAE
 from course_utils.training.fit import fit
 
-from . import peers
+from . import command, peers
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCH, WIDTH, LATENT, PIXELS = 128, 400, 20, 784
@@ -253,7 +253,7 @@ def notebooks() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command("tools.benchmark", __doc__)
     parts = ("epoch", "growth", "import", "notebooks")
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts) + " (default: all)")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each kind, taken in turns (default: 3)")

@@ -12,7 +12,6 @@ raises, or writes to stderr (a warning, say), is refused; its file stays as it i
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
@@ -24,6 +23,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from course_utils._files import replace_text
+
+from . import command
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -108,11 +109,7 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status: 0 when every notebook ran and was fit to be kept."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.tools.execute",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("tools.execute", __doc__)
     parser.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
     parser.add_argument("--seed", type=int, help="COURSE_SEED for the run (default: as it is, or 0)")
     parser.add_argument(

@@ -13,7 +13,6 @@ for that there is a test. It forks a process for each change, so it needs Linux 
 
 from __future__ import annotations
 
-import argparse
 import ast
 import functools
 import multiprocessing
@@ -28,6 +27,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
+
+from . import command
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = {
@@ -230,7 +231,7 @@ def known_modules() -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command("tools.mutate", __doc__)
     parser.add_argument("modules", nargs="*", default=list(TESTS), help="as losses/terms (default: %(default)s)")
     parser.add_argument("--count", type=int, default=60, help="how many changes, drawn at random; 0: all (default 60)")
     parser.add_argument("--seed", type=int, default=0, help="which changes are drawn (default 0)")
@@ -297,7 +298,8 @@ def _copy(module: str, folder: Path) -> Path:
     others = others if "notebook_" in module else []
     for part in ("course_utils", "tests", "notebooks", "images"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", *others))
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in ("pyproject.toml", ".gitignore"):  # the second is read by tests/conftest.py
+        shutil.copy(ROOT / name, folder)
     return folder
 
 

@@ -10,7 +10,6 @@ error, as there. Speed, memory, other rounding and the CUDA kernels themselves a
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
@@ -24,6 +23,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
+
+from . import command
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -251,11 +252,7 @@ def problems_of(path: Path) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the notebooks named; return 1 when one has a problem."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.tools.pretend_cuda",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command("tools.pretend_cuda", __doc__)
     parser.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
     refused = 0
     for path in parser.parse_args(arguments).notebooks:

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import nbformat
 from tqdm.auto import tqdm
 
+from . import command
 from .execute import ROOT, execute, unwanted_outputs
 
 FAILED_CLAIM = re.compile(r"AssertionError: ✘")
@@ -140,9 +141,7 @@ def report(runs: Sequence[dict[str, Any]]) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.tools.seeds", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command("tools.seeds", __doc__)
     parser.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK")
     parser.add_argument("--seeds", type=int, default=10, help="how many, from 0 on (default: %(default)s)")
     parser.add_argument("--dataset", choices=["mnist", "digits"], help="default: both")

@@ -104,22 +104,6 @@ from ._framework import Result, check, exercises_of, find, grade, hint, solution
 from ._relations import ATOL, RTOL
 
 __all__ = [
-    "ATOL",
-    "RTOL",
-    "Attempt",
-    "Build",
-    "Draw",
-    "Exercise",
-    "NotYet",
-    "Raised",
-    "Result",
-    "check",
-    "exercises_of",
-    "find",
-    "fixed_noise",
-    "grade",
-    "gradient_reaches",
-    "hint",
-    "solution",
-    "yours",
-]
+    "ATOL", "RTOL", "Attempt", "Build", "Draw", "Exercise", "NotYet", "Raised", "Result", "check", "exercises_of",
+    "find", "fixed_noise", "grade", "gradient_reaches", "hint", "solution", "yours",
+]  # fmt: skip

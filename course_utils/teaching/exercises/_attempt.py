@@ -121,25 +121,20 @@ def _same(was: Any, now: Any) -> bool:
 @contextlib.contextmanager
 def clean_room() -> Iterator[None]:
     """Fixed seeds, gradients on, float32 on the CPU; afterwards everything is as the caller had it."""
-    gpu = torch.cuda.is_initialized()  # seeding an uninitialised GPU would outlive this block
-    gpu_states = torch.cuda.get_rng_state_all() if gpu else []
-    cpu_state, python_state = torch.get_rng_state(), random.getstate()
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # seeding would outlive this block
     numpy_state = np.random.get_state()  # noqa: NPY002 - the learner's code may use the global one
-    dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
-    try:
-        torch.default_generator.manual_seed(0)
-        random.seed(0)
-        np.random.seed(0)  # noqa: NPY002
-        torch.set_default_dtype(torch.float32)
-        elsewhere = torch.get_default_device().type != "cpu"  # to say it costs time at every operation
-        device = torch.device("cpu") if elsewhere else contextlib.nullcontext()
-        with torch.inference_mode(False), torch.enable_grad(), device:
+    python_state, dtype, grad = random.getstate(), torch.get_default_dtype(), torch.is_grad_enabled()
+    elsewhere = torch.get_default_device().type != "cpu"  # to say it costs time at every operation
+    device = torch.device("cpu") if elsewhere else contextlib.nullcontext()
+    with torch.random.fork_rng(gpus), torch.inference_mode(False), torch.enable_grad(), device:
+        try:
+            torch.default_generator.manual_seed(0)
+            random.seed(0)
+            np.random.seed(0)  # noqa: NPY002
+            torch.set_default_dtype(torch.float32)
             yield
-    finally:
-        torch.set_grad_enabled(grad)
-        torch.set_default_dtype(dtype)
-        torch.set_rng_state(cpu_state)
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        if gpu:
-            torch.cuda.set_rng_state_all(gpu_states)
+        finally:
+            torch.set_default_dtype(dtype)
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)  # noqa: NPY002
+    torch.set_grad_enabled(grad)

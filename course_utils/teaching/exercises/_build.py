@@ -179,9 +179,49 @@ def gradients_reach_all(loss: Callable[[Any, Tensor], Tensor] = _own_loss, *, ar
     return check
 
 
+def as_many_weights(model: type, *given: tuple, because: str) -> Check:
+    """As many weights as the course's `model` has, for each tuple of arguments; `because` says of which layers."""
+
+    def check(build: Build) -> None:
+        for args in given:
+            came, wanted = (sum(p.numel() for p in made.parameters()) for made in (build.make(*args), model(*args)))
+            words = f"{build.exercise.name}({', '.join(map(str, args))}) has {came:,} weights; {because}: {wanted:,}."
+            build.require(came == wanted, "other layers", words)
+
+    return check
+
+
+_STAND_INS: dict[str, Callable[..., Any]] = {
+    "encode": lambda x, *cond: (x.new_full((len(x), 20), 3.0),) * 2,
+    "reparameterize": lambda mu, log_var: torch.full_like(mu, 30.0),
+    "decode": lambda z, *cond: z.new_full((len(z), 784), 5.0),
+    "kl": lambda mu, log_var: mu.new_full(mu.shape[:1], 1e4),
+    "terms": lambda x, *cond: (x.new_full((len(x),), 1e4),) * 2,
+}
+
+
+def goes_through(*methods: str, loss: Callable[[Any, Tensor], Tensor] = _own_loss) -> Check:
+    """The loss of a VAE notices when one of these methods is replaced, as later notebooks do; terms are added up."""
+
+    def check(build: Build) -> None:
+        for name in methods:
+            model, x = build.make(20), build.images(3)
+            with fixed_noise(), torch.no_grad():
+                before = build.run(loss, model, x, doing="in loss of 3 images")
+                setattr(model, name, _STAND_INS[name])
+                after = build.run(loss, model, x, doing=f"in loss, with another {name}")
+            words = f"With another {name} the loss stays as it is. Call self.{name}: single methods are replaced later."
+            build.require(not torch.allclose(before, after), f"loss without self.{name}", words)
+            if name == "terms":
+                words = f"With terms of 10,000 and 10,000 nats, the loss should be their sum; it is {after[0]:,.0f}."
+                build.require(torch.allclose(after, torch.full_like(after, 2e4)), "loss is not the sum", words)
+
+    return check
+
+
 def same_numbers(
     label: str,
-    call: Callable[..., Any],
+    call: str | Callable[..., Any],
     reference: Callable[..., Any],
     cases: Callable[[Any], Sequence[tuple]],
     *,
@@ -191,8 +231,8 @@ def same_numbers(
 ) -> Check:
     """`call(model, *case)` gives what `reference(*case)` gives; if not, the relation between them is told.
 
-    label: what is compared, "kl(mu, log_var)". Noise is that of `fixed_noise`. A reference that needs the model takes
-        an argument of that name last.
+    label: what is compared, "kl(mu, log_var)". call: a method's name, or a function. Noise is that of `fixed_noise`.
+        A reference that needs the model takes an argument of that name last.
     axes: the sizes of the arguments, as in a docstring: "mu, log_var: (B, L)".
     """
     names = tuple(inspect.signature(reference).parameters)
@@ -203,7 +243,8 @@ def same_numbers(
         drawn = [(*case, model)[: len(names)] for case in cases(Draw())]
 
         def answer(*case: Any) -> Any:
-            return build.run(call, model, *case[:count], doing=f"in {label}")
+            function = getattr(model, call) if isinstance(call, str) else functools.partial(call, model)
+            return build.run(function, *case[:count], doing=f"in {label}")
 
         part = Exercise(
             build.exercise.number, "", 1, reference, ("", "", ""), "", cases=lambda draw: drawn,
@@ -251,22 +292,50 @@ def trains(
     return check
 
 
-def samples(n: int = 7, *, args: tuple = (20,)) -> Check:
-    """`sample(n)` gives (n, 784) pixels in [0, 1], other ones at every call, none of them the same."""
+def samples(n: int = 7, *, args: tuple = (20,), given: Callable[[int], Tensor] | None = None) -> Check:
+    """`sample(n)` gives (n, 784) pixels in [0, 1], other ones at every call, none of them the same.
+
+    given: what sample takes in place of n, such as n conditions, the first two of them alike.
+    """
 
     def check(build: Build) -> None:
-        model = build.make(*args)
+        model, asked, called = build.make(*args), n, f"sample({n})"
+        if given:
+            asked, called = given(n).to(build.attempt.device, build.attempt.dtype), f"sample of {n} conditions"
         torch.manual_seed(1)
-        first, second = (build.run(model.sample, n, doing=f"in sample({n})") for _ in range(2))
-        words = f"sample({n}) should give {n} images of 784 pixels, shape ({n}, 784); it gives {_what(first)}."
+        first, second = (build.run(model.sample, asked, doing=f"in {called}") for _ in range(2))
+        words = f"{called} should give {n} images of 784 pixels, shape ({n}, 784); it gives {_what(first)}."
         build.require(_what(first) == f"shape ({n}, 784)", "shape of sample", words)
         low, high = first.min().item(), first.max().item()
-        words = f"Pixels lie between 0 and 1; those of sample({n}) lie between {low:.3g} and {high:.3g}. "
+        words = f"Pixels lie between 0 and 1; those of {called} lie between {low:.3g} and {high:.3g}. "
         build.require(low >= 0 and high <= 1, "samples are no pixels", f"{words}Are they logits?")
         words = "Two calls of sample gave the same images."
         build.require(not torch.equal(first, second), "always the same samples", words)
         words = "The images of one call of sample are all alike."
         build.require(not torch.allclose(first[0], first[1]), "all samples alike", words)
+
+    return check
+
+
+def samples_the_prior(given: Callable[[int], Tensor] | None = None) -> Check:
+    """`sample(2000)` decodes 2,000 codes of N(0, I), once; with `given`, as in `samples`, under these conditions."""
+
+    def check(build: Build) -> None:
+        model, seen, asked = build.make(20), [], 2000
+        decode = model.decode
+        model.decode = lambda *args: (seen.append(args), decode(*args))[1]
+        if given:
+            asked = given(2000).to(build.attempt.device, build.attempt.dtype)
+        with torch.no_grad():
+            build.run(model.sample, asked, doing=f"in sample of 2,000{' conditions' if given else ''}")
+        came = [tuple(z.shape) for z, *_ in seen]
+        words = f"sample of 2,000 should give self.decode codes of shape (2000, 20), once; it gave {came}."
+        build.require(came == [(2000, 20)], "sample decodes other codes", words)
+        z, *cond = seen[0]
+        words = "What sample hands to decode is not the condition that was asked for."
+        build.require(all(torch.equal(c, asked) for c in cond), "another condition", words)
+        words = f"Codes in sample have mean {z.mean():.2f} and standard deviation {z.std():.2f}; the prior's: 0 and 1."
+        build.require(abs(z.mean()) < 0.05 and abs(z.std() - 1) < 0.05, "no samples of the prior", words)
 
     return check
 

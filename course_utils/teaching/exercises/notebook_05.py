@@ -251,7 +251,7 @@ EXERCISES = (
             _nothing_else,
             same_numbers(
                 "loss(x)",
-                lambda model, x: model.loss(x),
+                "loss",
                 _expected,
                 args=(20, _squares, 50.0),
                 cases=lambda draw: [(draw.uniform(n, 784, low=0, high=1),) for n in (2, 5, 3)],

@@ -7,7 +7,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._build import Build, fixed_noise, gradients_reach_all, has, per_example, same_numbers, samples, shapes, trains
+from ._build import (
+    Build,
+    as_many_weights,
+    fixed_noise,
+    goes_through,
+    gradients_reach_all,
+    has,
+    per_example,
+    same_numbers,
+    samples,
+    samples_the_prior,
+    shapes,
+    trains,
+)
 from ._exercise import Draw, Exercise
 from .notebook_02 import _OUT_OF_RANGE, _codes, _images, _rate, _unbounded, _z
 
@@ -114,46 +127,6 @@ def _reconstruction(x, model):
     return model.decode(model.encode(x)[0]).sigmoid()
 
 
-def _size(build: Build) -> None:
-    for args in ((20,), (5, 64)):
-        came, wanted = (sum(p.numel() for p in model.parameters()) for model in (build.make(*args), VAE(*args)))
-        words = f"VAE{args if len(args) > 1 else '(20)'} has {came:,} weights; one hidden layer on either side, shared"
-        build.require(came == wanted, "other layers", f"{words} by mu and log_var, has {wanted:,}.")
-
-
-def _goes_through_its_methods(build: Build) -> None:
-    """Subclasses replace single methods; the loss has to notice."""
-    stand_ins = {
-        "reparameterize": lambda mu, log_var: torch.full_like(mu, 30.0),
-        "decode": lambda z: z.new_full((len(z), 784), 5.0),
-        "terms": lambda x: (x.new_full((len(x),), 1e4),) * 2,
-    }
-    for name, stand_in in stand_ins.items():
-        model, x = build.make(20), build.images(3)
-        with fixed_noise(), torch.no_grad():
-            before = model.loss(x)
-            setattr(model, name, stand_in)
-            after = build.run(model.loss, x, doing=f"in loss, with another {name}")
-        words = f"With another {name} the loss stays as it is. Call self.{name}: later classes replace single methods."
-        build.require(not torch.allclose(before, after), f"loss without self.{name}", words)
-    words = f"With terms of 10,000 and 10,000 nats, the loss should be their sum; it is {after[0]:,.0f}."
-    build.require(torch.allclose(after, torch.full_like(after, 2e4)), "loss is not the sum", words)
-
-
-def _samples_the_prior(build: Build) -> None:
-    model, seen = build.make(20), []
-    decode = model.decode
-    model.decode = lambda z: (seen.append(z), decode(z))[1]
-    with torch.no_grad():
-        build.run(model.sample, 2000, doing="in sample(2000)")
-    came = [tuple(z.shape) for z in seen]
-    words = f"sample(2000) of VAE(20) should give self.decode (2000, 20) codes, once; it gave {came}."
-    build.require(came == [(2000, 20)], "sample decodes other codes", words)
-    mean, std = seen[0].mean(), seen[0].std()
-    words = f"Codes in sample have mean {mean:.2f} and standard deviation {std:.2f}; the prior's are 0 and 1."
-    build.require(abs(mean) < 0.05 and abs(std - 1) < 0.05, "no samples of the prior", words)
-
-
 # What a step of training does ----------------------------------------------------------------------------
 
 
@@ -249,17 +222,17 @@ EXERCISES = (
             has("encode", "reparameterize", "decode", "terms", "loss", "reconstruct", "sample"),
             shapes("encode", [(7, 784)], (7, 20), (7, 20)),
             shapes("decode", [(7, 5)], (7, 784), args=(5, 64)),
-            _size,
+            as_many_weights(VAE, (20,), (5, 64), because="one hidden layer a side, shared by mu and log_var"),
             _unbounded,
             shapes("terms", [(7, 784)], (7,), (7,)),
-            same_numbers("reparameterize(mu, log_var)", lambda model, *c: model.reparameterize(*c), _z, _codes),
+            same_numbers("reparameterize(mu, log_var)", "reparameterize", _z, _codes),
             same_numbers("recon in terms(x)", lambda model, x: model.terms(x)[0], _recon, _images, axes="x: (B, D)"),
             same_numbers("kl in terms(x)", lambda model, x: model.terms(x)[1], _kl, _images, axes="x: (B, D)"),
-            _goes_through_its_methods,
+            goes_through("reparameterize", "decode", "terms"),
             per_example(),
-            same_numbers("reconstruct(x)", lambda model, x: model.reconstruct(x), _reconstruction, _images),
+            same_numbers("reconstruct(x)", "reconstruct", _reconstruction, _images),
             samples(),
-            _samples_the_prior,
+            samples_the_prior(),
             gradients_reach_all(lambda model, x: model.terms(x)[0]),
             trains(below=200, above=60),
         ),

@@ -4,7 +4,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._build import Build, fixed_noise, gradients_reach_all, has, per_example, same_numbers, shapes, trains
+from ._build import (
+    Build,
+    as_many_weights,
+    fixed_noise,
+    goes_through,
+    gradients_reach_all,
+    has,
+    per_example,
+    same_numbers,
+    samples,
+    samples_the_prior,
+    shapes,
+    trains,
+)
 from ._exercise import Draw, Exercise
 from .notebook_02 import _rate, _z
 
@@ -103,6 +116,15 @@ def _asked(x: Tensor) -> Tensor:
     return F.one_hot((x[:, 300:500] > 0.5).sum(1) % 10, 10).to(x)
 
 
+def _loss(model, x):
+    return model.loss(x, _asked(x))
+
+
+def _conditions(n: int) -> Tensor:
+    """The classes 0, 0, 1, 1, 2, … as conditions, (n, 10)."""
+    return F.one_hot(torch.arange(n) // 2 % 10, 10).float()
+
+
 def _pairs(draw: Draw) -> list[tuple]:
     return [(draw.uniform(n, 784), draw(n, 10)) for n in (1, 2, 5)]
 
@@ -113,13 +135,6 @@ def _logits(inputs, cond, model):
 
 def _recon(inputs, cond, model):
     return F.binary_cross_entropy_with_logits(_logits(inputs, cond, model), inputs, reduction="none").sum(1)
-
-
-def _size(build: Build) -> None:
-    for args in ((20,), (5, 3, 50, 64)):
-        came, wanted = (sum(p.numel() for p in model.parameters()) for model in (build.make(*args), CVAE(*args)))
-        words = f"CVAE{args} has {came:,} weights; one hidden layer for [x, c] and one for [z, c] make it {wanted:,}."
-        build.require(came == wanted, "other layers", words)
 
 
 def _uses_the_condition(build: Build) -> None:
@@ -139,44 +154,6 @@ def _in_order(build: Build) -> None:
     for i, name, value in zip((0, 2, 3, 4), ("inputs", "mu", "log_var", "z"), (x, *full[1:], full[0]), strict=True):
         words = f"generate gives [inputs, recons, mu, log_var, z]; what stands at place {i} is not {name}."
         build.require(torch.allclose(came[i], value), "another order", words)
-
-
-def _goes_through_its_methods(build: Build) -> None:
-    """Subclasses replace single methods; the loss has to notice."""
-    stand_ins = {
-        "encode": lambda inputs, cond: (cond.new_full((len(cond), 20), 3.0),) * 2,
-        "reparameterize": lambda mu, log_var: torch.full_like(mu, 30.0),
-        "decode": lambda z, cond: z.new_full((len(z), 784), 5.0),
-        "terms": lambda inputs, cond: (inputs.new_full((len(inputs),), 1e4),) * 2,
-    }
-    for name, stand_in in stand_ins.items():
-        model, x = build.make(20), build.images(3)
-        with fixed_noise(), torch.no_grad():
-            before = model.loss(x, _asked(x))
-            setattr(model, name, stand_in)
-            after = build.run(model.loss, x, _asked(x), doing=f"in loss, with another {name}")
-        words = f"With another {name} the loss stays as it is. Call self.{name}: later classes replace single methods."
-        build.require(not torch.allclose(before, after), f"loss without self.{name}", words)
-    words = f"With terms of 10,000 and 10,000 nats, the loss should be their sum; it is {after[0]:,.0f}."
-    build.require(torch.allclose(after, torch.full_like(after, 2e4)), "loss is not the sum", words)
-
-
-def _samples_what_is_asked(build: Build) -> None:
-    model, seen = build.make(20), []
-    decode, cond = model.decode, torch.eye(10).repeat(200, 1).to(build.images(1))
-    model.decode = lambda z, c: (seen.append((z, c)), decode(z, c))[1]
-    with torch.no_grad():
-        x = build.run(model.sample, cond, doing="in sample of 2,000 conditions")
-    words = f"Pixels lie between 0 and 1; those of sample lie between {x.min():.3g} and {x.max():.3g}. Are they logits?"
-    build.require(x.min() >= 0 and x.max() <= 1, "samples are no pixels", words)
-    build.require(not torch.allclose(x[0], x[10]), "all alike", "One condition gives one image. What should vary?")
-    came = [tuple(z.shape) for z, _ in seen]
-    words = f"sample of 2,000 conditions should decode codes of shape (2000, 20), once; it decoded {came}."
-    build.require(came == [(2000, 20)], "sample decodes other codes", words)
-    (z, asked), words = seen[0], "What sample hands to decode is not the condition that was asked for."
-    build.require(torch.equal(asked, cond), "another condition", words)
-    words = f"Codes in sample have mean {z.mean():.2f} and standard deviation {z.std():.2f}; the prior's are 0 and 1."
-    build.require(abs(z.mean()) < 0.05 and abs(z.std() - 1) < 0.05, "no samples of the prior", words)
 
 
 def _codes(draw: Draw, count: int) -> list[tuple]:
@@ -204,7 +181,9 @@ EXERCISES = (
             shapes("encode", [(7, 784), (7, 10)], (7, 20), (7, 20)),
             shapes("decode", [(7, 5), (7, 3)], (7, 50), args=(5, 3, 50, 64)),
             _uses_the_condition,
-            _size,
+            as_many_weights(
+                CVAE, (20,), (5, 3, 50, 64), because="one hidden layer for [x, c] and one for [z, c] make it"
+            ),
             shapes("forward_full", [(7, 784), (7, 10)], (7, 20), (7, 20), (7, 20)),
             shapes("generate", [(7, 784), (7, 10)], (7, 784), (7, 784), (7, 20), (7, 20), (7, 20)),
             _in_order,
@@ -214,8 +193,8 @@ EXERCISES = (
                 lambda inputs, cond, model: _logits(inputs, cond, model).sigmoid(),
                 _pairs,
             ),
-            shapes("sample", [(7, 10)], (7, 784)),
-            _samples_what_is_asked,
+            samples(given=_conditions),
+            samples_the_prior(_conditions),
             shapes("terms", [(7, 784), (7, 10)], (7,), (7,)),
             same_numbers("recon in terms", lambda model, *pair: model.terms(*pair)[0], _recon, _pairs),
             same_numbers(
@@ -224,10 +203,10 @@ EXERCISES = (
                 lambda inputs, cond, model: _rate(*model.encode(inputs, cond)),
                 _pairs,
             ),
-            _goes_through_its_methods,
-            per_example(lambda model, x: model.loss(x, _asked(x))),
+            goes_through("encode", "reparameterize", "decode", "terms", loss=_loss),
+            per_example(_loss),
             gradients_reach_all(lambda model, x: model.terms(x, _asked(x))[0]),
-            trains(below=200, above=60, loss=lambda model, x: model.loss(x, _asked(x))),
+            trains(below=200, above=60, loss=_loss),
         ),
     ),
     Exercise(
