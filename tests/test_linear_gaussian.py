@@ -102,7 +102,7 @@ def test_elbo_agrees_with_monte_carlo():
 
 
 def test_fit_has_the_eigenvalues_of_the_data():
-    x = random(500, 6) * torch.tensor([3.0, 2.0, 1.5, 0.5, 0.4, 0.3])
+    x = random(500, 6) * torch.tensor([3.0, 0.9, 0.5, 0.4, 0.3, 0.2])  # of W, one column above 1 and one below
     model = LinearGaussian.fit(x, 2)
     eigenvalues = torch.linalg.eigvalsh(torch.cov(x.T, correction=0)).flip(0)
     torch.testing.assert_close(model.sigma**2, eigenvalues[2:].mean())
