@@ -92,7 +92,7 @@ def test_refuses_other_dims_and_shapes():
     for dims in [[0], [0, 0], [0, 5], [-1, 0], list(range(9))]:
         with pytest.raises(ValueError, match="dims"):
             LatentExplorer(decode, CODES, LABELS, dims=dims, start=START)
-    with pytest.raises(ValueError, match="CODES has shape"):
+    with pytest.raises(ValueError, match="codes has shape"):
         LatentExplorer(decode, CODES[:, :1], LABELS, dims=DIMS, start=START)
     with pytest.raises(ValueError, match=r"start is one code, a tensor \(5,\)"):
         LatentExplorer(decode, CODES, LABELS, dims=DIMS, start=START[:3])

@@ -27,9 +27,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import nbformat
 import torch
-from nbclient import NotebookClient
+from nbformat import NotebookNode
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
@@ -40,6 +39,7 @@ from course_utils.models.vae import VAE
 from course_utils.training.fit import fit
 
 from . import command, peers
+from .execute import execute
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCH, WIDTH, LATENT, PIXELS = 128, 400, 20, 784
@@ -214,22 +214,14 @@ def imports(repeats: int) -> None:
 
 def run_notebook(path: Path) -> dict[str, float]:
     """Run a notebook in a fresh kernel; seconds in all and to the first figure, and the kernel's peak memory in MB."""
-    notebook = nbformat.read(path, as_version=4)
     started, first = time.perf_counter(), [float("nan")]
 
-    def look(cell: nbformat.NotebookNode, cell_index: int, execute_reply: dict) -> None:
+    def look(cell: NotebookNode, cell_index: int, execute_reply: dict) -> None:
         drawn = any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
         if drawn and first[0] != first[0]:
             first[0] = time.perf_counter() - started
 
-    client = NotebookClient(
-        notebook,
-        timeout=900,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(path.parent)}},
-        on_cell_executed=look,
-    )
-    client.execute()
+    execute(path, on_cell_executed=look)
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
     return {"seconds": time.perf_counter() - started, "first": first[0], "memory": memory}
 

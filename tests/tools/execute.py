@@ -16,6 +16,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -34,12 +35,12 @@ KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "nam
 
 
 def execute(
-    path: Path, *, environment: dict[str, str] | None = None, timeout: int = 900, go_on: bool = False
+    path: Path, *, environment: dict[str, str] | None = None, timeout: int = 900, go_on: bool = False, **hooks: Callable
 ) -> nbformat.NotebookNode:
     """Run the notebook at `path` in a fresh kernel, in its own folder, and return it with its outputs.
 
-    `timeout` is in seconds, for each cell. Raises nbclient's CellExecutionError when a cell raises, unless
-    `go_on`, and CellTimeoutError when one does not end.
+    `timeout` is in seconds, for each cell; `hooks` are NotebookClient's, such as on_cell_executed. Raises nbclient's
+    CellExecutionError when a cell raises, unless `go_on`, and CellTimeoutError when one does not end.
     """
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
@@ -51,6 +52,7 @@ def execute(
         store_widget_state=False,
         record_timing=False,
         coalesce_streams=True,
+        **hooks,
     )
     client.execute(env={**os.environ, **(environment or {}), "COURSE_NOTEBOOK": path.stem})
     return notebook
