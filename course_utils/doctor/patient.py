@@ -152,7 +152,9 @@ class Patient:
                 others[i] = drawn
             else:
                 levels.append(i)
-        self.held = others if levels else {}
+        if not levels:  # where z goes into no layer, the smaller draws are left
+            levels = [i for i, drawn in others.items() if drawn.numel() != self.x.numel()][-1:]
+        self.held = {i: drawn for i, drawn in others.items() if i not in levels} if levels else {}
         return levels
 
     def _code_site(self, zero: Run, noisy: list[tuple[Site, Tensor]], entrance: tuple[int, Tensor] | None) -> Site | None:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from course_utils.doctor.patient import Patient
+from course_utils.doctor.patient import ModelRaised, Patient
 from course_utils.doctor.probe import Site, normals
 
 
@@ -52,17 +52,18 @@ def reach_of(patient: Patient, site: Site | None = None) -> Reach | None:
     for k in layers[:4] if natural is not None else ():
         seen, cut = [natural.detach().flatten()], 0.0
         for size in (1.0, 30.0, 1000.0):
-            run = patient.run(
-                noise=None if site is None else 0.0,
-                put={(k, 0): size * normals(int(size))(first.probe.calls[k].results[0])},
-            )
+            numbers = size * normals(int(size))(first.probe.calls[k].results[0])
+            try:
+                run = patient.run(noise=None if site is None else 0.0, put={(k, 0): numbers})
+            except ModelRaised:  # a distribution may refuse such numbers
+                break
             values = run.recon if site is None else run.probe.at(site)
             if values is None or torch.equal(values, natural):
                 break
             values = values.detach().flatten()
-            cut = max(cut, min((values == end).float().mean().item() for end in [values.min()])) if size == 1 else cut
+            cut = (values == values.min()).float().mean().item() if size == 1.0 else cut
             seen.append(values[values.isfinite()])
-        else:
+        if len(seen) > 1:
             every = torch.cat(seen)
             return Reach(every.min().item(), every.max().item(), cut)
     return None
