@@ -22,7 +22,7 @@ _SUFFIX = r"(s|z|q|qz|x|latent)?"
 PATTERNS = (
     ("other", r".*(loss|elbo|nll|kl|kld|kldiv|klz|beta|weight|distortion|rate).*"),
     ("recon", r"(p|px)?(rec|decod|xhat|hatx|xrec|logit|xparam|prob|xmean|xmu|pixel).*"),
-    ("recon", r".*(recon|logits|xhat|decoded|xlogits)|out|output|outputs|pred|preds|y|yhat|px|pxz"),
+    ("recon", r".*(recon|logits|xhat|decoded|xlogits|xbar|xtilde|xprime|xpred)|out|output|outputs|pred|preds|y|yhat|px|pxz"),
     ("log_var", rf"{_PREFIX}(logvar|logvariance|lnvar|logsigma2|logsigmasq|logsigmasquared|logstd2|lv){_SUFFIX}"),
     ("log_std", rf"{_PREFIX}(logstd|logsigma|logscale|lnsigma|ls){_SUFFIX}"),
     ("var", rf"{_PREFIX}(var|variance|sigma2|sigmasq|sigmasquared){_SUFFIX}"),
