@@ -34,8 +34,8 @@ DIAGNOSES = {
     "Patient11": {"train-eval-difference"},
     "SmallCVAE": set(),
     "Patient14": {"condition-ignored-decoder"},
-    "Patient16": set(),  # an activation on a head is not on the doctor's list, and notebook 08 says so
-    "Patient17": {"sigma-mismatch"},
+    "Patient16": {"head-activation"},
+    "Patient17": {"noise-not-normal"},
     "Patient18": {"recon-averaged"},
     "Cured11": set(),
 }

@@ -164,10 +164,12 @@ def test_a_model_without_forward_is_examined_through_its_loss(mistake, code, x):
 
 @pytest.mark.parametrize("sign, codes", [(1, set()), (0, {"no-kl"}), (-1, {"kl-sign"})])
 def test_a_kl_kept_as_an_attribute_is_found_by_its_gradient(sign, codes, x):
+    """With a weight of exactly 0 it is there all the same: a warm-up may begin so."""
     model = patients.KeepsItsKL()
 
     diagnosis = examine(model, x, loss=lambda out, x: (patients.bce(out, x) + sign * model.kl).mean())
-    assert {f.code for f in diagnosis.errors} == codes, str(diagnosis)
+    assert {f.code for f in diagnosis.findings if f.severity != "remark"} == codes, str(diagnosis)
+    assert diagnosis.ok == (sign >= 0) and ("At this step" in str(diagnosis)) == (sign == 0)
     assert not hasattr(model, "kl")  # it was not there before
 
 
@@ -443,7 +445,7 @@ def test_report(x):
     diagnosis = examine(patients.SigmaIsVariance(), x, loss=patients.elbo_loss)
     assert not diagnosis.ok and diagnosis.codes[0] == "sigma-exp-log-var"
     text, html = str(diagnosis), diagnosis._repr_html_()
-    assert text.startswith("Diagnosis: 1 error, ") and "Found healthy:" in text and "Could not be checked:" in text
+    assert re.match(r"Diagnosis: 1 error, .*, 12 checks, \d+ could be made\n", text) and "Found healthy:" in text and "Could not be checked:" in text
     for part in (diagnosis.errors[0].text, diagnosis.errors[0].measurement, diagnosis.errors[0].advice):
         assert part in text
     assert html.count("<tr>") == 1 + len(diagnosis.findings) and "sigma-exp-log-var" in html
@@ -451,7 +453,10 @@ def test_report(x):
         diagnosis.find("sigma")
     odd = Finding("raises", "error", "a <b> & c", "", "", "")
     assert "a &lt;b&gt; &amp; c" in Diagnosis((odd,))._repr_html_()
-    assert str(Diagnosis(())) == "Diagnosis: nothing found" and Diagnosis(()).ok
+    assert str(Diagnosis(())) == "Diagnosis: nothing was checked" and not Diagnosis(()).enough
+    few, most = Diagnosis((), checks=12, made=7), Diagnosis((), checks=12, made=9)
+    assert str(most) == "Diagnosis: 12 checks, 9 could be made; nothing wrong among them"
+    assert most.enough and not few.enough and few.ok
 
 
 def test_sections_exist():

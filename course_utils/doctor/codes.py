@@ -28,6 +28,8 @@ CODES: dict[str, Code] = {
         "Take out the mean (or sum) over the latent axis: μ and log σ² are (B, L), and so is z."),
     "encoder-cut-off": Code("the reconstruction gives the encoder no gradient", "03 · Take the line out",
         "Sample with z = μ + σ·ε (or rsample()); no detach, no_grad, .data or sample() between encoder and decoder."),
+    "head-activation": Code("an activation on the encoder's heads", "08 · The output and the data",
+        "Let nothing follow the two heads: no ReLU, softplus, tanh or sigmoid on μ or log σ² (a softplus is for σ)."),
     # --------------------------------------------------------------------------------------------------- the sampling
     "no-sampling": Code("nothing is sampled", "03 · Second way: move the samples",
         "Draw fresh noise in every forward pass, z = μ + exp(½ log σ²)·ε, and decode that z."),
@@ -54,6 +56,8 @@ CODES: dict[str, Code] = {
         "Sum the reconstruction term over the pixels of an example, then average over the batch."),
     "recon-sign": Code("the loss rewards bad reconstructions", "05 · A loss is a negative log-likelihood",
         "The reconstruction term is −log p(x|z), smallest where the output fits the data."),
+    "recon-target": Code("the loss compares with the wrong example", _05,
+        "Compare row i of the output with row i of x, at equal shapes: no shuffled targets, no broadcast over rows."),
     "loss-sign": Code("the loss is the ELBO itself", "02 · Push the logarithm inside",
         "The ELBO is maximised; return its negative as the loss."),
     "no-gradient": Code("the loss has no gradient", "08 · How the clinic works",

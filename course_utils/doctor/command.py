@@ -2,7 +2,6 @@
 
 import argparse
 import ast
-import importlib.util
 import inspect
 import io
 import sys
@@ -17,20 +16,22 @@ from torch.nn import functional as F
 
 from course_utils.data.load import load_images
 from course_utils.doctor.examination import examine
-from course_utils.doctor.outputs import get, read, role_of
+from course_utils.doctor.outputs import get, leaves, read, role_of
 from course_utils.doctor.patient import forward_of, short_traceback
 from course_utils.doctor.report import Diagnosis
+from course_utils.doctor.source import CannotExamine, load
 
 EXAMPLES = 64
-LOSSES = ("loss", "loss_function", "loss_fn", "vae_loss", "elbo_loss", "criterion")
+LOSSES = ("loss", "loss_function", "loss_fn", "vae_loss", "elbo_loss", "criterion", "compute_loss", "elbo")
+TARGETS = ("x", "y", "data", "target", "targets", "input", "inputs", "img", "image", "images", "batch", "orig", "original")
 
 
-class CannotExamine(Exception):
-    """There is nothing to examine; the text says why."""
+class NotFound(Exception):
+    """A loss wants a part of the output that is not there; the text says which."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status: 0 no error found, 1 errors found, 2 could not examine, or could not say.
+    """Run the command; return its exit status: 0 no error found, 1 errors found, 2 could not examine, or too little.
 
     Whatever is raised, here or in the file, gives 2, so that 1 never means anything but a finding.
     """
@@ -38,45 +39,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a legacy code page has no ✘
     options = _parser().parse_args(arguments)
-    argv = sys.argv
+    argv, path = sys.argv, list(sys.path)
     sys.argv = [options.target.rpartition(":")[0]]  # the file may parse a command line: it has none
     try:
         diagnosis = _examined(options)
         print(f"\n{diagnosis}", flush=True)
-    except Exception as error:
+        if diagnosis.ok and not diagnosis.enough:
+            raise CannotExamine(f"too little could be checked for a verdict ({diagnosis.summary()})")
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         kind = "" if isinstance(error, CannotExamine) else f"{type(error).__name__}: "
         print(f"Cannot examine: {kind}{error}", file=sys.stderr)
         return 2
     finally:
-        sys.argv = argv
+        sys.argv, sys.path[:] = argv, path
     return 0 if diagnosis.ok else 1
 
 
 def _examined(options: argparse.Namespace) -> Diagnosis:
     file, name = _target(options.target)
-    module = _load(file)
+    module, left_out = load(file)
+    if left_out:
+        print(f"Left out of {file.name}, as it defines nothing: {'; '.join(left_out[:4])}{' …' * (len(left_out) > 4)}")
     model = _construct(module, name, options.arguments)
     data = load_images(options.dataset)
     torch.manual_seed(0)
     split = data.train.subset(EXAMPLES, seed=0)
     x, cond = _inputs(model, split[:], split.labels, data.num_classes)
-    return examine(model, x, cond=cond, loss=_loss(module, model, options.loss, x))
+    loss = _loss(module, model, options.loss)
+    if loss is not None:
+        _try(loss, model, x, cond)
+    return examine(model, x, cond=cond, loss=loss)
+
+
+def _try(loss: Callable, model: nn.Module, x: Tensor, cond: Tensor | None) -> None:
+    """One call, to tell a loss that is called wrongly from a loss that is wrong."""
+    try:
+        with torch.no_grad():
+            loss(forward_of(model)(*([x] if cond is None else [x, cond])), x)
+    except (TypeError, KeyError, NotFound) as error:
+        wanted = f"it wants {error}" if isinstance(error, KeyError) else str(error)
+        raise CannotExamine(
+            f"the training loss cannot be called: {wanted}. Give what is missing as in --loss 'loss_function(beta=1)', "
+            "or write loss(output, x) that calls it, and name that."
+        ) from error
+    except Exception:
+        return  # for the examination to report
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m course_utils.doctor",
-        description="Examine a model that is meant to be a VAE. The FILE is executed, as by import: examine only code "
-        "that you would run. Nothing is trained.",
-        epilog=f"The training loss is taken from the model's method loss(x), else from a function of the file with one "
-        f"of the names {', '.join(LOSSES)}: either loss(output, x), or with arguments that are named after what they "
-        "take, as in loss(recon_x, x, mu, logvar). Exit status: 0 no error found, 1 errors found, 2 could not examine.",
+        description="Examine a model that is meant to be a VAE. What the FILE defines is executed, as by import: "
+        "examine only code that you would run. Nothing is trained.",
+        epilog=f"The training loss is taken from the model's method loss(x), else from a function of the file or a "
+        f"method with one of the names {', '.join(LOSSES)}: either loss(output, x), or with arguments that are named "
+        "after what they take, as in loss(recon_x, x, mu, logvar). Exit status: 0 no error found, 1 errors found, "
+        "2 could not examine, or too little to say anything.",
     )
     add = parser.add_argument
-    add("target", metavar="FILE.py:CLASS", help="the file, and the class in it (or a function that builds the model)")
+    add("target", metavar="FILE.py:CLASS", help="the file (or .ipynb), and the class in it (or a function that builds "
+        "the model)")  # fmt: skip
     add("arguments", nargs="*", metavar="NAME=VALUE", help="arguments of the constructor, as in latent_dim=20")
     add("--dataset", default="digits", choices=("digits", "mnist", "auto"), help="images (default: the offline digits)")
-    add("--loss", metavar="FUNCTION", help="the function of the file that is the training loss")
+    add("--loss", metavar="FUNCTION", help="the function of the file, or the method, that is the training loss; "
+        "further arguments as in --loss 'vae_loss(beta=1)'")  # fmt: skip
     return parser
 
 
@@ -90,25 +116,6 @@ def _target(text: str) -> tuple[Path, str]:
     return path, name
 
 
-def _load(path: Path) -> ModuleType:
-    """Execute the file as a module, with its folder importable, as running it would.
-
-    The module's name is nobody else's: under its own, a file called copy.py would take the library's place.
-    """
-    name = f"examined_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise CannotExamine(f"{path} is no Python file (its name must end in .py)")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    sys.path.insert(0, str(path.resolve().parent))
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise CannotExamine(f"executing {path} raised\n{short_traceback(error)}") from error
-    return module
-
-
 def _construct(module: ModuleType, name: str, pairs: Sequence[str]) -> nn.Module:
     found = vars(module).get(name)
     if found is None:
@@ -116,14 +123,17 @@ def _construct(module: ModuleType, name: str, pairs: Sequence[str]) -> nn.Module
         raise CannotExamine(f"{_file(module)} has no {name}; its models: {', '.join(classes) or 'none'}")
     if not callable(found):
         raise CannotExamine(f"{name} is {type(found).__name__}, expected a class (or a function that builds the model)")
-    arguments = dict(_argument(pair) for pair in pairs)
+    arguments = dict(_argument(pair, module) for pair in pairs)
     call = f"{name}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
     torch.manual_seed(0)
     try:
         model = found(**arguments)
     except (Exception, SystemExit) as error:
-        hint = "Give its arguments as in latent_dim=20."
-        raise CannotExamine(f"{call} raised\n{short_traceback(error)}\n{hint}") from error
+        needed = [p.name for p in inspect.signature(found).parameters.values() if p.default is p.empty and p.kind in (1, 3)]
+        missing = [key for key in needed if key not in arguments]
+        hint = f"It needs {', '.join(f'{key}=…' for key in missing)}: " if missing else ""
+        example = f"{missing[0]}=20" if missing else "latent_dim=20"
+        raise CannotExamine(f"{call} raised\n{short_traceback(error)}\n{hint}give arguments as in {example}.") from error
     if not isinstance(model, nn.Module):
         raise CannotExamine(f"{call} is {type(model).__name__}, expected a torch.nn.Module")
     print(f"Model: {call}, untrained, with {sum(p.numel() for p in model.parameters()):,} parameters.")
@@ -134,67 +144,121 @@ def _file(module: ModuleType) -> str:
     return Path(module.__file__ or "").name
 
 
-def _argument(pair: str) -> tuple[str, object]:
+def _argument(pair: str, module: ModuleType) -> tuple[str, object]:
+    """NAME=VALUE, where the value is a Python literal, a name of the file, an expression of those, or text."""
     key, equals, value = pair.partition("=")
     if not equals or not key.isidentifier():
         raise CannotExamine(f"expected NAME=VALUE, as in latent_dim=20, got {pair!r}")
     try:
         return key, ast.literal_eval(value)
     except (ValueError, SyntaxError):
+        pass
+    try:
+        return key, eval(value, vars(module))  # the file itself was executed as well
+    except Exception:
         return key, value
 
 
+def _shapes(images: Tensor) -> dict[str, Tensor]:
+    """The usual inputs, made of the images: resized for the larger ones, repeated for three channels."""
+    larger = {size: F.interpolate(images, size=(size, size), mode="bilinear") for size in (32, 64)}
+    return {
+        "images (B, 1, 28, 28)": images,
+        "vectors (B, 784)": images.flatten(1),
+        "images (B, 3, 32, 32)": larger[32].expand(-1, 3, -1, -1).contiguous(),
+        "images (B, 1, 32, 32)": larger[32],
+        "images (B, 3, 64, 64)": larger[64].expand(-1, 3, -1, -1).contiguous(),
+        "images (B, 1, 64, 64)": larger[64],
+        "sequences (B, 28, 28), a row a step": images.squeeze(1),
+        "vectors (B, 64)": F.interpolate(images, size=(8, 8), mode="area").flatten(1),
+    }
+
+
 def _inputs(model: nn.Module, images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor | None]:
-    """The first combination of image shape and condition that the model takes; says which it is."""
-    shapes = {"images (B, 1, 28, 28)": images, "vectors (B, 784)": images.flatten(1)}
+    """The first combination of image shape and condition that the model takes and rebuilds; says which it is."""
     conditions = {
         "no condition": None,
         "one-hot labels as the condition": F.one_hot(labels, classes).float(),
         "integer labels as the condition": labels,
     }
-    for (condition, cond), (shape, x) in product(conditions.items(), shapes.items()):
+    second, errors = None, []
+    for (condition, cond), (shape, x) in product(conditions.items(), _shapes(images).items()):
         try:
             with torch.no_grad():
-                forward_of(model)(*([x] if cond is None else [x, cond]))
-        except (Exception, SystemExit):
+                output = forward_of(model)(*([x] if cond is None else [x, cond]))
+        except (Exception, SystemExit) as error:
+            errors.append((shape, short_traceback(error, lines=1)))
             continue
-        print(f"Assumed: it takes {shape} in [0, 1], {condition}.")
-        return x, cond
-    print("Assumed: it takes images (B, 1, 28, 28) in [0, 1], no condition; it ran with no other input either.")
-    return images, None
+        found = list(leaves(output))
+        if not any(leaf.value.dim() == 0 or len(leaf.value) == len(x) for leaf in found):
+            errors.append((shape, "it gives no row for each example"))
+            continue
+        rebuilt = any(leaf.value.numel() == x.numel() for leaf in found)
+        if rebuilt:
+            print(f"Assumed: it takes {shape} in [0, 1], {condition}.")
+            return x, cond
+        second = second or (shape, condition, x, cond)
+    if second is None:
+        tried = ", ".join(_shapes(images))
+        raise CannotExamine(
+            f"the model takes none of the inputs tried: {tried}; without a condition and with labels as one. The first "
+            f"said\n{errors[0][1]}\nCall examine(model, x, …) with a batch as it takes it."
+        )
+    print(f"Assumed: it takes {second[0]} in [0, 1], {second[1]}; no output has the shape of the input.")
+    return second[2], second[3]
 
 
-def _loss(module: ModuleType, model: nn.Module, name: str | None, x: Tensor) -> Callable | None:
+def _loss(module: ModuleType, model: nn.Module, wanted: str | None) -> Callable | None:
     """The loss to examine, in the form loss(output, x); None for the model's own or for none."""
-    if name is None and callable(getattr(model, "loss", None)):
+    name, _, rest = (wanted or "").partition("(")
+    given = dict(_argument(pair, module) for pair in rest.rstrip(") ").replace(" ", "").split(",") if pair)
+    if not name and callable(getattr(model, "loss", None)) and not isinstance(model.loss, nn.Module):
         print("Assumed: its training loss is its method loss.")
         return None
-    names = [name] if name else [key for key in LOSSES if inspect.isfunction(vars(module).get(key))]
-    if not names:
-        print(f"Assumed: no training loss (none of {', '.join(LOSSES)} in the file), so the objective is not checked.")
+    names = [name] if name else list(LOSSES)
+    of_file = {key: function for key in names if inspect.isfunction(function := vars(module).get(key))}
+    of_model = {key: getattr(model, key) for key in names if inspect.ismethod(getattr(model, key, None))}
+    found = {**of_model, **of_file}
+    if not found:
+        if name:
+            raise CannotExamine(f"{_file(module)} has no function {name}")
+        print(f"Assumed: no training loss (none of {', '.join(LOSSES)}), so the objective is not checked.")
         return None
-    function = getattr(module, names[0], None)
-    if not callable(function):
-        raise CannotExamine(f"{_file(module)} has no function {names[0]}")
-    needed = [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty and p.kind < 2]
-    print(f"Assumed: its training loss is {names[0]}({', '.join(needed)}).")
-    if len(needed) == 2:
-        return function
-    return lambda output, batch: function(*_chosen(output, batch, needed))
+    name = next(iter(of_file or of_model))
+    function = found[name]
+    parameters = inspect.signature(function).parameters.values()
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind < 2 and p.name not in given]
+    print(f"Assumed: its training loss is {name}({', '.join([*needed, *(f'{k}={v!r}' for k, v in given.items())])}).")
+    if not needed:  # loss_function(*args, **kwargs) takes what forward returns
+        return lambda output, batch: function(*(output if isinstance(output, tuple | list) else [output]), **given)
+    if len(needed) == 2 and not all(map(role_of, needed)):
+        return lambda output, batch: function(output, batch, **given)
+    return _by_names(function, needed, given, name)
 
 
-def _chosen(output: object, x: Tensor, names: list[str]) -> list[Tensor]:
-    """The parts of an output that a loss's arguments are named after."""
-    reading = read(output, x, noisy=[], varies=set())
-    places = {"recon": reading.recon, "mu": reading.mu, "z": reading.z}
-    values = []
-    for name in names:
-        role = role_of(name)
-        if role in ("", "other") or name in ("x", "y", "data", "target"):
-            values.append(x)
-        elif (path := places.get(role, reading.spread)) is not None:
-            values.append(get(output, path))
-        else:
-            found = "which was not found in the model's output; give it as loss(output, x)"
-            raise ValueError(f"the loss wants {name}, {found}")
-    return values
+def _by_names(function: Callable, needed: list[str], given: dict, name: str) -> Callable:
+    """A loss whose arguments are named after what they take. Raises for a name that says nothing."""
+    known = ("recon", "mu", "z", "log_var", "log_std", "var", "std")
+    roles = {key: "x" if key in TARGETS else role_of(key) for key in needed}
+    if list(roles.values()).count("x") > 1 and "y" in roles:
+        roles["y"] = "recon"
+    strange = [key for key, role in roles.items() if role not in (*known, "x")]
+    if strange:
+        values = ", ".join(f"{key}=…" for key in strange)
+        raise CannotExamine(
+            f"{name}({', '.join(needed)}): what is {', '.join(strange)}? Nothing is guessed. A number is given as in "
+            f"--loss '{name}({values})'; else write loss(output, x) that calls it, and name that."
+        )
+
+    def loss(output: object, x: Tensor) -> object:
+        reading = read(output, x, noisy=[], varies=set())
+        places = {"recon": reading.recon, "mu": reading.mu, "z": reading.z}
+        values = []
+        for key, role in roles.items():
+            path = places.get(role, reading.spread)
+            if role != "x" and path is None:
+                raise NotFound(f"the loss wants {key}, which was not found in the model's output")
+            values.append(x if role == "x" else get(output, path))
+        return function(*values, **given)
+
+    return loss

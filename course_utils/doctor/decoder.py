@@ -1,40 +1,21 @@
 """What the decoder does with z, with the condition, and which values it can put out."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from course_utils.doctor.patient import Patient
-from course_utils.doctor.probe import normals, weights_kept
+from course_utils.doctor.probe import exact, normals
+from course_utils.doctor.reach import reach_of
 from course_utils.doctor.report import Notes
 
 MOST_DIMENSIONS = 128  # each costs one forward pass
 
 
-class Reach(NamedTuple):
-    """The smallest and largest output that the decoder gives with extreme weights."""
-
-    low: float
-    high: float
-
-    @property
-    def unit(self) -> bool:
-        """Whether all outputs lie in [0, 1], as a sigmoid's do."""
-        return self.low >= -1e-6 and self.high <= 1 + 1e-6
-
-    @property
-    def bounded(self) -> bool:
-        """Whether the output stays within [−1, 1], or on one side of 0, whatever the weights."""
-        return self.low >= -1e-6 or self.high <= 1e-6 or (self.low >= -1 - 1e-6 and self.high <= 1 + 1e-6)
-
-    def __str__(self) -> str:
-        return f"[{self.low:.3g}, {self.high:.3g}]"
-
-
 def check_code_is_used(patient: Patient, notes: Notes) -> None:
     """Does the output move with z at all, and with every one of its dimensions?"""
     code = _code(patient)
+    if patient.beyond:
+        return notes.skipped(f"what is said about one Gaussian code: {patient.beyond}.")
     if code is None or patient.first.recon is None:
         return notes.skipped("whether the decoder uses z: no code or no reconstruction was found.")
     base = patient.decoded(code)
@@ -43,13 +24,18 @@ def check_code_is_used(patient: Patient, notes: Notes) -> None:
     scale = base.detach().abs().max().clamp_min(1e-12)
 
     def effect(shift: Tensor) -> float:
-        return ((patient.decoded(code + 3 * shift) - base).abs().max() / scale).item()
+        """The change of the output; where there is none, that of larger and larger steps: a unit may be silent."""
+        for size in (3, -3, 30, -30, 300, -300):
+            moved = patient.decoded(code + size * shift)
+            if (change := ((moved - base).abs().max() / scale).item()) > 1e-7:
+                return change
+        return 0.0
 
-    if (whole := effect(normals(0)(code))) < 1e-7:
+    if effect(normals(0)(code)) == 0:
         return notes.error(
             "decoder-ignores-z",
             "The output does not depend on z at all, not even by rounding: the decoder never sees it.",
-            f"largest change of the output when z moves by 3 standard normal draws: {whole:.2g} of its size",
+            "largest change of the output when z moves by up to 300 standard normal draws: 0",
         )  # fmt: skip
     effects = [effect(axis) for axis in torch.eye(code.shape[1]).to(code)[:MOST_DIMENSIONS]]
     top = max(effects)
@@ -58,7 +44,8 @@ def check_code_is_used(patient: Patient, notes: Notes) -> None:
         return notes.error(
             "unused-dimensions",
             f"{len(dead)} of {len(effects)} latent dimensions cannot reach the output, whatever their value.",
-            f"change of the output when z_j moves by 3: 0 for j = {_listed(dead)}; up to {top:.2g} for the others",
+            f"change of the output when z_j moves by up to 300: 0 for j = {_listed(dead)}; "
+            f"up to {top:.2g} for the others",
         )  # fmt: skip
     notes.well(f"the output moves with each of {len(effects)} latent dimensions")
     if len(effects) < code.shape[1]:
@@ -73,24 +60,24 @@ def check_collapse(patient: Patient, notes: Notes) -> None:
     collapsed model has learned the mean image, and an untrained one has not. Only if the average output explains more
     than half of the mean image's own contrast is anything said about collapse.
     """
-    if notes.has("no-sampling", "noise-frozen", "latents-averaged") or patient.mean is None:
-        return notes.skipped("collapse: it needs a model that samples and whose z can be followed.")
+    if notes.has("no-sampling", "noise-frozen", "latents-averaged") or patient.mean is None or patient.beyond:
+        return notes.skipped("collapse: it needs a model that samples one Gaussian code.")
     if patient.zero.recon is None:
         return notes.skipped("collapse: no reconstruction was found.")
-    recon, x = patient.zero.recon.detach().double(), patient.x.flatten(1).double()
+    recon, x = exact(patient.zero.recon), exact(patient.x.flatten(1))
     share = max(_explained(image.mean(0), x.mean(0)) for image in (recon, recon.sigmoid()))
     if share < 0.5:
         return notes.skipped(
             "collapse: the model is not trained (its average output is not the mean image), so there can be none."
         )
     others = patient.decoded(patient.mean.detach().roll(1, 0))  # at its own condition
-    others = recon.roll(1, 0) if others is None else others.detach().double()
+    others = recon.roll(1, 0) if others is None else exact(others)
     are_pixels = _explained(recon.mean(0), x.mean(0)) > 0.5
     pixels, others = (recon, others) if are_pixels else (recon.sigmoid(), others.sigmoid())
     contrast = (x - x.mean(0)).square().sum().clamp_min(1e-12)
     captured = 1 - (pixels - x).square().sum() / contrast
     moved = 0.5 * (pixels - others).square().sum() / contrast  # without a condition, the outputs' own variance
-    mean, sigma = patient.mean.detach().double(), patient.sigma.detach().double().abs().clamp_min(1e-12)
+    mean, sigma = exact(patient.mean), exact(patient.sigma).abs().clamp_min(1e-12)
     rates = (0.5 * (mean.square() + sigma.square() - 1) - sigma.log()).mean(0)
     quiet = (rates < 0.01) & (mean.var(0) < 0.01)
     measured = (
@@ -157,37 +144,13 @@ def check_condition(patient: Patient, notes: Notes) -> None:
     )
 
 
-def measure_reach(patient: Patient) -> Reach | None:
-    """The range of outputs over decoders with very large weights: what the last activation lets through."""
-    recon = patient.first.recon
-    if recon is None:
-        return None
-    code = patient.mu if patient.mu is not None else patient.mean
-    behind = patient.influences(recon)
-    masks = behind if code is None else patient.only(recon, code)
-    if not any(mask.any() for mask in masks):
-        masks = behind
-    low, high = recon.min().item(), recon.max().item()
-    with weights_kept(patient.model):
-        start = [p.detach().clone() for p in patient.parameters]
-        for seed in range(4):
-            noise = normals(seed)
-            for parameter, old, mask in zip(patient.parameters, start, masks, strict=True):
-                large = old + 20 * (old.abs().mean() + 0.1) * noise(old)
-                parameter.data.copy_(torch.where(mask, large, old))
-            values = patient.run(seed=seed).recon.detach()
-            if values.isfinite().all():
-                low, high = min(low, values.min().item()), max(high, values.max().item())
-    return Reach(low, high)
-
-
 def check_range(patient: Patient, notes: Notes, form: str | None) -> None:
     """Can the output be what the likelihood takes it for, and can it reach the data?"""
-    reach = measure_reach(patient)
+    reach = reach_of(patient)
     if reach is None:
-        return notes.skipped("the range of the output: no reconstruction was found.")
+        return notes.skipped("the range of the output: no reconstruction was found, or not the layer before it.")
     low, high = patient.x.min().item(), patient.x.max().item()
-    measured = f"outputs of decoders with very large weights lie in {reach}; the data in [{low:.3g}, {high:.3g}]"
+    measured = f"outputs lie in {reach}, whatever the last layer gives; the data in [{low:.3g}, {high:.3g}]"
     outside = low < -1e-6 or high > 1 + 1e-6
     if outside and ((form is None and reach.unit) or (form or "").startswith(("BCE", "continuous"))):
         text = "The data leave [0, 1], where a Bernoulli likelihood is meant to live: its loss has no floor there."
@@ -208,8 +171,8 @@ def check_range(patient: Patient, notes: Notes, form: str | None) -> None:
     if form == "BCE on probabilities" and not reach.unit:
         text = "The loss is a cross-entropy of probabilities, and the output can leave [0, 1]."
         return notes.error("output-range", text, measured)
-    if form in (None, "squared error", "absolute error") and reach.bounded:
-        room = 0.02 * max(reach.high - reach.low, 1e-6)
+    if form in (None, "squared error", "absolute error", "BCE on probabilities"):
+        room = 0.02 * max(min(high - low, reach.width), 1e-6)
         if low < reach.low - room or high > reach.high + room:
             if outside or not notes.has("data-range"):
                 text = "The output cannot reach the data, whatever the decoder learns."
@@ -217,6 +180,9 @@ def check_range(patient: Patient, notes: Notes, form: str | None) -> None:
         elif reach.low < -0.9 and reach.high <= 1 + 1e-6 and low >= 0 and form is not None:
             text = "The output is made for [−1, 1] (tanh), and the data use the upper half of that only."
             return notes.warning("output-range", text, measured)
+        elif reach.cut > 0.2 and form is not None:
+            text = "The output is cut off (a ReLU or a clamp): what lies beyond gets no gradient."
+            return notes.warning("output-range", text, f"{measured}; {reach.cut:.0%} of ordinary numbers are cut")
     notes.well(f"the output's range, {reach}, fits {'the likelihood and the data' if form else 'the data'}")
 
 

@@ -4,7 +4,12 @@ import torch
 from torch import Tensor
 
 from course_utils.doctor.patient import Patient
+from course_utils.doctor.probe import normals
+from course_utils.doctor.reach import reach_of
 from course_utils.doctor.report import Notes
+from course_utils.doctor.spreads import SPREADS
+
+SMALLEST_SIGMA = 0.25  # that an encoder must be able to reach
 
 
 def check_heads(patient: Patient, notes: Notes) -> None:
@@ -58,6 +63,10 @@ def check_gradient(patient: Patient, notes: Notes) -> None:
         return notes.skipped("whether the reconstruction teaches the encoder: no reconstruction or no μ was found.")
     if notes.has("decoder-ignores-z", "no-sampling"):
         return notes.skipped("whether the reconstruction teaches the encoder: that has a more basic cause, see above.")
+    if patient.zero.code is not None:
+        near = patient.decoded(patient.zero.code.detach() + 0.1 * normals(0)(patient.zero.code))
+        if near is not None and torch.equal(near, patient.decoded(patient.zero.code.detach())):
+            return notes.skipped("whether the reconstruction teaches the encoder: at these weights z moves nothing.")
     if patient.separate_encoder is not None and patient.mean is not None:
         mu = patient.mean if patient.mean.requires_grad else mu
     reached = patient.influences(recon)
@@ -71,6 +80,13 @@ def check_gradient(patient: Patient, notes: Notes) -> None:
             "sampling and decoding, so only the KL trains the encoder.",
             f"gradient of the reconstruction: {reach}",
         )  # fmt: skip
+    behind = [p for p, mask in zip(patient.parameters, encoder, strict=True) if mask.any()]
+    if behind and all(id(p) in patient.frozen for p in behind):
+        return notes.warning(
+            "encoder-cut-off", "The encoder is frozen: none of its weights is trained.",
+            f"requires_grad is False for all {len(behind)} weights behind μ",
+            "Fine if it was trained before; else find requires_grad_(False), or the optimiser that it was meant for.",
+        )  # fmt: skip
     if patient.spread is not None and patient.spread.shape == mu.shape and not notes.has("one-head"):
         for name, values, others in (("μ", mu, patient.spread), ("log σ²", patient.spread, mu)):
             own = patient.only(values, others)
@@ -82,6 +98,25 @@ def check_gradient(patient: Patient, notes: Notes) -> None:
                     f"gradient of the reconstruction reaches 0 of the {total:,} weights that are {name}'s own",
                 )  # fmt: skip
     notes.well("the reconstruction's gradient reaches the encoder")
+
+
+def check_reach(patient: Patient, notes: Notes, kl_kind: str | None) -> None:
+    """What can the heads say at all?  A mean must reach any number, and σ must become small."""
+    kind = kl_kind or patient.spread_kind[0] or patient.reading.kind
+    mu, spread = reach_of(patient, patient.mu_site), reach_of(patient, patient.spread_site)
+    bounds = []
+    if mu is not None and mu.width < 10 or mu is not None and mu.one_sided:
+        bounds.append(f"μ lies in {mu} whatever the layer before it gives")
+    if spread is not None and kind is not None:
+        floor = SPREADS[kind].log_sigma(torch.tensor(spread.low, dtype=torch.float64)).exp().item()
+        if floor > SMALLEST_SIGMA:
+            bounds.append(f"σ is never below {floor:.2g} ({SPREADS[kind].name} lies in {spread})")
+    if bounds:
+        text = "An activation stands on the encoder's heads, so q(z|x) cannot be what it should be."
+        return notes.warning("head-activation", text, "; ".join(bounds))
+    if mu is None:
+        return notes.skipped("the range of μ and log σ²: the layer that they come from was not found.")
+    notes.well("the heads can give any mean" + (" and a small σ" if spread is not None and kind is not None else ""))
 
 
 def _smallest_correlation(a: Tensor, b: Tensor) -> float:

@@ -1,20 +1,22 @@
 """Runs a training loss on numbers of the doctor's own, and differentiates it with respect to them.
 
 A loss a·(reconstruction term) + b·KL is opened up by its derivatives: those with respect to the reconstruction have a
-shape that names the likelihood and a size that gives a, those with respect to μ and log σ² do the same for b. Nothing
-is read from source, so it does not matter how the loss was written.
+shape that names the likelihood and a size that gives a, those with respect to μ and log σ² do the same for b. Forward
+pass and loss run together; wherever reconstruction, μ and spread are *computed*, the doctor's numbers take their
+places. So it does not matter where the loss is written, what the model returns, or what is kept in between.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from course_utils.doctor.outputs import Path, get, leaves, put, read
-from course_utils.doctor.patient import Patient
-from course_utils.doctor.probe import Probe, instead, seed_everything
+from course_utils.doctor.outputs import leaves, same
+from course_utils.doctor.patient import ModelRaised, Patient, flat
+from course_utils.doctor.probe import Probe, Site, exact, gradients, seed_everything
+
+TOTALS = ("loss", "total_loss", "total", "vae_loss", "elbo_loss", "objective", "loss_total")
 
 
 class NoLoss(Exception):
@@ -27,139 +29,162 @@ class CannotTrain(Exception):
 
 @dataclass
 class Numbers:
-    """What is put in the output's places: each (B, …), ``mu`` and ``spread`` None where the output has none."""
+    """What is put in the places of a run's own tensors, each (B, …); None leaves the model's own."""
 
-    recon: Tensor
+    recon: Tensor | None = None
     mu: Tensor | None = None
     spread: Tensor | None = None
-    sigma: Tensor | None = None  # of z, that goes with the spread
 
 
 class LossProbe:
     """A patient's loss as a function of :class:`Numbers`. Raises :class:`NoLoss` where there is none to be had."""
 
-    def __init__(self, patient: Patient, *, copies: int = 1) -> None:
+    def __init__(self, patient: Patient, *, copies: int = 1, sites: "LossProbe | None" = None) -> None:
         self.patient, self.copies = patient, copies
-        self.x = torch.cat([patient.x] * copies)
-        self.cond = None if patient.cond is None else torch.cat([patient.cond] * copies)
-        self.per_example = False
         self.own = patient.loss is None
         if self.own and not callable(getattr(patient.model, "loss", None)):
             raise NoLoss("no loss was given (loss=lambda output, x: …), and the model has no method loss(x).")
-        self.template = patient.run(x=self.x, cond=self.cond).output
-        self.reading = patient.reading
-        self._called: set[str] = set()
-        self.inside = ""  # which method of the model gives the loss its numbers
-        if self.own:
-            self._find_entrance()
+        self.x = torch.cat([patient.x] * copies)
+        self.cond = None if patient.cond is None else torch.cat([patient.cond] * copies)
+        self.per_example = False
+        self.total: int | None = None if sites is None else sites.total  # which of several parts is minimised
+        self.recon, self.mu, self.spread = (sites.recon, sites.mu, sites.spread) if sites else (None, None, None)
+        self.spreads: list[Site] = [] if sites is None else sites.spreads
+        self.likes: dict[str, Tensor] = {} if sites is None else sites.likes
+
+    # ------------------------------------------------------------------------------------------------- running it
+
+    def _run(self, noise: float | None, put: Mapping[Site, Tensor] | None = None) -> tuple[list[Tensor], Probe]:
+        """Forward pass and loss in one; the parts of what the loss returned, and the tape."""
+        patient = self.patient
+        patient._prepare(training=True, as_is=False)
+        seed_everything(0)
+        draws = {k: v for k, v in patient.draws_for(noise).items() if self.copies == 1 or not isinstance(v, Tensor)}
+        self.tape = Probe(draws, put=put)  # kept, in case that the loss raises
+        with self.tape as probe:
+            if self.own:
+                result = patient.call(patient.model.loss, *patient.inputs(self.x, self.cond))
+            else:
+                output = patient.call(patient._forward, *patient.inputs(self.x, self.cond))
+                result = patient.call(patient.loss, output, self.x)
+        return self._parts(result), probe
+
+    def _parts(self, result: object) -> list[Tensor]:
+        """The numbers that could be the total, the likeliest first; the total alone where it has a name."""
+        for name in TOTALS:
+            value = result.get(name) if isinstance(result, Mapping) else getattr(result, name, None)
+            if isinstance(value, Tensor):
+                return [value]
+        found = [leaf.value for leaf in leaves(result)]
+        if not found:
+            raise CannotTrain(f"it returned {type(result).__name__}")
+        if not any(value.requires_grad for value in found):
+            raise CannotTrain(f"it returned {type(result).__name__}, not tied to any weight")
+        return found if self.total is None else [found[self.total]]
+
+    def natural(self, noise: float | None = None) -> tuple[Tensor, Probe]:
+        """The loss of the patient as it is, summed to a scalar, and the tape of the run."""
+        parts, probe = self._run(noise)
+        return self._sum(parts[0] if len(parts) == 1 else next(part for part in parts if part.requires_grad)), probe
+
+    def __call__(self, numbers: Numbers, *, noise: float | None = 0.0) -> Tensor:
+        """The loss with these numbers in the places of the model's own, a scalar. ``noise`` is ε in z = μ + σ·ε."""
+        wanted = ((self.recon, numbers.recon), (self.mu, numbers.mu), (self.spread, numbers.spread))
+        put = {site: value for site, value in wanted if site is not None and value is not None}
+        parts, _ = self._run(noise if self.patient.exact else None, put)
+        return self._sum(parts[0])
+
+    def _sum(self, value: Tensor) -> Tensor:
+        self.per_example = value.dim() > 0 and value.numel() > 1
+        return value.sum()
+
+    # ------------------------------------------------------------------------------------------------- opening it up
+
+    def find_sites(self) -> None:
+        """Where reconstruction, μ and spread are made in a run of the loss, and which returned part is the total.
+
+        Raises :class:`NoLoss` where several parts are returned and none is the total.
+        """
+        patient = self.patient
+        try:
+            parts, probe = self._run(0.0 if patient.exact else None)
+        except ModelRaised:  # as a cross-entropy of what is no probability
+            parts, probe = [], self.tape
+        reference = patient.zero if patient.exact else patient.run()
+
+        def where(values: Tensor | None) -> Site | None:
+            if values is None:
+                return None
+            return next((site for site, t in probe.results() if t.numel() == values.numel() and same(t, values)), None)
+
+        self.mu = where(patient.mu) if patient.mu_is_reported or patient.exact else None
+        self.spread = where(patient.spread)
+        self.spreads = [] if self.spread is None else self._elementwise(probe, self.spread)
+        self.recon = where(reference.recon)
+        if parts:
+            living = sum(self._sum(part) for part in parts if part.requires_grad)
+            self.recon = self._recon_site(living, probe, self.recon)
+        sites = {"recon": self.recon, "mu": self.mu, "spread": self.spread}
+        self.likes = {name: flat(probe.at(site).detach()) for name, site in sites.items() if site is not None}
+        if len(parts) > 1:
+            self.total = self._total(parts)
+
+    def _elementwise(self, probe: Probe, site: Site) -> list[Site]:
+        """The site, what it was computed from number by number, and what is computed from it so."""
+        found, tensor = [site], probe.at(site)
+        for k in range(site[0], -1, -1):  # backwards: clamps, exponentials, …
+            call = probe.calls[k]
+            if any(result is tensor for result in call.results) and len(call.given) == 1 and not call.is_layer:
+                tensor = call.given[0]
+                origin = next((s for s, t in probe.results() if t is tensor and t.numel() == call.results[0].numel()), None)
+                if origin is None:
+                    break
+                found.append(origin)
+        return found
+
+    def _recon_site(self, loss: Tensor, probe: Probe, returned: Site | None) -> Site | None:
+        """The returned reconstruction; where the loss is made of something before it (logits), that."""
+        last = len(probe.calls) if returned is None else returned[0]
+        size = self.x.numel()
+        start = -1 if self.patient.code_site is None or self.own else self.patient.code_site[0]
+        sites = [] if returned is None else [returned]
+        sites += [s for s, t in reversed(list(probe.results())) if start < s[0] < last and t.numel() == size][:6]
+        sites = [site for site in sites if probe.at(site).requires_grad]
+        if not sites:
+            return None
+        grads = gradients(loss, [probe.at(site) for site in sites])
+        return next((site for site, g in zip(sites, grads, strict=True) if g.any()), None)
+
+    def _total(self, parts: list[Tensor]) -> int:
+        """Of several parts: the one with a gradient, the sum of the others, or what alone has both terms in it."""
+        living = [i for i, part in enumerate(parts) if part.requires_grad]
+        if len(living) == 1:
+            return living[0]
+        values = exact(torch.stack([part.detach().sum() for part in parts]))
+        for i in living:
+            if (values.sum() - 2 * values[i]).abs() <= 1e-4 * values[i].abs():
+                return i
+        leaves_of = {name: like.clone().requires_grad_() for name, like in self.likes.items() if name != "spread"}
+        if len(leaves_of) == 2:
+            put = {self.recon: leaves_of["recon"], self.mu: leaves_of["mu"]}
+            again, _ = self._run(0.0 if self.patient.exact else None, put)
+            points = list(leaves_of.values())
+            complete = [i for i in living if all(g.any() for g in gradients(again[i].sum(), points))]
+            if len(complete) == 1:
+                return complete[0]
+        raise NoLoss(f"it returned {len(parts)} numbers; which is minimised? Return that one alone (or name it loss).")
+
+    def choose_spread(self, site: Site | None) -> None:
+        """Put the spread in at that one of ``spreads``."""
+        self.spread = site
 
     @property
     def sees_posterior(self) -> bool:
         """Whether μ and the spread can be put in."""
-        return self.reading.mu is not None and self.reading.spread is not None
+        return self.mu is not None and self.spread is not None
 
-    def shape(self, path: Path) -> torch.Size:
-        """The shape of a part of the output."""
-        return get(self.template, path).shape
-
-    def natural(self, noise: float | None = None) -> Tensor:
-        """The loss of the patient as it is, summed to a scalar. Raises :class:`CannotTrain` where it has no graph."""
-        run = self.patient.run(x=self.x, cond=self.cond, noise=noise)
-        seed_everything(0)
-        with Probe(noise):
-            result = self._result(run.output)
-        if not any(leaf.value.requires_grad for leaf in leaves(result)):
-            detached = ", not tied to any weight" if isinstance(result, Tensor) else ""
-            raise CannotTrain(f"it returned {type(result).__name__}{detached}")
-        return self._scalar(result)
-
-    def __call__(self, numbers: Numbers, *, noise: float = 0.0) -> Tensor:
-        """The loss with these numbers in the places of the model's own, a scalar.
-
-        ``noise`` is ε, in z = μ + σ·ε and in every draw that the loss makes itself.
-        """
-        reading, values = self.reading, {}
-        if reading.recon is not None:
-            values[reading.recon] = numbers.recon
-        if reading.mu is not None and numbers.mu is not None:
-            values[reading.mu] = numbers.mu
-        if reading.spread is not None and numbers.spread is not None:
-            values[reading.spread] = numbers.spread
-        if reading.z is not None and numbers.mu is not None and numbers.sigma is not None:
-            values[reading.z] = numbers.mu + numbers.sigma * noise
-        values = {path: value.reshape(self.shape(path)) for path, value in values.items()}
-        with self._entrance(values) if self.own else nullcontext(), Probe(noise):
-            return self._scalar(self._result(None if self.own else put(self.template, values)))
-
-    def _result(self, output: object) -> object:
-        """What the loss returns: the model's own for x, or the given one for an output and x."""
-        if self.own:
-            return self.patient.call(self.patient.model.loss, *self._arguments())
-        return self.patient.call(self.patient.loss, output, self.x)
-
-    def _arguments(self) -> list[Tensor]:
-        return [self.x] if self.cond is None else [self.x, self.cond]
-
-    def _find_entrance(self) -> None:
-        """Where model.loss(x) gets its numbers: from forward, or from encode and decode."""
-        if self.patient.forward is None:
-            self.inside = "forward"
-            with self._entrance({}):
-                self.patient.call(self.patient.model.loss, *self._arguments())
-            if self._called:
-                return
-        model = self.patient.model
-        if not (callable(getattr(model, "encode", None)) and callable(getattr(model, "decode", None))):
-            raise NoLoss("model.loss(x) goes neither through forward nor through encode and decode; give loss=…")
-        encoded = self.patient.call(model.encode, *self._arguments())
-        if len(list(leaves(encoded))) < 2 or self.patient.first.recon is None:
-            raise NoLoss("model.encode(x) does not return μ and a spread; give loss=…")
-        inner = read(encoded, self.x, noisy=[], varies=set())
-        recon = get(self.patient.first.output, self.patient.reading.recon).detach()
-        self.template = {"encoded": encoded, "recon": torch.cat([recon] * (len(self.x) // len(recon)))}
-        self.reading = inner._replace(
-            recon=("recon",),
-            mu=None if inner.mu is None else ("encoded", *inner.mu),
-            spread=None if inner.spread is None else ("encoded", *inner.spread),
-            z=None,
-        )
-        self.inside = "encode and decode"
-        with self._entrance({}):
-            self.patient.call(model.loss, *self._arguments())
-        if len(self._called) < 2:
-            raise NoLoss("model.loss(x) does not go through encode and decode, so it cannot be opened; give loss=…")
-
-    @contextmanager
-    def _entrance(self, values: Mapping[Path, Tensor]) -> Iterator[None]:
-        """While active, the model's own methods return the template with these values in it."""
-        output = put(self.template, values)
-
-        def give(name: str) -> Callable:
-            def stand_in(*_: object, **__: object) -> object:
-                self._called.add(name)
-                return methods[name]
-
-            return stand_in
-
-        methods = {"forward": output}
-        if self.inside != "forward":
-            methods = {"encode": output["encoded"], "decode": output["recon"]}  # type: ignore[index]
-        with instead(self.patient.model, {name: give(name) for name in methods}):
-            yield
-
-    def _scalar(self, result: object) -> Tensor:
-        value = _total(result)
-        if value is None:
-            raise NoLoss(f"the loss returned {type(result).__name__}, in which no total was found.")
-        self.per_example = value.dim() > 0 and value.numel() > 1
-        return value.sum()
-
-
-def _total(result: object) -> Tensor | None:
-    """The number to minimise: the tensor itself, ``.loss``, ["loss"], or the first of several."""
-    for name in ("loss", "total_loss", "total"):
-        value = result.get(name) if isinstance(result, Mapping) else getattr(result, name, None)
-        if isinstance(value, Tensor):
-            return value
-    found = [leaf.value for leaf in leaves(result)]
-    return next((value for value in found if value.requires_grad), found[0] if found else None)
+    def random(self, name: str, generator: torch.Generator, low: float, high: float) -> Tensor:
+        """Uniform numbers for a part, the same for each copy of the batch."""
+        like = self.likes[name]
+        drawn = torch.rand(like.shape, generator=generator, dtype=torch.float64)
+        return torch.cat([low + (high - low) * drawn] * self.copies).to(like.dtype).to(like.device)

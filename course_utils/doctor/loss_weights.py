@@ -7,72 +7,142 @@ from torch import Tensor
 
 from course_utils.doctor.loss_probe import LossProbe, NoLoss, Numbers
 from course_utils.doctor.patient import Patient
-from course_utils.doctor.probe import gradients
+from course_utils.doctor.probe import exact, gradients
 from course_utils.doctor.spreads import SPREADS, slopes
 from course_utils.losses.likelihoods import ContinuousBernoulli
 
 TOLERANCE = 0.01  # share of a derivative that may stay unexplained by a closed form
+FAR = 20.0  # times larger means, for which the KL is far beyond any target or free bits
+
+
+@dataclass
+class Posterior:
+    """What the derivatives with respect to μ and the spread say, as weights of ½μ², ½σ² and −½ log σ².
+
+    ``state`` is "nothing" (no dependence), "linear", "Gaussian" (the three weights say all), "learned" (a KL to a
+    Gaussian that differs from number to number) or "other".
+    """
+
+    state: str
+    mu: float = 0.0
+    var: float = 0.0
+    log: float = 0.0
+    kind: str | None = None  # what the KL takes the spread for
+    pull: Tensor | None = None  # the derivatives of the first copy of the batch
+
+    @property
+    def is_kl(self) -> bool:
+        """Whether the three weights agree, or only μ's could be measured."""
+        weights = (self.mu, self.var, self.log)
+        return self.state in ("Gaussian", "learned") and max(weights) - min(weights) <= 0.02 * max(map(abs, weights))
 
 
 @dataclass
 class Measured:
-    """What the derivatives of a loss say: a·recon + b·KL, with the KL's b read off μ and off the spread."""
+    """What the derivatives of a loss say: a·recon + b·KL."""
 
     form: str | None  # of the reconstruction term
     a: float  # its weight, of the sum over pixels
-    target: tuple[float, float] | None  # the range of what the output is compared with, where that is not x
-    b_mu: float
-    b_spread: float
-    kind: str | None  # what the KL takes the spread for
-    linear: bool  # whether the rest depends on μ or the spread, but only linearly
-    curved: bool  # whether it depends on them in a way that is no KL to a Gaussian
-    prior: str  # "N(0, I)", or in words
-    pull: Tensor | None  # d loss / d (μ, spread) of the first copy of the batch
-
-    @property
-    def has_kl(self) -> bool:
-        """Whether anything in the loss depends on μ or on the spread, more than linearly."""
-        return self.curved or abs(self.b_mu) > 0 or abs(self.b_spread) > 0
+    target: Tensor | None  # what the output is compared with, where that is not x
+    near: Posterior  # at means of the order of 1
+    far: Posterior | None = None  # where the KL is large
 
 
 def measure(probe: LossProbe, patient: Patient) -> Measured:
     """Differentiate the loss at random numbers and fit the closed forms."""
     generator = torch.Generator().manual_seed(1)
+    if "recon" not in probe.likes:
+        raise NoLoss("it is not computed from the reconstruction that was found, so it cannot be opened.")
+    recons = [probe.random("recon", generator, 0.05, 0.95) for _ in range(2)]
+    if "mu" not in probe.likes:
+        grads = [_slopes(probe, [("recon", recon)])[0] for recon in recons]
+        return Measured(*fit_likelihood(recons, grads, probe.x), Posterior("unknown"))
+    measured = None
+    for site in probe.spreads or [probe.spread]:  # the returned one, or what it was computed from
+        probe.choose_spread(site)
+        found = _measure(probe, patient, recons, generator)
+        if measured is None or found.near.state in ("Gaussian", "learned"):
+            measured = found
+        if found.near.state != "other":
+            break
+    return measured
 
-    def uniform(shape: torch.Size, low: float, high: float) -> Tensor:
-        """The same numbers for each copy of the batch."""
-        drawn = torch.rand(shape[0] // probe.copies, *shape[1:], generator=generator, dtype=torch.float64)
-        return torch.cat([low + (high - low) * drawn] * probe.copies).to(probe.x)
 
-    reading = probe.reading
-    if reading.recon is None:
-        raise NoLoss("no reconstruction was found in the output.")
-    recons = [uniform(probe.shape(reading.recon), 0.05, 0.95) for _ in range(2)]
-    if not probe.sees_posterior:
-        points = [recon.clone().requires_grad_() for recon in recons]
-        grads = [gradients(probe(Numbers(point)), [point])[0] for point in points]
-        return Measured(*fit_likelihood(recons, grads, probe.x), 0.0, 0.0, None, False, False, "", None)
-    assumed = patient.spread_kind[0] or reading.kind or "log_var"
+def _measure(probe: LossProbe, patient: Patient, recons: list[Tensor], generator: torch.Generator) -> Measured:
+    assumed = patient.spread_kind[0] or patient.reading.kind or "log_var"
+    parts = [("recon", recons[0]), ("mu", probe.random("mu", generator, -2.0, 2.0))]
+    if probe.sees_posterior:
+        s = probe.random("spread", generator, -2.0, 1.0)
+        parts.append(("spread", s.exp() if assumed in ("std", "var") else s))
+    first = _slopes(probe, parts)
+    second = _slopes(probe, [("recon", recons[1]), *parts[1:]])[0]
+    likelihood = fit_likelihood(recons, [first[0], second], probe.x)
+    mus = [probe.random("mu", generator, -2.0, 2.0) for _ in range(2)]
+    near = _posterior(probe, parts, mus, first, assumed)
+    far = None
+    if near.state in ("nothing", "other") or (near.state == "Gaussian" and min(near.mu, near.var) < 0):
+        parts[1] = ("mu", FAR * parts[1][1])
+        far = _posterior(probe, parts, [FAR * mu for mu in mus], _slopes(probe, parts), assumed)
+    return Measured(*likelihood, near, far)
+
+
+def _slopes(probe: LossProbe, parts: list[tuple[str, Tensor]]) -> list[Tensor]:
+    """Derivatives of the loss with respect to each part, averaged over ε = 1 and ε = −1.
+
+    A KL that is estimated from z is a square in ε, and two points with the moments of a standard normal give the
+    expectation of a square exactly.
+    """
+    total = [0.0] * len(parts)
+    for noise in (1.0, -1.0):
+        points = {name: value.clone().requires_grad_() for name, value in parts}
+        loss = probe(Numbers(**points), noise=noise)
+        total = [t + 0.5 * g for t, g in zip(total, gradients(loss, list(points.values())), strict=True)]
+    if not all(g.isfinite().all() for g in total):
+        raise NoLoss("it gives NaN or infinity on ordinary numbers of the doctor's own, so it cannot be opened.")
+    return total
+
+
+def _posterior(
+    probe: LossProbe, parts: list[tuple[str, Tensor]], mus: list[Tensor], first: list[Tensor], assumed: str
+) -> Posterior:
+    """Fit the weights of the KL's three terms, at three sets of means and one of spreads."""
+    others = [_slopes(probe, [parts[0], ("mu", mu), *parts[2:]])[1] for mu in mus]
+    mu, g_mu = (exact(torch.stack(tensors)) for tensors in ([parts[1][1], *mus], [first[1], *others]))
+    size = len(probe.patient.x)
+    pull = g_mu[0, :size].flatten()
+    if len(parts) < 3:  # the spread was not found
+        weight, rest = fit(mu, g_mu)
+        state = "Gaussian" if rest < TOLERANCE else "other"
+        state = "nothing" if not g_mu.any() else "linear" if _alike(g_mu, g_mu.mean(0)) else state
+        return Posterior(state, weight, weight, weight, None, pull)
+    s, g_s = exact(parts[2][1]), exact(first[2])
+    pull = torch.cat([pull, g_s[:size].flatten()])
+    if not g_mu.any() and not g_s.any():
+        return Posterior("nothing")
+    linear_mu, linear_s = _alike(g_mu, g_mu.mean(0)), _alike(g_s, g_s.mean())
+    if linear_mu and linear_s:
+        return Posterior("linear")
+    weight, rest = fit(mu, g_mu) if g_mu.any() else (0.0, 0.0)
+    kind, var, log, unexplained = _fit_spread(s, g_s, assumed)
+    if rest < TOLERANCE and unexplained < TOLERANCE:
+        return Posterior("Gaussian", weight, var, log, kind, pull)
+    if (b := _other_prior(mu, g_mu, s, g_s, assumed)) is not None:
+        return Posterior("learned", b, b, b, assumed, pull)
+    return Posterior("other", weight)
+
+
+def _fit_spread(s: Tensor, g: Tensor, assumed: str) -> tuple[str, float, float, float]:
+    """What does the KL take s for, with which weights of ½σ² and −½ log σ², and what stays unexplained?"""
     positive = assumed in ("std", "var")
-    s = uniform(probe.shape(reading.spread), -2.0, 1.0)
-    s = s.exp() if positive else s
-    mus = [uniform(probe.shape(reading.mu), -2.0, 2.0) for _ in range(3)]
-    results = [_derivatives(probe, recons[0], mu, s, assumed) for mu in mus]
-    other = _derivatives(probe, recons[1], mus[0], s, assumed)[0]
-    form, a, target = fit_likelihood(recons, [results[0][0], other], probe.x)
-    g_mu, g_s = torch.stack([r[1] for r in results]).double(), results[0][2].double()
-    b_mu, rest = fit(torch.stack(mus).double(), g_mu)
-    kind, b_spread = _fit_spread(s.double(), g_s, positive)
-    linear_mu = _alike(g_mu, g_mu.mean(0))  # the same derivative whatever μ is
-    linear_s = kind is None and _alike(g_s, g_s.mean())
-    curved = (not linear_mu and rest > TOLERANCE) or (kind is None and not linear_s)
-    linear = bool((linear_mu and g_mu.any()) or (linear_s and g_s.any()))
-    size = len(patient.x)
-    pull = torch.cat([g_mu[0, :size].flatten(), g_s[:size].flatten()])
-    b_mu, prior = 0.0 if linear_mu else b_mu, "N(0, I)"
-    if curved and (b := _other_prior(torch.stack(mus).double(), g_mu, s.double(), g_s, assumed)) is not None:
-        b_mu, b_spread, kind, linear, curved, prior = b, b, assumed, False, False, "another Gaussian (a learned one?)"
-    return Measured(form, a, target, b_mu, b_spread, kind, linear, curved, prior, pull)
+    kinds = [assumed, *(kind for kind in SPREADS if (positive or kind.startswith("log")) and kind != assumed)]
+    fits = []
+    for kind in kinds:
+        forms = torch.stack([0.5 * part.flatten() for part in slopes(kind, s)], 1)
+        weights = torch.linalg.lstsq(forms, g.flatten()[:, None]).solution
+        rest = ((forms @ weights).flatten() - g.flatten()).norm() / g.norm().clamp_min(1e-30)
+        fits.append((kind, weights[0].item(), -weights[1].item(), rest.item()))
+    good = next((found for found in fits if found[3] < TOLERANCE), None)  # the assumed kind comes first
+    return good or min(fits, key=lambda found: found[3])
 
 
 def _other_prior(mus: Tensor, g_mu: Tensor, s: Tensor, g_s: Tensor, kind: str) -> float | None:
@@ -91,37 +161,18 @@ def _other_prior(mus: Tensor, g_mu: Tensor, s: Tensor, g_s: Tensor, kind: str) -
     return b.mean().item() if b.std() < 0.02 * b.mean().abs() else None
 
 
-def _derivatives(probe: LossProbe, recon: Tensor, mu: Tensor, s: Tensor, kind: str) -> list[Tensor]:
-    """Of the loss with respect to reconstruction, μ and spread, averaged over ε = 1 and ε = −1.
-
-    A KL that is estimated from z is a square in ε, and two points with the moments of a standard normal give the
-    expectation of a square exactly.
-    """
-    total = [0.0] * 3
-    for noise in (1.0, -1.0):
-        points = [t.clone().requires_grad_() for t in (recon, mu, s)]
-        sigma = SPREADS[kind].log_sigma(points[2]).exp()
-        loss = probe(Numbers(*points, sigma if sigma.shape == mu.shape else None), noise=noise)
-        total = [t + 0.5 * g for t, g in zip(total, gradients(loss, points), strict=True)]
-    return total
-
-
 def _alike(values: Tensor, reference: Tensor) -> bool:
     return bool((values - reference).abs().max() <= 1e-3 * values.abs().max())
 
 
-def fit_likelihood(
-    recons: list[Tensor], grads: list[Tensor], x: Tensor
-) -> tuple[str | None, float, tuple[float, float] | None]:
+def fit_likelihood(recons: list[Tensor], grads: list[Tensor], x: Tensor) -> tuple[str | None, float, Tensor | None]:
     """Which likelihood has these derivatives at two reconstructions, with which weight, and with x as its target?
 
     Each derivative is a·w(r)·(φ(r) − target). If x is not the target, two reconstructions tell a without it, and then
     what it is. For the squared error the weight is that of (r − x)²; a Gaussian's is 1/2σ². Returns "none" for a loss
-    that does not depend on r, None for derivatives that fit nothing; the target's range where the target is not x.
+    that does not depend on r, None for derivatives that fit nothing; the target where that is not x.
     """
-    r, other = (t.flatten(1).double() for t in recons)
-    g, g_other = (t.flatten(1).double() for t in grads)
-    x = x.flatten(1).double()
+    r, other, g, g_other, x = (exact(t.flatten(1)) for t in (*recons, *grads, x))
     if not g.any():
         return "none", 0.0, None
     mean = ContinuousBernoulli().mean
@@ -139,19 +190,10 @@ def fit_likelihood(
     blind = {name: fit(phi(r) - phi(other), g / w(r) - g_other / w(other)) for name, (phi, w) in forms.items()}
     best = min(blind, key=lambda name: blind[name][1])
     a, rest = blind[best]
-    if rest > TOLERANCE or a == 0:
+    if not rest <= TOLERANCE or a == 0:
         return None, 0.0, None
     phi, w = forms[best]
-    target = phi(r) - g / w(r) / a
-    return best, a, (target.min().item(), target.max().item())
-
-
-def _fit_spread(s: Tensor, g: Tensor, positive: bool) -> tuple[str | None, float]:
-    """What does the KL take s for, and with which weight?"""
-    kinds = [kind for kind in SPREADS if positive or kind.startswith("log")]
-    fits = {kind: fit(variance - log_variance, 2 * g) for kind in kinds for variance, log_variance in [slopes(kind, s)]}
-    best = min(fits, key=lambda name: fits[name][1])
-    return (best, fits[best][0]) if fits[best][1] < TOLERANCE else (None, 0.0)
+    return best, a, phi(r) - g / w(r) / a
 
 
 def fit(form: Tensor, g: Tensor) -> tuple[float, float]:

@@ -1,11 +1,9 @@
 """Reads what a model returns: which tensor is the reconstruction, which are μ and its spread, which is z.
 
 An output may be a tensor, a tuple, list or NamedTuple in any order, a dict, a dataclass, an object with fields, or
-contain torch distributions. It is taken apart into leaves, each with a path; :func:`put` builds the same container
-with other tensors in some places, which lets the doctor feed a loss with numbers of its own.
+contain torch distributions. It is taken apart into leaves, each with a path.
 """
 
-import copy
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping
@@ -24,7 +22,7 @@ _SUFFIX = r"(s|z|q|qz|x|latent)?"
 PATTERNS = (
     ("other", r".*(loss|elbo|nll|kl|kld|kldiv|klz|beta|weight|distortion|rate).*"),
     ("recon", r"(p|px)?(rec|decod|xhat|hatx|xrec|logit|xparam|prob|xmean|xmu|pixel).*"),
-    ("recon", r".*(recon|logits|xhat|decoded|xlogits)|out|output|outputs|pred|preds|y|yhat|px|pxz"),
+    ("recon", r".*(recon|logits|xhat|decoded|xlogits|xbar|xtilde|xprime|xpred)|out|output|outputs|pred|preds|y|yhat|px|pxz"),
     ("log_var", rf"{_PREFIX}(logvar|logvariance|lnvar|logsigma2|logsigmasq|logsigmasquared|logstd2|lv){_SUFFIX}"),
     ("log_std", rf"{_PREFIX}(logstd|logsigma|logscale|lnsigma|ls){_SUFFIX}"),
     ("var", rf"{_PREFIX}(var|variance|sigma2|sigmasq|sigmasquared){_SUFFIX}"),
@@ -75,17 +73,6 @@ def get(output: object, path: Path) -> Tensor:
     return output  # type: ignore[return-value]
 
 
-def put(output: object, values: Mapping[Path, Tensor]) -> object:
-    """The same container with the tensors at these paths replaced; the original is left alone."""
-    if () in values:
-        return values[()]
-    inner: dict[str | int, dict[Path, Tensor]] = {}
-    for path, value in values.items():
-        inner.setdefault(path[0], {})[path[1:]] = value
-    changed = {key: put(part, inner[key]) for key, part, _ in _parts(output) if key in inner}
-    return _rebuilt(output, changed) if changed else output
-
-
 def _parts(output: object) -> list[tuple[str | int, object, str]]:
     """(key, value, name) of what a container holds; nothing for what is no container."""
     if isinstance(output, distributions.Independent):
@@ -110,24 +97,6 @@ def _parts(output: object) -> list[tuple[str | int, object, str]]:
     return [(key, value, key) for key, value in fields.items() if not key.startswith("_")]
 
 
-def _rebuilt(output: object, changed: dict) -> object:
-    if isinstance(output, distributions.Independent):
-        return distributions.Independent(_rebuilt(output.base_dist, changed), output.reinterpreted_batch_ndims)
-    if isinstance(output, distributions.Distribution):
-        arguments = {key: changed.get(key, value) for key, value, _ in _parts(output)}
-        return type(output)(**arguments, validate_args=False)
-    if isinstance(output, tuple | list):
-        values = [changed.get(i, value) for i, value in enumerate(output)]
-        return type(output)(*values) if hasattr(output, "_fields") else type(output)(values)
-    result = copy.copy(output)
-    for key, value in changed.items():
-        if isinstance(output, Mapping):
-            result[key] = value  # type: ignore[index]
-        else:
-            object.__setattr__(result, key, value)
-    return result
-
-
 def same(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors hold the same numbers, whatever their shapes, up to rounding."""
     if a.numel() != b.numel() or a.shape[:1] != b.shape[:1]:
@@ -146,7 +115,7 @@ def read(output: object, x: Tensor, *, noisy: list[Tensor], varies: set[Path]) -
     size = x.shape[0]
     found = [leaf for leaf in leaves(output) if leaf.value.dim() and leaf.value.shape[0] == size]
     image_like = [leaf for leaf in found if leaf.value.numel() == x.numel()]
-    recon = _reconstruction(image_like, x)
+    recon = _reconstruction(image_like, x, noisy, varies)
     taken = ("recon", "other")
     rest = [leaf for leaf in found if leaf.path != recon and leaf.role not in taken and not same(leaf.value, x)]
     if codes := [leaf for leaf in rest if leaf.value.numel() != x.numel()]:
@@ -176,10 +145,14 @@ def read(output: object, x: Tensor, *, noisy: list[Tensor], varies: set[Path]) -
     return Reading(recon, mu, spread, z, kind)
 
 
-def _reconstruction(image_like: list[Leaf], x: Tensor) -> Path | None:
-    """Named as a reconstruction, or shaped like x without being x itself."""
+def _reconstruction(image_like: list[Leaf], x: Tensor, noisy: list[Tensor], varies: set[Path]) -> Path | None:
+    """Named as a reconstruction, or shaped like x without being x itself; made of the code rather than the code."""
+    fitting = [leaf for leaf in image_like if not same(leaf.value, x)]
+    if graphs := [leaf for leaf in fitting if leaf.value.requires_grad]:
+        fitting = graphs  # a sampled image has no gradient
     for roles in (("recon",), ("mu", ""), ("z",)):
-        for leaf in image_like:
-            if leaf.role in roles and not same(leaf.value, x):
-                return leaf.path
+        chosen = [leaf for leaf in fitting if leaf.role in roles]
+        moving = [leaf for leaf in chosen if leaf.path in varies and not any(same(leaf.value, t) for t in noisy)]
+        if chosen:
+            return (moving or chosen)[0].path
     return None

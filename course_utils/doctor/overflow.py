@@ -20,8 +20,9 @@ def check_overflow(patient: Patient, notes: Notes) -> None:
             for bias, mask in biases:
                 bias.data += pushed * mask.to(bias)
             run = patient.run()
-            spread = run.spread if run.spread is not None else patient.spread
-            variance = spread if patient.spread_kind[0] == "std" else spread.max().exp()
+            spread = run.spread if run.spread is not None else run.probe.at(patient.spread_site)
+            spread = patient.spread if spread is None else spread
+            variance = spread if patient.spread_kind[0] in ("std", "var") else spread.max().exp()
         parts = {"z": run.code if run.code is not None else run.z, "the output": run.recon}
         parts["the variance in the KL"] = variance
         top = spread.max().item()

@@ -1,7 +1,8 @@
 """The model under examination: runs it with controlled noise and measures what its code really is."""
 
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -10,11 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.doctor.outputs import Reading, get, leaves, read, same
-from course_utils.doctor.probe import Probe, gradients, instead, normals, seed_everything
+from course_utils.doctor.probe import Probe, Site, exact, gradients, instead, normals, seed_everything
 
 EXAMPLES = 64  # more would measure no better
+FEWER, SLOW = 16, 0.2  # examples of a model whose forward pass takes longer than so many seconds
 OTHERS = ("<frozen", *(str(Path(m.__file__).parent) for m in (torch, traceback)), str(Path(__file__).parent))
 NORMS = (nn.modules.batchnorm._NormBase,)
+MOST_DRAWS = 12
+REPEATS = 32  # runs, where the noise can be watched but not set
+QUANTISERS = ("argmin", "argmax", "round", "gumbel_softmax", "one_hot", "floor", "sign")
 
 
 class ModelRaised(Exception):
@@ -45,15 +50,24 @@ class Patient:
     encode: Callable | None = None
     decode: Callable | None = None
     reading: Reading = field(default_factory=Reading)
-    spread_kind: tuple[str | None, str] = (None, "not measured")
-    code_index: int | None = None
+    standard_prior: bool = True  # as far as the loss is known
+    spread_kind: tuple[str | None, float, str] = (None, 1.0, "not measured")
+    code_site: Site | None = None
+    beyond: str = ""  # why this is no model with one Gaussian code for each example
 
     def __post_init__(self) -> None:
         self._forward = self.forward or forward_of(self.model)
+        self.frozen = {id(p) for p in self.model.parameters() if not p.requires_grad}
         self.parameters = [p for p in self.model.parameters() if p.is_floating_point()]
         for parameter in self.parameters:
             parameter.requires_grad_(True)
+        self.latent: tuple[int, ...] = ()  # which draws make z
+        self.held: dict[int, Tensor] = {}  # the numbers of all other draws, which stay as they are
+        start = time.perf_counter()
         self.first = self.run()
+        if time.perf_counter() - start > SLOW and len(self.x) > FEWER:
+            self.x, self.cond = self.x[:FEWER], None if self.cond is None else self.cond[:FEWER]
+            self.first = self.run()
         self._look()
 
     # ------------------------------------------------------------------------------------------------- running it
@@ -68,26 +82,38 @@ class Patient:
     def run(
         self, *, x: Tensor | None = None, cond: Tensor | None = None, noise: float | None = None,
         code: Tensor | None = None, seed: int = 0, training: bool = True, as_is: bool = False,
+        draws: Mapping[int, Tensor] | None = None, put: Mapping[Site, Tensor] | None = None,
     ) -> Run:  # fmt: skip
         """One forward pass with gradients.
 
-        Dropout is off and batch norms use their running statistics, so that only the latent noise is random, unless
-        ``as_is``. ``noise`` sets that noise to a constant, ``code`` replaces what the decoder is given.
+        Dropout is off, batch norms use their running statistics and all draws but those of z keep their numbers, so
+        that only the latent noise is random, unless ``as_is``. ``noise`` sets that noise to a constant, ``code``
+        replaces what the decoder is given.
         """
+        self._prepare(training, as_is)
+        put = dict(put or {}) | ({} if code is None or self.code_site is None else {self.code_site: code})
+        seed_everything(seed)
+        with Probe(self.draws_for(noise) | dict(draws or {}), put=put, still=not as_is) as probe:
+            output = self.call(self._forward, *self.inputs(x, cond))
+        parts = [self._part(output, path) for path in self.reading[:4]]
+        found = probe.at(self.code_site)
+        return Run(output, *parts, None if found is None else flat(found), probe)
+
+    def _prepare(self, training: bool, as_is: bool) -> None:
         self.model.train(training)
         if not as_is:
             for module in self.model.modules():
                 if isinstance(module, NORMS):
                     module.eval()
-        x = self.x if x is None else x
-        cond = self.cond if cond is None else cond
-        seed_everything(seed)
-        replace = None if code is None or self.code_index is None else (self.code_index, code)
-        with Probe(noise, replace=replace, still=not as_is) as probe:
-            output = self.call(self._forward, *([x] if cond is None else [x, cond]))
-        parts = [self._part(output, path) for path in self.reading[:4]]
-        noisy = self.code_index is not None and self.code_index < len(probe.noisy)
-        return Run(output, *parts, flat(probe.noisy[self.code_index]) if noisy else None, probe)
+
+    def inputs(self, x: Tensor | None = None, cond: Tensor | None = None) -> list[Tensor]:
+        """What the model is called with."""
+        x, cond = self.x if x is None else x, self.cond if cond is None else cond
+        return [x] if cond is None else [x, cond]
+
+    def draws_for(self, noise: float | None) -> dict[int, float | Tensor]:
+        """The numbers for the draws of a run: the latent ones as asked for, the others as they were."""
+        return {**self.held, **({} if noise is None else dict.fromkeys(self.latent, noise))}
 
     def _part(self, output: object, path: tuple | None) -> Tensor | None:
         return None if path is None else flat(get(output, path))
@@ -95,29 +121,130 @@ class Patient:
     # ------------------------------------------------------------------------------------------- what it is made of
 
     def _look(self) -> None:
-        """Find the parts of the output, and the code among the tensors that were computed from noise."""
-        other, zero, one = self.run(seed=1), self.run(noise=0.0), self.run(noise=1.0)
-        pairs = zip(leaves(self.first.output), leaves(other.output), strict=False)
-        varies = {a.path for a, b in pairs if a.value.shape == b.value.shape and not torch.equal(a.value, b.value)}
-        self.reading = read(zero.output, self.x, noisy=zero.probe.noisy, varies=varies)
+        """Find the noise, the code that it makes, and the parts of the output."""
+        base, again, other = self.first, self.run(), self.run(seed=1)
+        self.repeats = not _changed(base.output, again.output)
+        self.moves = bool(changed := _changed(base.output, other.output))
+        self.compared = bool(list(leaves(base.output)))
+        levels = self._find_noise(base)
+        self.latent = tuple(levels[-1:])
+        zero, one = (self.run(noise=0.0), self.run(noise=1.0)) if levels else (base, other)
+        entrance = _entrance(zero.probe, one.probe)
+        noisy = _noisy(zero.probe, one.probe, entrance)
+        self.reading = read(zero.output, self.x, noisy=[t for _, t in noisy], varies=changed)
         self.separate_encoder = self.encoder_output()
-        self.code_index = self._code_index(zero.probe, self._part(zero.output, self.reading.mu))
-        self.first, self.other = self.run(), self.run(seed=1)
-        zero, one = self.run(noise=0.0), self.run(noise=1.0)
-        self.zero = zero
-        self.draws = zero.probe.draws
-        self.sigma = self.mean = None  # of the code, as measured
-        if zero.code is not None and one.code is not None and zero.code.shape == one.code.shape:
-            self.mean, self.sigma = zero.code, one.code - zero.code
-        if self.separate_encoder is not None:
-            self.mu, self.spread = self.separate_encoder
-        else:
-            self.mu, self.spread = zero.mu, zero.spread
-        self.mu_is_reported = self.mu is not None
-        if self.mu is None:
-            self.mu = self.mean
+        self.code_site = self._code_site(zero, noisy, entrance)
+        self._measure_code()
+        self._find_heads()
+        self.beyond = self._what_it_is(levels)
+        self.draws = len(zero.probe.drawn)
         if self.decode is not None and self.mu is not None:
             self.decoded(self.mu.detach())
+
+    def _find_noise(self, base: Run) -> list[int]:
+        """Which draws go into a layer behind the encoder's first: those make latent variables. All others are held."""
+        first = next((k for k, call in enumerate(base.probe.calls) if call.is_layer), 0)
+        levels, others = [], {}
+        for i, drawn in enumerate(base.probe.drawn[:MOST_DRAWS]):
+            moved = self.run(draws={i: drawn.flatten().roll(1).reshape(drawn.shape)})
+            entrance = _entrance(base.probe, moved.probe)
+            if entrance is None or entrance[0] <= first:
+                others[i] = drawn
+            else:
+                levels.append(i)
+        if not levels:  # where z goes into no layer, the smaller draws are left
+            levels = [i for i, drawn in others.items() if drawn.numel() != self.x.numel()][-1:]
+        self.held = {i: drawn for i, drawn in others.items() if i not in levels} if levels else {}
+        return levels
+
+    def _code_site(self, zero: Run, noisy: list[tuple[Site, Tensor]], entrance: tuple[int, Tensor] | None) -> Site | None:
+        """Where z is made: the first noisy result that is μ without noise, or else what first enters a layer."""
+        mu = self.separate_encoder[0] if self.separate_encoder else self._part(zero.output, self.reading.mu)
+        for wanted in (mu if mu is not None and mu.any() else None, None if entrance is None else entrance[1]):
+            found = None if wanted is None else next((s for s, t in noisy if same(t, wanted)), None)
+            if found is not None:
+                return found
+        fitting = [s for s, t in noisy if t.shape[:1] == self.x.shape[:1] and t.numel() != self.x.numel()]
+        return fitting[-1] if fitting and entrance is None else None
+
+    def _measure_code(self) -> None:
+        """Mean and σ of the code: exactly, where the noise can be set; else from many draws."""
+        self.first, self.other = self.run(), self.run(seed=1)
+        self.zero, one = self.run(noise=0.0), self.run(noise=1.0)
+        self.mean = self.sigma = None
+        self.linear = self.mixed = False
+        zero = self.zero.code
+        self.exact = zero is not None and one.code is not None and not torch.equal(zero, one.code)
+        if self.exact:
+            self.mean, self.sigma = zero, one.code - zero
+            two = self.run(noise=2.0).code - zero
+            self.linear = bool((two - 2 * self.sigma).abs().max() <= 1e-3 * two.abs().max())
+            self.mixed = self._is_mixed()
+        elif zero is not None and self.moves:
+            codes = torch.stack([self.run(seed=seed).code for seed in range(REPEATS)])
+            self.mean, self.sigma, self.linear = codes.mean(0), codes.std(0), True
+
+    def _is_mixed(self) -> bool:
+        """Whether a single number of the noise moves several numbers of z."""
+        drawn = self.zero.probe.drawn[self.latent[0]]
+        single = torch.zeros_like(drawn).flatten()
+        single[0] = 1.0
+        moved = self.run(noise=0.0, draws={self.latent[0]: single.reshape(drawn.shape)}).code != self.zero.code
+        return drawn.numel() == self.zero.code.numel() and int(moved.sum()) > 1
+
+    def _find_heads(self) -> None:
+        """μ and the spread: as returned, as ``encode`` gives them, or where z is computed from them."""
+        zero = self.zero
+        self.mu, self.spread = self.separate_encoder or (zero.mu, zero.spread)
+        self.mu_is_reported = self.mu is not None
+        self.mu_site = self.spread_site = None
+        if self.mean is None or self.code_site is None:
+            return
+        if self.mu is None or self.spread is None:
+            other = self.run(noise=1.0 if self.exact else None, seed=1).probe
+            before = [
+                (t, site) for site, t in zero.probe.results()
+                if site < self.code_site and t.numel() == self.mean.numel() and t.shape[:1] == self.x.shape[:1]
+                and (o := other.at(site)) is not None and torch.equal(o, t)
+            ]  # fmt: skip
+            if self.mu is None and self.exact:
+                self.mu = next((flat(t) for t, _ in before if same(t, self.mean)), None)
+            if self.spread is None and self.exact and self.mu is not None and self.mu.shape == self.mean.shape:
+                log_sigma = exact(self.sigma).abs().clamp_min(1e-30).log()
+                fits = (
+                    flat(t) for t, _ in before if not same(t, self.mu) and not same(t, self.mean)
+                    and (exact(flat(t)) - 2 * log_sigma).abs().max() < 1e-3
+                )  # fmt: skip
+                self.spread = next(fits, None)
+        if self.mu is None:
+            self.mu = self.mean
+        found = [(site, t) for site, t in reversed(list(zero.probe.results())) if site < self.code_site]
+        self.mu_site, self.spread_site = (
+            None if t is None else next((site for site, u in found if u.numel() == t.numel() and same(u, t)), None)
+            for t in (self.mu, self.spread)
+        )
+
+    def _what_it_is(self, levels: list[int]) -> str:
+        """Empty for one Gaussian code per example; else what the model is instead, as far as that can be seen."""
+        names = [call.name for call in self.first.probe.calls]
+        quantiser = next((name for name in names if name in QUANTISERS or (name == "min" and "embedding" in names)), "")
+        sizes = [leaf.value.numel() / self.x.numel() for leaf in leaves(self.first.output)]
+        code = self.first.probe.at(self.code_site)
+        if len(levels) > 1:
+            return f"{len(levels)} random draws are decoded one after the other (several latent variables or samples)"
+        if quantiser and not self.mu_is_reported:
+            return f"no Gaussian code: what looks like a quantiser ({quantiser}) is not examined"
+        if code is not None and code.shape[:1] != self.x.shape[:1]:
+            if self.reading.recon is not None:
+                return "the code has no row for each example"
+            return "several samples are drawn for each example"
+        if self.reading.recon is None and any(size > 1 and size == int(size) for size in sizes):
+            return "several samples are drawn for each example"
+        if self.mixed:
+            return "no diagonal Gaussian: each number of the noise moves several of z (a full covariance, a flow)"
+        if self.exact and not self.linear and not (self.mu_is_reported and self.spread is not None):
+            return "no Gaussian code: z is not μ + σ·ε"
+        return ""
 
     def encoder_output(self) -> tuple[Tensor, Tensor] | None:
         """μ and spread from ``encode``, where the forward pass does not return them."""
@@ -127,42 +254,37 @@ class Patient:
         if not callable(encode):
             return None
         try:
-            output = self.call(encode, *([self.x] if self.cond is None else [self.x, self.cond]))
+            self._prepare(training=True, as_is=False)
+            seed_everything(0)
+            with Probe(self.held):
+                output = self.call(encode, *self.inputs())
         except ModelRaised:
             if self.encode is not None:
                 raise
             return None
         found = [leaf for leaf in leaves(output) if leaf.value.shape[:1] == self.x.shape[:1] and leaf.value.dim() > 1]
-        if len(found) < 2:
+        if len(found) < 2 or found[0].value.shape != found[1].value.shape:
             if self.encode is not None:
                 raise ValueError(f"encode(x) must return a pair (μ, second output), each (B, L); got {_shapes(output)}")
             return None
         return flat(found[0].value), flat(found[1].value)
 
-    def _code_index(self, probe: Probe, mu: Tensor | None) -> int | None:
-        """Which noisy tensor the decoder is given: equal to μ without noise, or the last one before a layer."""
-        if mu is not None and mu.any():
-            for i in reversed(range(len(probe.noisy))):
-                if probe.noisy[i].dim() and same(flat(probe.noisy[i]), mu):
-                    return i
-        last = max(probe.used, default=len(probe.noisy))
-        fitting = [i for i in probe.shallow() if i <= last and probe.noisy[i].shape[:1] == self.x.shape[:1]]
-        return fitting[-1] if fitting else None
-
     @property
     def samples(self) -> bool:
         """Whether anything in a forward pass changes from call to call."""
         pairs = [(self.first.code, self.other.code), (self.first.z, self.other.z), (self.first.recon, self.other.recon)]
-        return any(a is not None and b is not None and not torch.equal(a, b) for a, b in pairs)
+        return any(a is not None and b is not None and not torch.equal(a, b) for a, b in pairs) or (
+            self.moves and (self.beyond != "" or all(a is None for a, _ in pairs))
+        )
 
     def decoded(self, code: Tensor, cond: Tensor | None = None) -> Tensor | None:
         """The reconstruction from that code, (B, D); None when the code cannot be replaced."""
         cond = self.cond if cond is None else cond
         decode = self.decode
-        if decode is None and self.code_index is None:
+        if decode is None and self.code_site is None:
             decode = getattr(self.model, "decode", None) or getattr(self.model, "decoder", None)
         if decode is None:
-            return self.run(code=code, cond=cond, noise=0.0).recon if self.code_index is not None else None
+            return self.run(code=code, cond=cond, noise=0.0).recon if self.code_site is not None else None
         self.run()  # sets the mode
         output = self.call(decode, *([code] if cond is None else [code, cond]))
         found = [leaf.value for leaf in leaves(output) if leaf.value.numel() == self.x.numel()]
@@ -183,6 +305,34 @@ class Patient:
     def only(self, values: Tensor, others: Tensor) -> list[Tensor]:
         """Masks of the elements that ``values`` depend on and ``others`` do not: those of a head of its own."""
         return [a & ~b for a, b in zip(self.influences(values), self.influences(others), strict=True)]
+
+
+def _changed(output: object, other: object) -> set:
+    """The paths of the tensors that differ between two outputs."""
+    pairs = zip(leaves(output), leaves(other), strict=False)
+    return {a.path for a, b in pairs if a.value.shape == b.value.shape and not torch.equal(a.value, b.value)}
+
+
+def _entrance(a: Probe, b: Probe) -> tuple[int, Tensor] | None:
+    """The first layer that is given something else in the one run than in the other, and what."""
+    for k, (call, other) in enumerate(zip(a.calls, b.calls, strict=False)):
+        if call.name != other.name:
+            return None
+        if call.is_entrance:
+            for tensor, changed in zip(call.given, other.given, strict=False):
+                if tensor.shape == changed.shape and tensor.is_floating_point() and not torch.equal(tensor, changed):
+                    return k, tensor
+    return None
+
+
+def _noisy(a: Probe, b: Probe, entrance: tuple[int, Tensor] | None) -> list[tuple[Site, Tensor]]:
+    """What differs between two runs, up to the first layer that is given it."""
+    last = len(a.calls) if entrance is None else entrance[0]
+    return [
+        (site, tensor) for site, tensor in a.results()
+        if site[0] < last and tensor.dim() and (other := b.at(site)) is not None
+        and other.shape == tensor.shape and not torch.equal(tensor, other)
+    ]  # fmt: skip
 
 
 def forward_of(model: nn.Module) -> Callable:

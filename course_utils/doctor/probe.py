@@ -1,96 +1,125 @@
-"""Two tools for experiments on somebody else's model: control of its noise, and a promise to leave no trace.
+"""Two tools for experiments on somebody else's model: a tape of what it computes, and a promise to leave no trace.
 
-:class:`Probe` stands between a model and the functions of torch while the model runs. It sees every Gaussian draw and
-can set the noise ε to a constant, and it follows what is computed from ε up to the decoder's first layer. So z(ε = 0)
-is the mean of the code and z(ε = 1) − z(ε = 0) its standard deviation, measured, whatever the model says about them.
+:class:`Probe` stands between a model and the functions of torch while the model runs. It writes down every call, can
+give a random draw the numbers that are wanted, and can put another tensor in the place of any result. Which results
+are noise, the code or μ is then found from outside, by comparing the tapes of runs that differ in one thing, and not
+by following tensors through the program: so it does not matter how the noise was made or how often it was wrapped.
 """
 
+import copy
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-DRAWS = ("randn", "randn_like", "normal", "normal_", "rand", "rand_like")
+DRAWS = (
+    "randn", "randn_like", "normal", "normal_", "rand", "rand_like", "uniform_", "bernoulli", "bernoulli_",
+    "exponential_", "multinomial", "_standard_gamma", "log_normal_", "poisson",
+)  # fmt: skip
 # A decoder begins with one of these; whatever touches z before is element by element and still the code.
 LAYERS = (
     "linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv", "addmm", "baddbmm", "einsum",
-    "tensordot", "cat", "concat", "concatenate", "hstack", "stack", "layer_norm", "batch_norm", "group_norm",
-    "instance_norm", "scaled_dot_product_attention", "multi_head_attention_forward", "rnn_tanh", "gru", "lstm",
+    "tensordot", "layer_norm", "batch_norm", "group_norm", "instance_norm", "scaled_dot_product_attention",
+    "multi_head_attention_forward", "rnn_tanh", "gru", "lstm", "gru_cell", "lstm_cell", "rnn_tanh_cell",
 )  # fmt: skip
+JOINS = ("cat", "concat", "concatenate", "hstack", "stack")
+
+Site = tuple[int, int]  # which call of a run, and which of its results
+
+
+class Call(NamedTuple):
+    """One call of a function of torch: its name, and the tensors that went in and came out."""
+
+    name: str
+    given: list[Tensor]
+    results: list[Tensor]
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether it mixes numbers by weights."""
+        return self.name in LAYERS or self.name.startswith("conv")
+
+    @property
+    def is_entrance(self) -> bool:
+        """Whether a code that goes in is done with: a layer, or a join with something else."""
+        return self.is_layer or self.name in JOINS
 
 
 class Probe(TorchFunctionMode):
-    """While active: records what depends on random draws, and changes them if asked.
+    """While active: writes down the calls, and changes what they return if asked.
 
-    ``noise`` None leaves the draws alone, a number c replaces every standard normal (or uniform) draw by c.
-    ``replace`` is (index, value): the index-th noisy tensor becomes ``value``, so that the decoder sees another code.
-    ``still`` switches dropout off, however it is called. Afterwards ``noisy`` holds the tensors computed from noise,
-    and ``used`` the indices of those that went into a layer and had not been through one before.
+    ``draws`` gives the n-th random draw other numbers, a tensor or a constant, in units of its own mean and std.
+    ``put`` gives the result at a site the numbers of a tensor. ``still`` switches dropout off, however it is called.
+    Afterwards ``calls`` is the tape, and ``drawn`` holds the numbers of each draw in those units.
     """
 
     def __init__(
-        self, noise: float | None = None, *, replace: tuple[int, Tensor] | None = None, still: bool = True
-    ) -> None:
+        self, draws: Mapping[int, float | Tensor] | None = None, *, put: Mapping[Site, Tensor] | None = None,
+        still: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.noise, self.replace, self.still = noise, replace, still
-        self.draws = 0
-        self.noisy: list[Tensor] = []  # kept alive, so that no id is given twice
-        self.used: list[int] = []
-        self._index: dict[int, int] = {}
-        self._deep: set[int] = set()  # indices of what has been through a layer
+        self.draws, self.put, self.still = draws or {}, put or {}, still
+        self.calls: list[Call] = []
+        self.drawn: list[Tensor] = []
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         """Called by torch in place of ``func``; see :class:`torch.overrides.TorchFunctionMode`."""
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if self.still and "dropout" in name:
-            return args[0] if args else kwargs["input"]
-        result = func(*args, **kwargs)
-        if name in DRAWS:
-            self.draws += 1
-            return self._mark(self._controlled(name, result, args, kwargs))
-        sources = [self._index[id(t)] for t in _tensors((args, kwargs)) if id(t) in self._index]
-        if not sources:
+            result = args[0] if args else kwargs["input"]
+        else:
+            result = func(*args, **kwargs)
+        if not (results := list(_tensors(result))):
             return result
-        deep = all(i in self._deep for i in sources)
-        if name in LAYERS or name.startswith("conv"):
-            self.used += [i for i in sources if i not in self._deep]
-            deep = True
-        if isinstance(result, Tensor):
-            return self._mark(result, deep)
-        if type(result) in (tuple, list):
-            return type(result)(self._mark(r, deep) if isinstance(r, Tensor) else r for r in result)
+        if name in DRAWS:
+            with torch.no_grad():
+                mean, std = _scale(name, results[0], args, kwargs)
+                wanted = self.draws.get(len(self.drawn))
+                if wanted is not None and (not isinstance(wanted, Tensor) or wanted.shape == results[0].shape):
+                    results[0].copy_(mean + std * wanted)
+                self.drawn.append(torch.where(std > 0, (results[0] - mean) / std, 0.0 * results[0]))
+        for index in range(len(results)):
+            value = self.put.get((len(self.calls), index))
+            if value is not None:
+                value = value.to(results[index].dtype).reshape(results[index].shape).clone()
+                result = value if isinstance(result, Tensor) else _replaced(result, index, value)
+        self.calls.append(Call(name, list(_tensors((args, kwargs))), list(_tensors(result))))
         return result
 
-    def _mark(self, tensor: Tensor, deep: bool = False) -> Tensor:
-        if not tensor.is_floating_point():
-            return tensor
-        if deep:
-            self._deep.add(len(self.noisy))
-        if self.replace is not None and len(self.noisy) == self.replace[0]:
-            tensor = self.replace[1].reshape(tensor.shape)
-        self._index[id(tensor)] = len(self.noisy)
-        self.noisy.append(tensor)
-        return tensor
+    def results(self) -> Iterator[tuple[Site, Tensor]]:
+        """All floating-point results, in order, each with its site."""
+        for k, call in enumerate(self.calls):
+            for j, tensor in enumerate(call.results):
+                if tensor.is_floating_point():
+                    yield (k, j), tensor
 
-    def shallow(self) -> list[int]:
-        """The indices of noisy tensors that have not been through a layer."""
-        return [i for i in range(len(self.noisy)) if i not in self._deep]
+    def at(self, site: Site | None) -> Tensor | None:
+        """The result at a site; None where the run did not get there."""
+        if site is None or site[0] >= len(self.calls) or site[1] >= len(self.calls[site[0]].results):
+            return None
+        return self.calls[site[0]].results[site[1]]
 
-    def _controlled(self, name: str, drawn: Tensor, args: tuple, kwargs: dict) -> Tensor:
-        if self.noise is None:
-            return drawn
-        if not name.startswith("normal"):
-            return torch.full_like(drawn, self.noise)
-        given = dict(zip(("mean", "std"), args[name == "normal_" :], strict=False))
-        mean, std = (({"mean": 0.0, "std": 1.0} | kwargs | given)[key] for key in ("mean", "std"))
-        with torch.no_grad():
-            value = torch.as_tensor(mean + std * self.noise, dtype=drawn.dtype, device=drawn.device).expand_as(drawn)
-            return drawn.copy_(value)
+
+def _scale(name: str, drawn: Tensor, args: tuple, kwargs: dict) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation that a draw was asked for; 0 and 1 for draws without."""
+    given = dict(zip(("mean", "std"), args[name == "normal_" :], strict=False)) if name.startswith("normal") else {}
+    given = {"mean": 0.0, "std": 1.0} | {k: v for k, v in kwargs.items() if k in ("mean", "std")} | given
+    return tuple(torch.as_tensor(given[key], dtype=drawn.dtype, device=drawn.device) for key in ("mean", "std"))
+
+
+def _replaced(container: tuple | list, index: int, value: Tensor) -> tuple | list:
+    parts, seen = list(container), -1
+    for i, part in enumerate(parts):
+        seen += isinstance(part, Tensor)
+        if seen == index and isinstance(part, Tensor):
+            parts[i] = value
+    return type(container)(parts) if type(container) in (tuple, list) else tuple(parts)
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
@@ -127,7 +156,12 @@ def gradients(value: Tensor, tensors: list[Tensor], weights: Tensor | None = Non
 def normals(seed: int) -> Callable[[Tensor], Tensor]:
     """Standard normal numbers in the shape of a tensor, the same on every device and in every precision."""
     generator = torch.Generator().manual_seed(seed)
-    return lambda like: torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
+    return lambda like: torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like.dtype).to(like.device)
+
+
+def exact(tensor: Tensor) -> Tensor:
+    """The numbers in double precision, on the CPU: not every device has float64."""
+    return tensor.detach().cpu().double()
 
 
 def seed_everything(seed: int) -> None:
@@ -151,6 +185,7 @@ def kept(model: nn.Module) -> Iterator[None]:
     values = [
         (t, t.detach().clone(), t.requires_grad, t.grad, None if t.grad is None else t.grad.clone()) for t in tensors
     ]
+    held = [(value, _inside(value)) for module, attributes, _ in modules for value in attributes.values()]
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
     try:
@@ -162,6 +197,8 @@ def kept(model: nn.Module) -> Iterator[None]:
             for name, content in contents.items():
                 attributes[name].clear()
                 attributes[name].update(content)
+        for value, before in held:
+            _put_back(value, before)
         with torch.no_grad():
             for tensor, value, requires_grad, grad, grad_value in values:
                 tensor.copy_(value)
@@ -172,6 +209,27 @@ def kept(model: nn.Module) -> Iterator[None]:
         random.setstate(states[2])
         if cuda is not None:
             torch.cuda.set_rng_state_all(cuda)
+
+
+def _inside(value: object) -> object:
+    """The state of what can change without being assigned: a list, a dictionary, a generator."""
+    if type(value) in (list, dict):
+        return value.copy()
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    return copy.deepcopy(value.bit_generator.state) if isinstance(value, np.random.Generator) else None
+
+
+def _put_back(value: object, before: object) -> None:
+    if type(value) is list:
+        value[:] = before
+    elif type(value) is dict:
+        value.clear()
+        value.update(before)
+    elif isinstance(value, torch.Generator):
+        value.set_state(before)
+    elif isinstance(value, np.random.Generator):
+        value.bit_generator.state = before
 
 
 @contextmanager

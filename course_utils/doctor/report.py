@@ -1,11 +1,15 @@
 """What the doctor hands back: findings, what was healthy, what could not be checked; to print or to show."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partialmethod
 from html import escape
 
 from course_utils.doctor.codes import CODES
 
+_NAN = re.compile(r"\bnan\b")
 SEVERITIES = ("error", "warning", "remark")
 MARKS = {"error": "✘", "warning": "!", "remark": "·"}
 
@@ -39,6 +43,13 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     healthy: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
+    checks: int = 0  # how many there are for such a model,
+    made: int = 0  # and how many came to a result
+
+    @property
+    def enough(self) -> bool:
+        """Whether so many checks could be made that silence means something: two thirds of them."""
+        return self.made > 0 and 3 * self.made >= 2 * self.checks
 
     @property
     def ok(self) -> bool:
@@ -62,10 +73,14 @@ class Diagnosis:
         return next((finding for finding in self.findings if finding.code == code), None)
 
     def summary(self) -> str:
-        """One line: how many findings of which severity."""
+        """One line: how many findings of which severity, of how many checks."""
         counts = {name: sum(f.severity == name for f in self.findings) for name in SEVERITIES}
         parts = [f"{n} {name}{'s' if n != 1 else ''}" for name, n in counts.items() if n]
-        return f"Diagnosis: {', '.join(parts) or 'nothing found'}"
+        made = f"{self.checks} checks, {'all' if self.made == self.checks else self.made} could be made"
+        if not self.checks:
+            return f"Diagnosis: {', '.join(parts) or 'nothing was checked'}"
+        wrong = any(finding.severity != "remark" for finding in self.findings)
+        return "; ".join([f"Diagnosis: {', '.join([*parts, made])}", *([] if wrong else ["nothing wrong among them"])])
 
     def __str__(self) -> str:
         blocks = [self.summary(), *map(str, self.findings)]
@@ -102,9 +117,20 @@ class Notes:
         self.findings: list[Finding] = []
         self.healthy: list[str] = []
         self.unchecked: list[str] = []
+        self.checks = self.made = self.left_out = 0
+
+    @contextmanager
+    def check(self) -> Iterator[None]:
+        """One check: it counts as made if it found something, healthy or not."""
+        before = len(self.findings) + len(self.healthy)
+        self.checks += 1
+        yield
+        self.made += len(self.findings) + len(self.healthy) > before
 
     def found(self, severity: str, code: str, text: str, measurement: str = "", advice: str | None = None) -> None:
-        """Note a finding; the advice is the code's own unless given."""
+        """Note a finding; the advice is the code's own unless given. A measurement that is NaN is none."""
+        if code not in ("not-finite", "raises", "saturation") and _NAN.search(measurement):
+            return self.skipped(f"{CODES[code].title}? The measurement gave NaN ({measurement}).")
         entry = CODES[code]
         self.findings.append(Finding(code, severity, text, measurement, advice or entry.advice, entry.section))
 
@@ -113,7 +139,9 @@ class Notes:
     remark = partialmethod(found, "remark")
 
     def well(self, text: str) -> None:
-        """Note what was checked and is as it should be."""
+        """Note what was checked and is as it should be: NaN passes every comparison, and is nothing of the kind."""
+        if _NAN.search(text):
+            return self.skipped(f"a measurement gave NaN: {text}.")
         self.healthy.append(text)
 
     def skipped(self, text: str) -> None:
@@ -128,4 +156,4 @@ class Notes:
     def diagnosis(self) -> Diagnosis:
         """All notes, the most severe findings first."""
         ordered = sorted(self.findings, key=lambda f: SEVERITIES.index(f.severity))
-        return Diagnosis(tuple(ordered), tuple(self.healthy), tuple(self.unchecked))
+        return Diagnosis(tuple(ordered), tuple(self.healthy), tuple(self.unchecked), self.checks, self.made)
