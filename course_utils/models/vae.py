@@ -132,6 +132,9 @@ class VAE(nn.Module):
             self, check_input(x, self.input_shape, self.heads.mu.weight), z
         ) + self.log_prior(z)
 
-    def log_weights(self, x: Tensor, *, samples: int) -> Tensor:
-        """log p(x, z) − log q(z|x) for ``samples`` z from q(z|x) per example: (samples, B), in nats, float64."""
-        return gaussian_log_weights(self, x, samples=samples)
+    def log_weights(self, x: Tensor, *, samples: int, proposal: str = "posterior") -> Tensor:
+        """log p(x, z) − log q(z|x) for ``samples`` z from q(z|x) per example: (samples, B), in nats, float64.
+
+        With the "defensive" ``proposal``, half q and half prior, log r(z) of that mixture stands for log q.
+        """
+        return gaussian_log_weights(self, x, samples=samples, proposal=proposal)
