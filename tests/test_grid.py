@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, ContinuousBernoulli, Normal
 
-from course_utils.evaluation.grid import grid_of_codes, log_evidence_on_grid, posterior_on_grid
+from course_utils.evaluation.grid import (
+    closest_gaussian,
+    gap_on_grid,
+    grid_of_codes,
+    log_evidence_on_grid,
+    posterior_on_grid,
+)
 from course_utils.evaluation.linear_gaussian import LinearGaussian
 from course_utils.models.autoencoder import Autoencoder
 from course_utils.models.vae import VAE
@@ -98,6 +104,8 @@ def test_misuse_is_answered_before_anything_is_decoded():
         log_evidence_on_grid(VAE(latent_dim=3), x)
     with pytest.raises(TypeError, match="method log_joint, which Autoencoder has not"):
         log_evidence_on_grid(Autoencoder(latent_dim=2), x)
+    with pytest.raises(ValueError, match=r"one length, at least 1, got \[0\]"):
+        log_evidence_on_grid(VAE(latent_dim=2), x[:0])
     with pytest.raises(ValueError, match="at least 3 points"):
         grid_of_codes(2, points=2)
     with pytest.raises(ValueError, match="reach must be finite and positive"):
@@ -112,3 +120,54 @@ def test_the_grid_has_the_first_dimension_along_its_rows():
     assert codes.view(5, 5, 2)[1, 3].tolist() == [-1.0, 1.0]
     codes, volume = grid_of_codes(1, points=9, reach=2)
     assert codes.shape == (9, 1) and volume == pytest.approx(0.5) and math.isclose(codes[0, 0], -2)
+
+
+def test_the_gap_and_the_closest_gaussian_are_the_linear_models_own():
+    """Of all diagonal Gaussians the one with the posterior's mean and its inverse precisions is closest."""
+    vae, exact, x = linear(2)
+    posterior = posterior_on_grid(vae, x, points=181, reach=9)
+    mean, cov = exact.posterior(x)
+    mu, log_var = mean + torch.tensor([0.4, -0.3]), torch.full_like(mean, -0.5)
+    torch.testing.assert_close(
+        gap_on_grid(posterior, mu, log_var), exact.gap(x, mu, log_var=log_var), atol=1e-6, rtol=0
+    )
+    found = closest_gaussian(posterior, mu, log_var, steps=150)
+    best_var = torch.linalg.inv(cov).diagonal().reciprocal()
+    assert not torch.allclose(
+        best_var, cov.diagonal(), rtol=0.05
+    )  # the posterior is correlated: its variances are wider
+    torch.testing.assert_close(found[0], mean, rtol=0, atol=5e-3)
+    torch.testing.assert_close(found[1].exp(), best_var.expand(40, 2), rtol=0.02, atol=0)
+    least = exact.gap(x, mean, log_var=best_var.log())
+    torch.testing.assert_close(gap_on_grid(posterior, *found), least, rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match=r"mu and log_var must be \(40, 2\)"):
+        gap_on_grid(posterior, mu[:, :1], log_var)
+
+
+def test_with_one_latent_dimension_the_closest_gaussian_is_the_posterior():
+    vae, exact, x = linear(1)
+    posterior = posterior_on_grid(vae, x, points=241)
+    mean, _ = exact.posterior(x)
+    found = closest_gaussian(posterior, mean + 0.5, torch.zeros_like(mean), steps=150)
+    assert gap_on_grid(posterior, *found).max() < 1e-5
+    torch.testing.assert_close(found[0], mean, rtol=0, atol=5e-3)
+
+
+def test_the_closest_gaussian_is_never_further_than_what_was_given():
+    """With no step at all, and of a posterior with two modes, the best of the starts is left."""
+
+    class Square(VAE):  # x depends on |z| alone: two modes
+        def decode(self, z):
+            return super().decode(z.abs())
+
+    torch.manual_seed(0)
+    vae = Square(input_shape=(5,), latent_dim=1, hidden_dims=(), likelihood="gaussian", sigma=0.3).double()
+    with torch.no_grad():
+        vae.decoder[0].weight.fill_(1.0)
+    x = vae.decode(torch.full((1, 1), 1.5, dtype=torch.float64)).detach()
+    posterior = posterior_on_grid(vae, x)
+    mu, log_var = torch.full((1, 1), 1.4), torch.full((1, 1), -3.0)
+    given = gap_on_grid(posterior, mu, log_var)
+    found = gap_on_grid(posterior, *closest_gaussian(posterior, mu, log_var))
+    assert found < given and found == pytest.approx(math.log(2), abs=0.01)  # one of two equal modes costs log 2
+    assert gap_on_grid(posterior, *closest_gaussian(posterior, mu, log_var, steps=1)) <= given
