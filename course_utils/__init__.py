@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from course_utils.data import load_images
     from course_utils.doctor import examine
     from course_utils.evaluation import LinearGaussian, evaluate, log_likelihood
-    from course_utils.models import CVAE, VAE, Autoencoder, register
+    from course_utils.models import CVAE, IWAE, VAE, Autoencoder, register
     from course_utils.training import fit, load, save
 
 # PyTorch's threads wait for each other asleep, not spinning: with more of them than free cores, as when two notebooks
@@ -26,6 +26,7 @@ _ROOM_OF = {
     "Autoencoder": "models",
     "VAE": "models",
     "CVAE": "models",
+    "IWAE": "models",
     "register": "models",
     "fit": "training",
     "save": "training",
@@ -38,7 +39,7 @@ _ROOM_OF = {
 }
 
 __all__ = [  # noqa: RUF022 - in the order in which one meets them
-    "Autoencoder", "VAE", "CVAE", "register", "fit", "save", "load",
+    "Autoencoder", "VAE", "CVAE", "IWAE", "register", "fit", "save", "load",
     "evaluate", "log_likelihood", "LinearGaussian", "load_images", "examine",
 ]  # fmt: skip
 

@@ -20,7 +20,7 @@ from course_utils.losses import Terms, bernoulli_nll, gaussian_kl
 
 
 @register
-class IWAE(VAE):
+class Bound(VAE):
     """The VAE trained on the bound L_k of Burda et al. instead of the ELBO."""
 
     def __init__(self, *, k=5, **kwargs):
@@ -98,7 +98,7 @@ class ByClass(nn.Module):
 
 
 MODELS = {
-    "IWAE": (lambda: IWAE(k=5, latent_dim=3, hidden_dims=(16,)), ("loss",)),
+    "Bound": (lambda: Bound(k=5, latent_dim=3, hidden_dims=(16,)), ("loss",)),
     "Codebook": (Codebook, ("loss", "recon", "codebook", "commitment", "entropy")),
     "ByClass": (ByClass, ("loss", "recon", "kl")),
 }

@@ -1,15 +1,16 @@
 """Bounds on log p(x) over a data set: the ELBO, and the importance-weighted bound."""
 
+import functools
 import inspect
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from course_utils._checks import check_positive_int
+from course_utils._checks import check_choice, check_positive_int
 from course_utils._random import seeded
+from course_utils.losses.bounds import importance_bound
 from course_utils.losses.terms import Terms
 
 
@@ -31,25 +32,39 @@ def evaluate(model: nn.Module, *inputs: Tensor, beta: float = 1.0, seed: int = 0
 
 
 @torch.no_grad()
-def log_likelihood(model: nn.Module, *inputs: Tensor, samples: int, seed: int = 0, batch_size: int = 2000) -> Tensor:
+def log_likelihood(
+    model: nn.Module,
+    *inputs: Tensor,
+    samples: int,
+    proposal: str = "posterior",
+    seed: int = 0,
+    batch_size: int = 2000,
+) -> Tensor:
     """Importance-weighted estimate of log p(x) per example, in nats: in expectation a bound, tighter with samples.
 
     log 1/K Σ_k p(x|z_k) p(z_k) / q(z_k|x) with z_k from q(z|x) and K = ``samples``; with K = 1 its mean is the ELBO.
+    An encoder that is too narrow somewhere keeps it far too low there, at any practical K. With ``proposal``
+    "defensive" the z_k come from half q, half prior, and that mixture stands in the denominator: hardly worse where q
+    is good, and safe where it is not, as long as K samples of the prior can find the posterior at all.
     For a conditional model every term is given the condition, the prior too: p(z_k|c).
     It is a log-density only where the likelihood is one. ``batch_size`` bounds how many (example, sample) pairs are
     decoded at a time, and so the memory.
 
     Shapes: ``inputs`` (N, …) as for :func:`evaluate` → (N,). Raises ``ValueError`` for ``samples`` or ``batch_size``
-    below 1 and ``TypeError`` for a model without ``log_weights``. Source: Burda, Grosse & Salakhutdinov 2016, the bound
-    L_k.
+    below 1 or another ``proposal``, and ``TypeError`` for a model without ``log_weights``, or whose ``log_weights``
+    takes no ``proposal``. Source: Burda, Grosse & Salakhutdinov 2016, the bound L_k.
     """
     samples, batch_size = check_positive_int("samples", samples), check_positive_int("batch_size", batch_size)
     log_weights = method_of(model, "log_weights", "log_likelihood")
+    if check_choice("proposal", proposal, ("posterior", "defensive")) != "posterior":
+        if "proposal" not in inspect.signature(log_weights).parameters:
+            raise TypeError(f"{type(model).__name__}.log_weights takes no proposal: only proposal='posterior' is there")
+        log_weights = functools.partial(log_weights, proposal=proposal)
     chunk = min(samples, batch_size)
     counts = [min(chunk, samples - done) for done in range(0, samples, chunk)]
     with seeded(seed, device_of(model)):
         return torch.cat([
-            torch.cat([log_weights(*batch, samples=count) for count in counts]).logsumexp(0) - math.log(samples)
+            importance_bound(torch.cat([log_weights(*batch, samples=count) for count in counts]))
             for batch in batches_of(model, inputs, max(1, batch_size // chunk))
         ])  # fmt: skip
 

@@ -1,5 +1,6 @@
 """The terms that models are trained with: likelihoods, KL divergences, and the ELBO made of both."""
 
+from course_utils.losses.bounds import doubly_reparameterized, importance_bound, sticking_the_landing
 from course_utils.losses.elbo import elbo
 from course_utils.losses.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, SquaredError, make_likelihood
 from course_utils.losses.scales import implied_gaussian, optimal_sigma
@@ -16,6 +17,7 @@ from course_utils.losses.terms import (
 
 __all__ = [
     "Bernoulli", "ContinuousBernoulli", "Gaussian", "SquaredError", "Terms", "bernoulli_nll",
-    "continuous_bernoulli_nll", "elbo", "gaussian_kl", "gaussian_kl_full", "gaussian_kl_terms", "gaussian_nll",
-    "implied_gaussian", "make_likelihood", "optimal_sigma", "squared_error",
+    "continuous_bernoulli_nll", "doubly_reparameterized", "elbo", "gaussian_kl", "gaussian_kl_full",
+    "gaussian_kl_terms", "gaussian_nll", "implied_gaussian", "importance_bound", "make_likelihood", "optimal_sigma",
+    "squared_error", "sticking_the_landing",
 ]  # fmt: skip

@@ -133,9 +133,12 @@ class CVAE(nn.Module):
         """``(mu, log_var)`` of q(z|x, c) and of p(z|c), each (…, L)."""
         return self.encode(inputs, cond_inputs), self.prior(cond_inputs)
 
-    def log_weights(self, inputs: Tensor, cond_inputs: Tensor, *, samples: int) -> Tensor:
-        """log p(x, z|c) − log q(z|x, c) for ``samples`` z from q per example: (samples, B), in nats, float64."""
-        return gaussian_log_weights(self, inputs, cond_inputs, samples=samples)
+    def log_weights(self, inputs: Tensor, cond_inputs: Tensor, *, samples: int, proposal: str = "posterior") -> Tensor:
+        """log p(x, z|c) − log q(z|x, c) for ``samples`` z from q per example: (samples, B), in nats, float64.
+
+        With the "defensive" ``proposal``, half q and half prior, log r(z) of that mixture stands for log q.
+        """
+        return gaussian_log_weights(self, inputs, cond_inputs, samples=samples, proposal=proposal)
 
     def _join(self, name: str, value: Tensor, size: int, cond_inputs: Tensor) -> Tensor:
         """Concatenate on the last dimension, after checking that both fit: [value, cond], (…, size + C)."""

@@ -21,6 +21,8 @@ LOG_VAR_RANGE = (-30.0, 20.0)  # σ from 3e-7 to 2e4: far outside what training 
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
+PROPOSALS = ("posterior", "defensive")
+
 TRUNKS = ("mlp", "conv")
 
 PRIOR_WIDTH = 128  # of the one hidden layer between a condition and its prior
@@ -187,18 +189,58 @@ def standard_noise(
     return noise if temperature == 1.0 else temperature * noise
 
 
-def gaussian_log_weights(model: nn.Module, x: Tensor, *cond: Tensor, samples: int) -> Tensor:
-    """log p(x|z) + log p(z) − log q(z|x) for ``samples`` fresh z ~ q of each example, (samples, B), in float64.
+def log_likelihood_of_codes(model: nn.Module, x: Tensor, z: Tensor) -> Tensor:
+    """log p(x|z) for codes z (…, B, L), or (G, 1, L): G codes, each of which serves all B examples → (…, B), float64.
 
-    For a model whose q and p are those of ``posterior_and_prior``, and whose ``likelihood`` takes ``decode(z, *cond)``.
+    Raises ``ValueError`` for codes of another shape.
     """
+    check_float("z", z)
+    if z.dim() < 2 or z.shape[-1] != model.latent_dim or z.shape[-2] not in (1, len(x)):
+        raise ValueError(
+            f"z must be (…, {len(x)}, {model.latent_dim}), a code for each example, or (…, 1, {model.latent_dim}), "
+            f"codes that serve them all, got {tuple(z.shape)}"
+        )
+    params = model.decode(z.flatten(0, -2))
+    if z.shape[-2] == 1:
+        return model.likelihood.log_prob_pairs(params, x).view(*z.shape[:-2], len(x))
+    repeated = x.expand(*z.shape[:-2], *x.shape).flatten(0, z.dim() - 2)
+    return -model.likelihood.nll(params, repeated).double().view(z.shape[:-1])
+
+
+def gaussian_log_density(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
+    """log N(z; μ, diag σ²), shapes (…, L) → (…), in nats and float64."""
+    z, mu, log_var = z.double(), mu.double(), log_var.double()
+    return -0.5 * ((z - mu).square() / log_var.exp() + LOG_2PI + log_var).sum(-1)
+
+
+def gaussian_log_weights(
+    model: nn.Module, x: Tensor, *cond: Tensor, samples: int, proposal: str = "posterior"
+) -> Tensor:
+    """log p(x|z) + log p(z) − log r(z|x) for ``samples`` fresh z ~ r of each example, (samples, B), in float64.
+
+    ``proposal`` is r: "posterior", q(z|x); or "defensive", ½ q(z|x) + ½ p(z), under which no weight exceeds 2 p(x|z),
+    however narrow q is. For a model whose q and p are those of ``posterior_and_prior``, and whose ``likelihood`` takes
+    ``decode(z, *cond)``. Source of the second: Hesterberg 1995.
+    """
+    check_choice("proposal", proposal, PROPOSALS)
     posterior, prior = model.posterior_and_prior(x, *cond)
     repeated = [tensor.repeat(samples, *[1] * (tensor.dim() - 1)) for tensor in (x, *cond, *posterior, *prior)]
     x, *cond, mu, log_var, mu_p, log_var_p = repeated
     eps = torch.randn_like(mu)
     z = model.reparameterize(mu, log_var, eps=eps)
+    if proposal == "defensive":
+        from_prior = (torch.rand(len(mu), device=mu.device) < 0.5).view(-1, *[1] * (mu.dim() - 1))
+        z = torch.where(from_prior, model.reparameterize(mu_p, log_var_p, eps=eps), z)
     log_px = -model.likelihood.nll(model.decode(z, *cond), x).double()
-    from_prior = (z.double() - mu_p.double()).square() / log_var_p.double().exp()
-    log_pz = -0.5 * (from_prior + LOG_2PI + log_var_p.double()).flatten(1).sum(1)
-    log_qz = -0.5 * (eps.double().square() + LOG_2PI + log_var.double()).flatten(1).sum(1)
-    return (log_px + log_pz - log_qz).view(samples, -1)
+    log_pz = _per_example(gaussian_log_density(z, mu_p, log_var_p))
+    if proposal == "posterior":
+        # From the noise itself, which rounding of z cannot spoil where σ is tiny.
+        log_r = -0.5 * (eps.double().square() + LOG_2PI + log_var.double()).flatten(1).sum(1)
+    else:
+        log_r = torch.logaddexp(_per_example(gaussian_log_density(z, mu, log_var)), log_pz) - math.log(2)
+    return (log_px + log_pz - log_r).view(samples, -1)
+
+
+def _per_example(value: Tensor) -> Tensor:
+    """Summed over what lies behind the batch, a sequence's axis, if there is one."""
+    return value.flatten(1).sum(1) if value.dim() > 1 else value
