@@ -3,7 +3,7 @@
 from course_utils.evaluation.bounds import evaluate, log_likelihood
 from course_utils.evaluation.judge import Judge, train_judge
 from course_utils.evaluation.latents import ActiveUnits, active_units, kl_per_dimension
-from course_utils.evaluation.linear_gaussian import LinearGaussian
+from course_utils.evaluation.linear_gaussian import LinearGaussian, optimal_rates
 from course_utils.evaluation.samples import (
     CodeGaussian,
     different_pairs,
@@ -21,5 +21,5 @@ from course_utils.evaluation.samples import (
 __all__ = [
     "ActiveUnits", "CodeGaussian", "Judge", "LinearGaussian", "active_units", "different_pairs", "effective_classes",
     "evaluate", "fit_gaussian", "kl_per_dimension", "largest_step", "linear", "log_likelihood", "lost_share",
-    "nearest_images", "reached_share", "spherical", "standard_normal", "train_judge",
+    "nearest_images", "optimal_rates", "reached_share", "spherical", "standard_normal", "train_judge",
 ]  # fmt: skip

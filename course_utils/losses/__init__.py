@@ -2,6 +2,7 @@
 
 from course_utils.losses.elbo import elbo
 from course_utils.losses.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, SquaredError, make_likelihood
+from course_utils.losses.rates import ChargedRate, capacity, free_bits
 from course_utils.losses.scales import implied_gaussian, optimal_sigma
 from course_utils.losses.terms import (
     Terms,
@@ -15,7 +16,7 @@ from course_utils.losses.terms import (
 )
 
 __all__ = [
-    "Bernoulli", "ContinuousBernoulli", "Gaussian", "SquaredError", "Terms", "bernoulli_nll",
-    "continuous_bernoulli_nll", "elbo", "gaussian_kl", "gaussian_kl_full", "gaussian_kl_terms", "gaussian_nll",
-    "implied_gaussian", "make_likelihood", "optimal_sigma", "squared_error",
+    "Bernoulli", "ChargedRate", "ContinuousBernoulli", "Gaussian", "SquaredError", "Terms", "bernoulli_nll", "capacity",
+    "continuous_bernoulli_nll", "elbo", "free_bits", "gaussian_kl", "gaussian_kl_full", "gaussian_kl_terms",
+    "gaussian_nll", "implied_gaussian", "make_likelihood", "optimal_sigma", "squared_error",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """What the models are put together from: trunks, Gaussian heads, the sampler, and checks of their inputs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -210,17 +210,20 @@ def standard_noise(
     return noise if temperature == 1.0 else temperature * noise
 
 
-def gaussian_log_weights(model: nn.Module, x: Tensor, *cond: Tensor, samples: int) -> Tensor:
+def gaussian_log_weights(
+    model: nn.Module, x: Tensor, *cond: Tensor, samples: int, decode: Callable[..., Tensor] | None = None
+) -> Tensor:
     """log p(x|z) + log p(z) − log q(z|x) for ``samples`` fresh z ~ q of each example, (samples, B), in float64.
 
-    For a model whose q and p are those of ``posterior_and_prior``, and whose ``likelihood`` takes ``decode(z, *cond)``.
+    For a model whose q and p are those of ``posterior_and_prior``, and whose ``likelihood`` takes ``decode(z, *cond)``,
+    the model's own unless given.
     """
     posterior, prior = model.posterior_and_prior(x, *cond)
     repeated = [tensor.repeat(samples, *[1] * (tensor.dim() - 1)) for tensor in (x, *cond, *posterior, *prior)]
     x, *cond, mu, log_var, mu_p, log_var_p = repeated
     eps = torch.randn_like(mu)
     z = model.reparameterize(mu, log_var, eps=eps)
-    log_px = -model.likelihood.nll(model.decode(z, *cond), x).double()
+    log_px = -model.likelihood.nll((decode or model.decode)(z, *cond), x).double()
     from_prior = (z.double() - mu_p.double()).square() / log_var_p.double().exp()
     log_pz = -0.5 * (from_prior + LOG_2PI + log_var_p.double()).flatten(1).sum(1)
     log_qz = -0.5 * (eps.double().square() + LOG_2PI + log_var.double()).flatten(1).sum(1)
