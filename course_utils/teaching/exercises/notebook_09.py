@@ -343,7 +343,7 @@ EXERCISES = (
             "`step = 0` before both loops, `step += 1` inside of the inner one. The loss is recon.mean() + beta(step) "
             "times the charge of exercise 9.3. For the history add up recon + kl.sum(dim=1) over the images.",
             "In the inner loop: `recon, kl = model.parts(images[batch])`, `loss = recon.mean() + beta(step) * "
-            "free_bits(kl, floor)`, then zero_grad, backward, step, and `total += (recon + kl.sum(dim=1)).sum().item()`. "
+            "free_bits(kl, floor)`, then zero_grad, backward, step, `total += (recon + kl.sum(dim=1)).sum().item()`. "
             "After the inner loop `history.append(total / len(images))`.",
         ),
         checks=(_counts_steps, _charges, _learns),
