@@ -16,6 +16,7 @@ from course_utils.teaching.widgets.reparameterized import explore_samples, still
 
 __all__ = [
     "SigmaKnob", "explore_codes", "explore_elbo_gap", "explore_kl", "explore_latents", "explore_linear_collapse",
-    "explore_loss_scale", "explore_samples", "explore_sigma_knob", "explore_style", "still_code_plane", "still_elbo_gap", "still_kl",
-    "still_latents", "still_linear_collapse", "still_loss_scale", "still_samples", "still_sigma_knob", "still_style",
+    "explore_loss_scale", "explore_samples", "explore_sigma_knob", "explore_style", "still_code_plane",
+    "still_elbo_gap", "still_kl", "still_latents", "still_linear_collapse", "still_loss_scale", "still_samples",
+    "still_sigma_knob", "still_style",
 ]  # fmt: skip

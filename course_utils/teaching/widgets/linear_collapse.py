@@ -1,4 +1,4 @@
-"""The explorer of collapse in the linear VAE: β and a floor under the rate set a level, and what lies below is silent."""
+"""The explorer of collapse in the linear VAE: β and a floor under the rate set a level; what lies below is silent."""
 
 from __future__ import annotations
 
@@ -61,9 +61,10 @@ class LinearCollapse(Stage):
 
     def __init__(self) -> None:
         super().__init__(4.4)
-        self.value_axes = self.figure.add_axes((0.085, 0.15, 0.45, 0.73))
+        self.value_axes = self.figure.add_axes((0.115, 0.15, 0.42, 0.73))
         self.bar_axes = self.figure.add_axes((0.685, 0.15, 0.295, 0.73))
         self.scene = _Scene(self.value_axes, self.bar_axes, animated=True)
+        self.value_axes.legend(loc="upper right", fontsize=10)
 
     def render(self, beta: float, floor: float) -> bytes:
         """Return the picture of the optimum for these two."""
@@ -100,10 +101,10 @@ def still_linear_collapse(points: Sequence[tuple[float, float]]) -> Figure:
     for i, ((above, below), (beta, floor)) in enumerate(zip(axes.T, points, strict=True)):
         _Scene(above, below).move(beta, floor)
         above.set_title(f"β = {number_text(beta)}, floor {number_text(floor, 1)}", fontsize=11)
-        above.get_legend().set_visible(i == 0)
         if i:
             above.set_ylabel("")
             below.set_yticks([])
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     picture = LinearCollapse()
     fig.alt = " ".join(picture.describe(*point) for point in points)
     return fig
@@ -121,10 +122,9 @@ class _Scene:
         values.set(yscale="log", ylim=(0.05, 14), xlim=(0.4, 6.6), xticks=rows, xlabel="dimension", ylabel="variance")
         values.set_yticks([0.1, 0.3, 1, 3, 10], ["0.1", "0.3", "1 = σ²", "3", "10"])
         values.minorticks_off()
-        values.legend(loc="upper right", fontsize=10)
         costs.set(xlim=NATS, xlabel="nats")
-        costs.axvline(BEST, color=INK, linestyle=":", linewidth=1.4)
         self.bars = Bars(costs, PARTS, COLOURS, animated=animated)
+        costs.plot([BEST, BEST], [1.55, 3.5], color=INK, linestyle=":", linewidth=1.4)  # across the last two
 
     def move(self, beta: float, floor: float) -> None:
         """Put bars and level where this optimum has them."""
