@@ -143,7 +143,6 @@ def _charges(build: Build) -> None:
     charges: dict[str, Callable[[Tensor], Tensor]] = {
         "": lambda kl: kl.mean(0).clamp(min=floor).sum(),
         "no floor": lambda kl: kl.sum(1).mean(),
-        "a mask in place of a maximum": lambda kl: (kl.mean(0) * (kl.mean(0) < floor)).sum(),
         "before the batch mean": lambda kl: kl.clamp(min=floor).sum(1).mean(),
         "on the total": lambda kl: kl.sum(1).mean().clamp(min=floor),
         "on the total of each image": lambda kl: kl.sum(1).clamp(min=floor).mean(),
@@ -305,8 +304,8 @@ EXERCISES = (
         mistakes={
             "a mask in place of a maximum": (
                 lambda kl, floor: (kl.mean(0) * (kl.mean(0) > floor)).sum(),
-                "Dimensions below the floor are charged nothing here, so the charge jumps down by the whole floor "
-                "where one falls below it: silence pays. They should be charged the floor.",
+                "Dimensions below the floor are charged nothing here. The gradient is the maximum's, so it would train "
+                "alike; but the number jumps where a dimension crosses the floor. Below it, the floor is charged.",
             ),
             "before the batch mean": (
                 lambda kl, floor: kl.clamp(min=floor).sum(1).mean(),
