@@ -20,6 +20,7 @@ from course_utils.teaching.widgets import (
     explore_elbo_gap,
     explore_kl,
     explore_latents,
+    explore_linear_collapse,
     explore_loss_scale,
     explore_samples,
     explore_sigma_knob,
@@ -28,6 +29,7 @@ from course_utils.teaching.widgets import (
     still_elbo_gap,
     still_kl,
     still_latents,
+    still_linear_collapse,
     still_loss_scale,
     still_samples,
     still_sigma_knob,
@@ -38,6 +40,7 @@ from course_utils.teaching.widgets.digit_style import DigitStyle
 from course_utils.teaching.widgets.elbo_gap import ElboGap
 from course_utils.teaching.widgets.kl_explorer import KLPicture
 from course_utils.teaching.widgets.latent_explorer import LatentExplorer
+from course_utils.teaching.widgets.linear_collapse import LinearCollapse
 from course_utils.teaching.widgets.loss_scale import LossScale
 from course_utils.teaching.widgets.reparameterized import ReparameterizedSamples
 
@@ -95,6 +98,9 @@ EXPLORERS = {
         ElboGap, explore_elbo_gap, still_elbo_gap, (), {"mean of q": (-1, 3), "width of q": (0.1, 2)}, 4
     ),
     "KL": Explorer(KLPicture, explore_kl, still_kl, (), {"μ": (-3, 3), "log σ²": (-4, 2)}, 4),
+    "collapse": Explorer(
+        LinearCollapse, explore_linear_collapse, still_linear_collapse, (), {"β": (0.1, 4), "floor, nats": (0, 6)}, 4
+    ),
     "scale of the loss": Explorer(
         LossScale, explore_loss_scale, lambda error, sigmas: still_loss_scale(error, sigmas=sigmas), (25.7,),
         {"log₁₀ σ": (-1.5, 1)}, 4, lambda values: 10.0 ** values[0],

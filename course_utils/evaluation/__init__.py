@@ -11,7 +11,7 @@ from course_utils.evaluation.grid import (
 )
 from course_utils.evaluation.judge import Judge, train_judge
 from course_utils.evaluation.latents import ActiveUnits, active_units, kl_per_dimension
-from course_utils.evaluation.linear_gaussian import LinearGaussian
+from course_utils.evaluation.linear_gaussian import LinearGaussian, optimal_rates
 from course_utils.evaluation.samples import (
     CodeGaussian,
     different_pairs,
@@ -30,5 +30,6 @@ __all__ = [
     "ActiveUnits", "CodeGaussian", "GridPosterior", "Judge", "LinearGaussian", "active_units", "closest_gaussian",
     "different_pairs", "effective_classes", "evaluate", "fit_gaussian", "gap_on_grid", "grid_of_codes",
     "kl_per_dimension", "largest_step", "linear", "log_evidence_on_grid", "log_likelihood", "lost_share",
-    "nearest_images", "posterior_on_grid", "reached_share", "spherical", "standard_normal", "train_judge",
+    "nearest_images", "optimal_rates", "posterior_on_grid", "reached_share", "spherical", "standard_normal",
+    "train_judge",
 ]  # fmt: skip

@@ -11,9 +11,43 @@ import math
 import torch
 from torch import Tensor, nn
 
-from course_utils._checks import check_batch, check_float, check_positive_int, check_same_shape, check_symmetric
+from course_utils._checks import (
+    check_batch,
+    check_float,
+    check_number,
+    check_positive_int,
+    check_same_shape,
+    check_symmetric,
+)
 from course_utils.losses.likelihoods import Gaussian
 from course_utils.losses.terms import LOG_2PI, Terms, gaussian_kl, gaussian_kl_full
+
+
+def optimal_rates(values: Tensor, sigma: float, *, beta: float = 1.0, floor: float = 0.0) -> Tensor:
+    """The rate of each latent dimension where a linear VAE's loss is smallest, in nats: ½ log⁺(λ_j/θ).
+
+    The loss is distortion + β·max(floor, Σ_j rate_j) on the average over the data; with β = 1 and floor 0 it is −ELBO.
+    Dimension j carries the direction with eigenvalue λ_j of the data's covariance. No code of r nats brings the squared
+    error there below λ_j e^(−2r), and a linear VAE reaches that. So θ, the squared error where all directions that
+    speak end, is βσ²; or less, where that would pay less than the floor in total: a floor is a smaller β.
+
+    Shapes: ``values`` (L,), eigenvalues above 0 → (L,). Raises ``ValueError`` or ``TypeError`` for arguments that do
+    not fit. Source: β = 1, Lucas, Tucker, Grosse & Norouzi 2019; the least error, Cover & Thomas 2006, section 10.3.
+    """
+    sigma, beta = check_number("sigma", sigma, above=0), check_number("beta", beta, above=0)
+    floor = check_number("floor", floor, least=0)
+    if values.dim() != 1 or not (check_float("values", values) > 0).all():
+        raise ValueError(f"values must be positive eigenvalues (L,), got {values}")
+
+    def rates(log_level: float | Tensor) -> Tensor:
+        return 0.5 * (values.log() - log_level).clamp(min=0)
+
+    chosen = rates(math.log(beta * sigma**2))
+    if chosen.sum() >= floor:
+        return chosen
+    largest = values.sort(descending=True).values.log().cumsum(0)
+    levels = (largest - 2 * floor) / torch.arange(1, len(values) + 1).to(values)  # if the n largest speak
+    return rates(levels.max())
 
 
 class LinearGaussian:

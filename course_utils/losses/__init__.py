@@ -3,6 +3,7 @@
 from course_utils.losses.bounds import doubly_reparameterized, importance_bound, sticking_the_landing
 from course_utils.losses.elbo import elbo
 from course_utils.losses.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, SquaredError, make_likelihood
+from course_utils.losses.rates import ChargedRate, capacity, free_bits
 from course_utils.losses.scales import implied_gaussian, optimal_sigma
 from course_utils.losses.terms import (
     Terms,
@@ -16,8 +17,8 @@ from course_utils.losses.terms import (
 )
 
 __all__ = [
-    "Bernoulli", "ContinuousBernoulli", "Gaussian", "SquaredError", "Terms", "bernoulli_nll",
-    "continuous_bernoulli_nll", "doubly_reparameterized", "elbo", "gaussian_kl", "gaussian_kl_full",
+    "Bernoulli", "ChargedRate", "ContinuousBernoulli", "Gaussian", "SquaredError", "Terms", "bernoulli_nll", "capacity",
+    "continuous_bernoulli_nll", "doubly_reparameterized", "elbo", "free_bits", "gaussian_kl", "gaussian_kl_full",
     "gaussian_kl_terms", "gaussian_nll", "implied_gaussian", "importance_bound", "make_likelihood", "optimal_sigma",
     "squared_error", "sticking_the_landing",
 ]  # fmt: skip

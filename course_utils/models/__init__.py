@@ -4,10 +4,11 @@ from course_utils.models.autoencoder import Autoencoder, AutoencoderOutput
 from course_utils.models.cvae import CVAE, one_hot_labels
 from course_utils.models.iwae import IWAE
 from course_utils.models.layers import GaussianHeads, reparameterize
+from course_utils.models.made import MADE, MADEVAE
 from course_utils.models.registry import register
 from course_utils.models.vae import VAE, VAEOutput
 
 __all__ = [
-    "CVAE", "IWAE", "VAE", "Autoencoder", "AutoencoderOutput", "GaussianHeads", "VAEOutput", "one_hot_labels",
-    "register", "reparameterize",
+    "CVAE", "IWAE", "MADE", "MADEVAE", "VAE", "Autoencoder", "AutoencoderOutput", "GaussianHeads", "VAEOutput",
+    "one_hot_labels", "register", "reparameterize",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """What the models are put together from: trunks, Gaussian heads, the sampler, and checks of their inputs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -58,13 +58,36 @@ class GaussianHeads(nn.Module):
         return self.mu(h), self.log_var(h).clamp(*LOG_VAR_RANGE)
 
 
-def mlp_layers(features: int, dims: tuple[int, ...], activation: str) -> tuple[list[nn.Module], int]:
-    """Linear layers of the given widths, each followed by the activation; and the number of features at the end."""
+class SkipDecoder(nn.Sequential):
+    """Decoder layers that all see z: it is joined to what each layer after the first takes, [h, z].
+
+    Where h is an image, z joins it as L constant maps. Source: Dieng, Kim, Rush & Blei 2019, Skip-VAE.
+    """
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Codes (B, L) → decoder output (B, …)."""
+        first, *others = self
+        h = first(z)
+        for layer in others:
+            if isinstance(layer, nn.Linear | nn.ConvTranspose2d):
+                size = h.shape[2:]
+                h = torch.cat([h, z.view(*z.shape, *[1] * len(size)).expand(-1, -1, *size)], dim=1)
+            h = layer(h)
+        return h
+
+
+def mlp_layers(
+    features: int, dims: tuple[int, ...], activation: str, *, joined: int = 0
+) -> tuple[list[nn.Module], int]:
+    """Linear layers of the given widths, each followed by the activation; and the number of features at the end.
+
+    ``joined`` features more come to what each layer after the first takes, and to those at the end.
+    """
     act = ACTIVATIONS[check_choice("activation", activation, tuple(ACTIVATIONS))]
     layers: list[nn.Module] = []
     for width in dims:
         layers += [nn.Linear(features, width), act()]
-        features = width
+        features = width + joined
     return layers, features
 
 
@@ -95,10 +118,10 @@ def encoder_layers(
 
 
 def decoder_layers(
-    shape: tuple[int, ...], latent_dim: int, dims: tuple[int, ...], trunk: str, activation: str
+    shape: tuple[int, ...], latent_dim: int, dims: tuple[int, ...], trunk: str, activation: str, *, joined: int = 0
 ) -> list[nn.Module]:
     if trunk == "mlp":
-        layers, features = mlp_layers(latent_dim, dims[::-1], activation)
+        layers, features = mlp_layers(latent_dim, dims[::-1], activation, joined=joined)
         return [*layers, nn.Linear(features, math.prod(shape)), nn.Unflatten(1, shape)]
     act = ACTIVATIONS[activation]
     sizes = _conv_sizes(shape, len(dims))
@@ -111,7 +134,7 @@ def decoder_layers(
         # Odd sizes lose a row on the way down; output padding gives it back on the way up.
         padding = tuple(want - 2 * have for want, have in zip(sizes[stage], sizes[stage + 1], strict=True))
         out = dims[stage - 1] if stage else shape[0]
-        layers.append(nn.ConvTranspose2d(dims[stage], out, 4, stride=2, padding=1, output_padding=padding))
+        layers.append(nn.ConvTranspose2d(dims[stage] + joined, out, 4, stride=2, padding=1, output_padding=padding))
         layers += [act()] if stage else []
     return layers
 
@@ -214,13 +237,18 @@ def gaussian_log_density(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
 
 
 def gaussian_log_weights(
-    model: nn.Module, x: Tensor, *cond: Tensor, samples: int, proposal: str = "posterior"
+    model: nn.Module,
+    x: Tensor,
+    *cond: Tensor,
+    samples: int,
+    proposal: str = "posterior",
+    decode: Callable[..., Tensor] | None = None,
 ) -> Tensor:
     """log p(x|z) + log p(z) − log r(z|x) for ``samples`` fresh z ~ r of each example, (samples, B), in float64.
 
     ``proposal`` is r: "posterior", q(z|x); or "defensive", ½ q(z|x) + ½ p(z), under which no weight exceeds 2 p(x|z),
     however narrow q is. For a model whose q and p are those of ``posterior_and_prior``, and whose ``likelihood`` takes
-    ``decode(z, *cond)``. Source of the second: Hesterberg 1995.
+    ``decode(z, *cond)``, the model's own unless given. Source of the second: Hesterberg 1995.
     """
     check_choice("proposal", proposal, PROPOSALS)
     posterior, prior = model.posterior_and_prior(x, *cond)
@@ -231,7 +259,7 @@ def gaussian_log_weights(
     if proposal == "defensive":
         from_prior = (torch.rand(len(mu), device=mu.device) < 0.5).view(-1, *[1] * (mu.dim() - 1))
         z = torch.where(from_prior, model.reparameterize(mu_p, log_var_p, eps=eps), z)
-    log_px = -model.likelihood.nll(model.decode(z, *cond), x).double()
+    log_px = -model.likelihood.nll((decode or model.decode)(z, *cond), x).double()
     log_pz = _per_example(gaussian_log_density(z, mu_p, log_var_p))
     if proposal == "posterior":
         # From the noise itself, which rounding of z cannot spoil where σ is tiny.

@@ -16,6 +16,7 @@ from course_utils.losses.likelihoods import make_likelihood, plain_sigma
 from course_utils.losses.terms import LOG_2PI, Terms
 from course_utils.models.layers import (
     GaussianHeads,
+    SkipDecoder,
     as_input,
     check_code,
     check_hidden_dims,
@@ -47,7 +48,8 @@ class VAE(nn.Module):
 
     Arguments as for :class:`Autoencoder`, and ``likelihood``: "bernoulli", "gaussian" (no output activation) or
     "continuous_bernoulli"; ``sigma``, for the Gaussian alone: a positive number, or "learned". ``hidden_dims=()`` is
-    the linear VAE. Raises ``ValueError`` or ``TypeError`` for arguments that do not fit.
+    the linear VAE. With ``skip=True``, z is joined to the input of every layer of the decoder (:class:`SkipDecoder`).
+    Raises ``ValueError`` or ``TypeError`` for arguments that do not fit.
     """
 
     def __init__(
@@ -60,20 +62,25 @@ class VAE(nn.Module):
         activation: str = "relu",
         likelihood: str = "bernoulli",
         sigma: float | str = 1.0,
+        skip: bool = False,
     ) -> None:
         super().__init__()
         self.input_shape = check_shape("input_shape", input_shape)
         self.latent_dim = check_positive_int("latent_dim", latent_dim)
         dims = check_hidden_dims(hidden_dims, trunk)
+        if not isinstance(skip, bool):
+            raise TypeError(f"skip says whether z reaches every layer of the decoder, True or False; got {skip!r}")
         self.likelihood = make_likelihood(likelihood, sigma=sigma)
         self.config = dict(
             input_shape=self.input_shape, latent_dim=self.latent_dim, hidden_dims=dims,
-            trunk=trunk, activation=activation, likelihood=likelihood, sigma=plain_sigma(sigma),
+            trunk=trunk, activation=activation, likelihood=likelihood, sigma=plain_sigma(sigma), skip=skip,
         )  # fmt: skip
         layers, features = encoder_layers(self.input_shape, dims, trunk, activation)
         self.encoder = nn.Sequential(*layers)
         self.heads = GaussianHeads(features, self.latent_dim)
-        self.decoder = nn.Sequential(*decoder_layers(self.input_shape, self.latent_dim, dims, trunk, activation))
+        joined = self.latent_dim if skip else 0
+        layers = decoder_layers(self.input_shape, self.latent_dim, dims, trunk, activation, joined=joined)
+        self.decoder = (SkipDecoder if skip else nn.Sequential)(*layers)
 
     def inputs(self, x: Tensor, y: Tensor, condition: object = None) -> tuple[Tensor]:
         """What ``loss`` takes, from images (B, C, H, W) and labels: the images. There is no use for a condition."""

@@ -6,9 +6,10 @@ try:
     from course_utils.training.checkpoints import load, save
     from course_utils.training.fit import fit
     from course_utils.training.resume import History
+    from course_utils.training.schedules import cyclical_beta, linear_beta
 except KeyboardInterrupt:
     if sys.argv[:1] == ["-m"]:  # Ctrl-C while the command below this package still loads PyTorch
         sys.exit("interrupted")
     raise
 
-__all__ = ["History", "fit", "load", "save"]
+__all__ = ["History", "cyclical_beta", "fit", "linear_beta", "load", "save"]
