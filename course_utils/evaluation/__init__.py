@@ -1,6 +1,7 @@
 """Numbers to judge a model by: bounds on log p(x), what the code says, how good the samples are."""
 
 from course_utils.evaluation.bounds import evaluate, log_likelihood
+from course_utils.evaluation.grid import GridPosterior, grid_of_codes, log_evidence_on_grid, posterior_on_grid
 from course_utils.evaluation.judge import Judge, train_judge
 from course_utils.evaluation.latents import ActiveUnits, active_units, kl_per_dimension
 from course_utils.evaluation.linear_gaussian import LinearGaussian
@@ -19,7 +20,8 @@ from course_utils.evaluation.samples import (
 )
 
 __all__ = [
-    "ActiveUnits", "CodeGaussian", "Judge", "LinearGaussian", "active_units", "different_pairs", "effective_classes",
-    "evaluate", "fit_gaussian", "kl_per_dimension", "largest_step", "linear", "log_likelihood", "lost_share",
-    "nearest_images", "reached_share", "spherical", "standard_normal", "train_judge",
+    "ActiveUnits", "CodeGaussian", "GridPosterior", "Judge", "LinearGaussian", "active_units", "different_pairs",
+    "effective_classes", "evaluate", "fit_gaussian", "grid_of_codes", "kl_per_dimension", "largest_step", "linear",
+    "log_evidence_on_grid", "log_likelihood", "lost_share", "nearest_images", "posterior_on_grid", "reached_share",
+    "spherical", "standard_normal", "train_judge",
 ]  # fmt: skip
