@@ -108,7 +108,7 @@ def _check_weights(patient: Patient, m: Measured, size: float, notes: Notes) -> 
     if m.curved or m.linear:
         return notes.warning(
             "kl-form", "The loss depends on μ and the spread, but not as KL(N(μ, σ²) ‖ N(0, I)) does. Fine if that is "
-            "meant (another prior, free bits).", weights,
+            "meant (another prior, a flow, free bits).", weights,
         )  # fmt: skip
     if m.prior != "N(0, I)":
         notes.well(f"the KL is that to {m.prior}")
