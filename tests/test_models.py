@@ -1,5 +1,6 @@
 """The models: shapes, samples, gradients, the three operations of the CVAE, checkpoints, and bad input."""
 
+import copy
 import math
 
 import pytest
@@ -12,6 +13,7 @@ from course_utils.models.cvae import CVAE
 from course_utils.models.layers import LOG_VAR_RANGE, reparameterize
 from course_utils.models.vae import VAE
 from course_utils.training.checkpoints import load, save
+from course_utils.training.fit import fit
 
 SMALL = dict(latent_dim=3, hidden_dims=(16,))
 MODELS = {
@@ -54,6 +56,48 @@ def test_the_linear_vae_is_linear():
         torch.testing.assert_close(part(a + b), part(a) + part(b) - part(zero))
     z, w = torch.randn(4, 2), torch.randn(4, 2)
     torch.testing.assert_close(vae.decode(z + w), vae.decode(z) + vae.decode(w) - vae.decode(0 * z))
+
+
+SKIPS = {
+    "mlp": (dict(hidden_dims=(16, 8, 6)), 4),
+    "conv": (dict(hidden_dims=(4, 8), trunk="conv"), 3),
+    "linear": (dict(hidden_dims=()), 1),
+}
+
+
+@pytest.mark.parametrize("name", SKIPS)
+def test_with_skips_z_reaches_every_layer_of_the_decoder(name):
+    options, count = SKIPS[name]
+    vae, seen = VAE(latent_dim=3, input_shape=(2, 12, 20), skip=True, **options), []
+    layers = [m for m in vae.decoder.modules() if isinstance(m, torch.nn.Linear | torch.nn.ConvTranspose2d)]
+    assert len(layers) == count
+    for layer in layers:
+        layer.register_forward_pre_hook(lambda layer, args: seen.append(args[0]))
+    z = torch.randn(5, 3)
+    vae.decode(z)
+    for h in seen:  # the last three features of what comes in are z, at every place of an image
+        torch.testing.assert_close(h[:, -3:].flatten(2).mean(-1) if h.dim() > 2 else h[:, -3:], z)
+    for layer in layers:  # and z gets through to the output by any one of them, with the others shut
+        z.requires_grad_().grad = None
+        with torch.no_grad():
+            for other in layers:
+                joined = other.weight[-3:] if isinstance(other, torch.nn.ConvTranspose2d) else other.weight[:, -3:]
+                joined.fill_(0.1 if other is layer else 0.0)
+            for bias in (m.bias for m in layers):
+                bias.fill_(1.0)
+        vae.decode(z).sum().backward()
+        assert (z.grad != 0).all()
+
+
+def test_without_skips_nothing_has_changed():
+    torch.manual_seed(0)
+    plain = VAE(**SMALL, skip=False)
+    assert type(plain.decoder) is torch.nn.Sequential and [tuple(p.shape) for p in plain.decoder.parameters()] == [
+        (16, 3), (16,), (784, 16), (784,),
+    ]  # fmt: skip
+    for wrong in (1, None, "yes"):
+        with pytest.raises(TypeError, match="True or False"):
+            VAE(latent_dim=3, skip=wrong)
 
 
 def test_the_decoder_mirrors_the_encoder():
@@ -406,6 +450,7 @@ def test_the_learned_prior_is_bounded_like_the_encoder():
 SAVED = {
     "VAE": lambda: VAE(latent_dim=3, hidden_dims=(8, 6), likelihood="gaussian", sigma="learned"),
     "conv VAE": lambda: VAE(latent_dim=3, hidden_dims=(4, 8), trunk="conv"),
+    "VAE with skips": lambda: VAE(latent_dim=3, hidden_dims=(8, 6), skip=True),
     "Autoencoder": lambda: Autoencoder(latent_dim=3, input_shape=(10,), hidden_dims=()),
     "CVAE": cvae,
     "CVAE with a learned prior": lambda: cvae(prior="learned"),
@@ -434,6 +479,23 @@ def test_a_checkpoint_from_before_there_was_a_prior_to_choose_still_loads(tmp_pa
     again = load(tmp_path / "old.pt", kind=CVAE)
     samples = (m.sample(c, generator=torch.Generator().manual_seed(0)) for m in (model, again))
     assert torch.equal(*samples) and again.config == model.config
+
+
+def test_a_checkpoint_from_before_there_were_skips_loads_and_training_goes_on_from_it(tmp_path):
+    x, path = torch.rand(20, 1, 28, 28), tmp_path / "model.pt"
+    options = dict(seed=1, batch_size=10, show=False)
+    whole = VAE(**SMALL)
+    model = copy.deepcopy(whole)
+    fit(whole, x, epochs=2, **options)
+    fit(model, x, epochs=1, checkpoint=path, **options)
+    content = torch.load(path, weights_only=True)
+    assert content["config"].pop("skip") is False
+    torch.save(content, path)
+    assert load(path, kind=VAE).config == model.config
+    fit(model, x, epochs=2, checkpoint=path, **options)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), whole.parameters(), strict=True))
+    with pytest.raises(ValueError, match="another model"):
+        fit(VAE(**SMALL, skip=True), x, epochs=2, checkpoint=path, **options)
 
 
 def test_a_failed_save_leaves_the_old_file_whole(tmp_path, monkeypatch):

@@ -56,13 +56,36 @@ class GaussianHeads(nn.Module):
         return self.mu(h), self.log_var(h).clamp(*LOG_VAR_RANGE)
 
 
-def mlp_layers(features: int, dims: tuple[int, ...], activation: str) -> tuple[list[nn.Module], int]:
-    """Linear layers of the given widths, each followed by the activation; and the number of features at the end."""
+class SkipDecoder(nn.Sequential):
+    """Decoder layers that all see z: it is joined to what each layer after the first takes, [h, z].
+
+    Where h is an image, z joins it as L constant maps. Source: Dieng, Kim, Rush & Blei 2019, Skip-VAE.
+    """
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Codes (B, L) → decoder output (B, …)."""
+        first, *others = self
+        h = first(z)
+        for layer in others:
+            if isinstance(layer, nn.Linear | nn.ConvTranspose2d):
+                size = h.shape[2:]
+                h = torch.cat([h, z.view(*z.shape, *[1] * len(size)).expand(-1, -1, *size)], dim=1)
+            h = layer(h)
+        return h
+
+
+def mlp_layers(
+    features: int, dims: tuple[int, ...], activation: str, *, joined: int = 0
+) -> tuple[list[nn.Module], int]:
+    """Linear layers of the given widths, each followed by the activation; and the number of features at the end.
+
+    ``joined`` features more come to what each layer after the first takes, and to those at the end.
+    """
     act = ACTIVATIONS[check_choice("activation", activation, tuple(ACTIVATIONS))]
     layers: list[nn.Module] = []
     for width in dims:
         layers += [nn.Linear(features, width), act()]
-        features = width
+        features = width + joined
     return layers, features
 
 
@@ -93,10 +116,10 @@ def encoder_layers(
 
 
 def decoder_layers(
-    shape: tuple[int, ...], latent_dim: int, dims: tuple[int, ...], trunk: str, activation: str
+    shape: tuple[int, ...], latent_dim: int, dims: tuple[int, ...], trunk: str, activation: str, *, joined: int = 0
 ) -> list[nn.Module]:
     if trunk == "mlp":
-        layers, features = mlp_layers(latent_dim, dims[::-1], activation)
+        layers, features = mlp_layers(latent_dim, dims[::-1], activation, joined=joined)
         return [*layers, nn.Linear(features, math.prod(shape)), nn.Unflatten(1, shape)]
     act = ACTIVATIONS[activation]
     sizes = _conv_sizes(shape, len(dims))
@@ -109,7 +132,7 @@ def decoder_layers(
         # Odd sizes lose a row on the way down; output padding gives it back on the way up.
         padding = tuple(want - 2 * have for want, have in zip(sizes[stage], sizes[stage + 1], strict=True))
         out = dims[stage - 1] if stage else shape[0]
-        layers.append(nn.ConvTranspose2d(dims[stage], out, 4, stride=2, padding=1, output_padding=padding))
+        layers.append(nn.ConvTranspose2d(dims[stage] + joined, out, 4, stride=2, padding=1, output_padding=padding))
         layers += [act()] if stage else []
     return layers
 

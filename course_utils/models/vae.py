@@ -16,6 +16,7 @@ from course_utils.losses.likelihoods import make_likelihood, plain_sigma
 from course_utils.losses.terms import LOG_2PI, Terms
 from course_utils.models.layers import (
     GaussianHeads,
+    SkipDecoder,
     as_input,
     check_code,
     check_hidden_dims,
@@ -48,11 +49,12 @@ class VAE(nn.Module):
 
     Arguments as for :class:`Autoencoder`, and ``likelihood``: "bernoulli", "gaussian" (no output activation) or
     "continuous_bernoulli"; ``sigma``, for the Gaussian alone: a positive number, or "learned". ``hidden_dims=()`` is
-    the linear VAE. ``posterior`` bends q(z|x): "full", "planar" or "coupling", see :mod:`.posteriors`; ``prior`` is
-    learned with the rest: "mixture", "vamp" or "coupling", see :mod:`.priors`. ``flow_layers`` are those of a flow,
-    ``components`` those of a mixture. Where one of the two is not the plain Gaussian, the rate ``kl`` is
-    log q(z|x) − log p(z) at the one sample z: right on average, sometimes negative. Raises ``ValueError`` or
-    ``TypeError`` for arguments that do not fit.
+    the linear VAE. With ``skip=True``, z is joined to the input of every layer of the decoder (:class:`SkipDecoder`).
+    ``posterior`` bends q(z|x): "full", "planar" or "coupling", see :mod:`.posteriors`; ``prior`` is learned with the
+    rest: "mixture", "vamp" or "coupling", see :mod:`.priors`. ``flow_layers`` are those of a flow, ``components`` those
+    of a mixture. Where one of the two is not the plain Gaussian, the rate ``kl`` is log q(z|x) − log p(z) at the one
+    sample z: right on average, sometimes negative. Raises ``ValueError`` or ``TypeError`` for arguments that do not
+    fit.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class VAE(nn.Module):
         activation: str = "relu",
         likelihood: str = "bernoulli",
         sigma: float | str = 1.0,
+        skip: bool = False,
         posterior: str = "diagonal",
         prior: str = "standard",
         flow_layers: int = 4,
@@ -74,17 +77,21 @@ class VAE(nn.Module):
         self.input_shape = check_shape("input_shape", input_shape)
         self.latent_dim = check_positive_int("latent_dim", latent_dim)
         dims = check_hidden_dims(hidden_dims, trunk)
+        if not isinstance(skip, bool):
+            raise TypeError(f"skip says whether z reaches every layer of the decoder, True or False; got {skip!r}")
         self.likelihood = make_likelihood(likelihood, sigma=sigma)
         self.config = dict(
             input_shape=self.input_shape, latent_dim=self.latent_dim, hidden_dims=dims,
-            trunk=trunk, activation=activation, likelihood=likelihood, sigma=plain_sigma(sigma),
+            trunk=trunk, activation=activation, likelihood=likelihood, sigma=plain_sigma(sigma), skip=skip,
             posterior=posterior, prior=prior, flow_layers=check_positive_int("flow_layers", flow_layers),
             components=check_positive_int("components", components),
         )  # fmt: skip
         layers, features = encoder_layers(self.input_shape, dims, trunk, activation)
         self.encoder = nn.Sequential(*layers)
         self.heads = GaussianHeads(features, self.latent_dim)
-        self.decoder = nn.Sequential(*decoder_layers(self.input_shape, self.latent_dim, dims, trunk, activation))
+        joined = self.latent_dim if skip else 0
+        layers = decoder_layers(self.input_shape, self.latent_dim, dims, trunk, activation, joined=joined)
+        self.decoder = (SkipDecoder if skip else nn.Sequential)(*layers)
         self.posterior = make_posterior(posterior, self.latent_dim, features, flow_layers)
         self.prior = make_prior(
             prior, self.latent_dim, components=components, layers=flow_layers, input_shape=self.input_shape,
