@@ -1,6 +1,7 @@
 """The models of the course, one short file a family."""
 
 from course_utils.models.autoencoder import Autoencoder, AutoencoderOutput
+from course_utils.models.avb import AVB
 from course_utils.models.cvae import CVAE, one_hot_labels
 from course_utils.models.iwae import IWAE
 from course_utils.models.layers import GaussianHeads, reparameterize
@@ -9,6 +10,6 @@ from course_utils.models.registry import register
 from course_utils.models.vae import VAE, VAEOutput
 
 __all__ = [
-    "CVAE", "IWAE", "MADE", "MADEVAE", "VAE", "Autoencoder", "AutoencoderOutput", "GaussianHeads", "VAEOutput",
+    "AVB", "CVAE", "IWAE", "MADE", "MADEVAE", "VAE", "Autoencoder", "AutoencoderOutput", "GaussianHeads", "VAEOutput",
     "one_hot_labels", "register", "reparameterize",
 ]  # fmt: skip
