@@ -1,6 +1,12 @@
 """Numbers to judge a model by: bounds on log p(x), what the code says, how good the samples are."""
 
 from course_utils.evaluation.bounds import evaluate, log_likelihood
+from course_utils.evaluation.information import (
+    factor_entropy,
+    factor_information,
+    mutual_information_gap,
+    rate_parts,
+)
 from course_utils.evaluation.judge import Judge, train_judge
 from course_utils.evaluation.latents import ActiveUnits, active_units, kl_per_dimension
 from course_utils.evaluation.linear_gaussian import LinearGaussian
@@ -20,6 +26,7 @@ from course_utils.evaluation.samples import (
 
 __all__ = [
     "ActiveUnits", "CodeGaussian", "Judge", "LinearGaussian", "active_units", "different_pairs", "effective_classes",
-    "evaluate", "fit_gaussian", "kl_per_dimension", "largest_step", "linear", "log_likelihood", "lost_share",
-    "nearest_images", "reached_share", "spherical", "standard_normal", "train_judge",
+    "evaluate", "factor_entropy", "factor_information", "fit_gaussian", "kl_per_dimension", "largest_step", "linear",
+    "log_likelihood", "lost_share", "mutual_information_gap", "nearest_images", "rate_parts", "reached_share",
+    "spherical", "standard_normal", "train_judge",
 ]  # fmt: skip

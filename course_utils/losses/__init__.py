@@ -1,6 +1,15 @@
 """The terms that models are trained with: likelihoods, KL divergences, and the ELBO made of both."""
 
 from course_utils.losses.elbo import elbo
+from course_utils.losses.information import (
+    RateParts,
+    batch_rate_parts,
+    log_densities,
+    mixture_log_weights,
+    mmd,
+    mmd_to_prior,
+    split_rate,
+)
 from course_utils.losses.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, SquaredError, make_likelihood
 from course_utils.losses.scales import implied_gaussian, optimal_sigma
 from course_utils.losses.terms import (
@@ -15,7 +24,8 @@ from course_utils.losses.terms import (
 )
 
 __all__ = [
-    "Bernoulli", "ContinuousBernoulli", "Gaussian", "SquaredError", "Terms", "bernoulli_nll",
-    "continuous_bernoulli_nll", "elbo", "gaussian_kl", "gaussian_kl_full", "gaussian_kl_terms", "gaussian_nll",
-    "implied_gaussian", "make_likelihood", "optimal_sigma", "squared_error",
+    "Bernoulli", "ContinuousBernoulli", "Gaussian", "RateParts", "SquaredError", "Terms", "batch_rate_parts",
+    "bernoulli_nll", "continuous_bernoulli_nll", "elbo", "gaussian_kl", "gaussian_kl_full", "gaussian_kl_terms",
+    "gaussian_nll", "implied_gaussian", "log_densities", "make_likelihood", "mixture_log_weights", "mmd",
+    "mmd_to_prior", "optimal_sigma", "split_rate", "squared_error",
 ]  # fmt: skip

@@ -2,11 +2,12 @@
 
 from course_utils.models.autoencoder import Autoencoder, AutoencoderOutput
 from course_utils.models.cvae import CVAE, one_hot_labels
+from course_utils.models.information import TCVAE, InfoVAE
 from course_utils.models.layers import GaussianHeads, reparameterize
 from course_utils.models.registry import register
 from course_utils.models.vae import VAE, VAEOutput
 
 __all__ = [
-    "CVAE", "VAE", "Autoencoder", "AutoencoderOutput", "GaussianHeads", "VAEOutput", "one_hot_labels", "register",
-    "reparameterize",
+    "CVAE", "TCVAE", "VAE", "Autoencoder", "AutoencoderOutput", "GaussianHeads", "InfoVAE", "VAEOutput",
+    "one_hot_labels", "register", "reparameterize",
 ]  # fmt: skip
