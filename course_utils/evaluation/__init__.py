@@ -1,6 +1,7 @@
 """Numbers to judge a model by: bounds on log p(x), what the code says, how good the samples are."""
 
 from course_utils.evaluation.bounds import evaluate, log_likelihood
+from course_utils.evaluation.grid import GridPosterior, grid_of_codes, log_evidence_on_grid, posterior_on_grid
 from course_utils.evaluation.information import (
     factor_entropy,
     factor_information,
@@ -25,8 +26,9 @@ from course_utils.evaluation.samples import (
 )
 
 __all__ = [
-    "ActiveUnits", "CodeGaussian", "Judge", "LinearGaussian", "active_units", "different_pairs", "effective_classes",
-    "evaluate", "factor_entropy", "factor_information", "fit_gaussian", "kl_per_dimension", "largest_step", "linear",
-    "log_likelihood", "lost_share", "mutual_information_gap", "nearest_images", "rate_parts", "reached_share",
+    "ActiveUnits", "CodeGaussian", "GridPosterior", "Judge", "LinearGaussian", "active_units", "different_pairs",
+    "effective_classes", "evaluate", "factor_entropy", "factor_information", "fit_gaussian", "grid_of_codes",
+    "kl_per_dimension", "largest_step", "linear", "log_evidence_on_grid", "log_likelihood", "lost_share",
+    "mutual_information_gap", "nearest_images", "posterior_on_grid", "rate_parts", "reached_share",
     "spherical", "standard_normal", "train_judge",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """What a decoder's output means: each likelihood owns its output activation, its loss and its samples.
 
-``nll`` is per example in nats, ``mean`` gives pixels to look at, ``sample`` draws pixels with their noise.
+``nll`` is per example in nats, ``log_prob_pairs`` is of every example under every code, ``mean`` gives pixels to look
+at, ``sample`` draws pixels with their noise.
 """
 
 import math
@@ -8,9 +9,17 @@ from numbers import Real
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from course_utils._checks import check_choice, check_float
-from course_utils.losses.terms import bernoulli_nll, continuous_bernoulli_nll, gaussian_nll, squared_error
+from course_utils._checks import check_batch, check_choice, check_float, check_unit_interval
+from course_utils.losses.terms import (
+    LOG_2PI,
+    bernoulli_nll,
+    continuous_bernoulli_nll,
+    gaussian_nll,
+    log_normaliser,
+    squared_error,
+)
 
 
 class Bernoulli(nn.Module):
@@ -19,6 +28,10 @@ class Bernoulli(nn.Module):
     def nll(self, logits: Tensor, x: Tensor) -> Tensor:
         """−log p(x|z) per example (B,), in nats; ``x`` in [0, 1]."""
         return bernoulli_nll(logits, x)
+
+    def log_prob_pairs(self, logits: Tensor, x: Tensor) -> Tensor:
+        """log p(x|z) of every pair: logits (G, …) of G codes and ``x`` (B, …) in [0, 1] → (G, B), in nats, float64."""
+        return _bernoulli_pairs(logits, x)
 
     def mean(self, logits: Tensor) -> Tensor:
         """The expected pixels, in [0, 1], of the shape of ``logits``."""
@@ -35,6 +48,10 @@ class ContinuousBernoulli(nn.Module):
     def nll(self, logits: Tensor, x: Tensor) -> Tensor:
         """−log p(x|z) per example (B,), in nats; ``x`` in [0, 1]."""
         return continuous_bernoulli_nll(logits, x)
+
+    def log_prob_pairs(self, logits: Tensor, x: Tensor) -> Tensor:
+        """log p(x|z) of every pair, (G, B), as for :class:`Bernoulli`."""
+        return _bernoulli_pairs(logits, x) + log_normaliser(logits).double().flatten(1).sum(1)[:, None]
 
     def mean(self, logits: Tensor) -> Tensor:
         """The expected pixels, 1 / (1 − e^−η) − 1/η at logit η: closer to grey than the sigmoid of η."""
@@ -83,6 +100,13 @@ class Gaussian(nn.Module):
         """−log p(x|z) per example (B,), in nats, all constants included."""
         return gaussian_nll(mean, x, sigma=self.sigma)
 
+    def log_prob_pairs(self, mean: Tensor, x: Tensor) -> Tensor:
+        """log p(x|z) of every pair: means (G, …) of G codes and ``x`` (B, …) → (G, B), in nats, float64."""
+        mean, x = check_batch("mean", mean).flatten(1).double(), check_batch("x", x).flatten(1).double()
+        square = mean.square().sum(1)[:, None] - 2 * mean @ x.T + x.square().sum(1)  # ‖x − mean‖², multiplied out
+        variance = self.sigma.double() ** 2
+        return -0.5 * (mean.shape[1] * (LOG_2PI + variance.log()) + square / variance)
+
     def mean(self, mean: Tensor) -> Tensor:
         """The expected pixels: the decoder's output itself, which may leave [0, 1]."""
         return mean
@@ -102,6 +126,13 @@ class SquaredError(nn.Module):
     def mean(self, x_hat: Tensor) -> Tensor:
         """The reconstruction itself."""
         return check_float("x_hat", x_hat)
+
+
+def _bernoulli_pairs(logits: Tensor, x: Tensor) -> Tensor:
+    """Σ x·η − log(1 + e^η) for every pair, by one matrix product: no array of pixels for each of them."""
+    check_unit_interval("x", x)
+    logits, x = check_batch("logits", logits).flatten(1), check_batch("x", x).flatten(1)
+    return (logits @ x.T).double() - F.softplus(logits).double().sum(1)[:, None]
 
 
 Likelihood = Bernoulli | ContinuousBernoulli | Gaussian | SquaredError

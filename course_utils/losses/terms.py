@@ -88,10 +88,10 @@ def continuous_bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     Shapes: ``logits`` and ``x`` (B, …), ``x`` in [0, 1] → (B,) nats; it can be negative, as densities exceed 1.
     Raises ``ValueError`` for other ranges or shapes. Source: Loaiza-Ganem & Cunningham 2019.
     """
-    return bernoulli_nll(logits, x) - _log_normaliser(logits).flatten(1).sum(1)
+    return bernoulli_nll(logits, x) - log_normaliser(logits).flatten(1).sum(1)
 
 
-def _log_normaliser(logits: Tensor) -> Tensor:
+def log_normaliser(logits: Tensor) -> Tensor:
     """log C of the continuous Bernoulli: log(η / tanh(η / 2)) at logit η, which tends to log 2 at η = 0."""
     small = logits.abs() < 1e-2
     away = torch.where(small, torch.ones_like(logits), logits).abs()  # keeps 0/0 out of the gradient too

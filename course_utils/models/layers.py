@@ -187,6 +187,24 @@ def standard_noise(
     return noise if temperature == 1.0 else temperature * noise
 
 
+def log_likelihood_of_codes(model: nn.Module, x: Tensor, z: Tensor) -> Tensor:
+    """log p(x|z) for codes z (…, B, L), or (G, 1, L): G codes, each of which serves all B examples → (…, B), float64.
+
+    Raises ``ValueError`` for codes of another shape.
+    """
+    check_float("z", z)
+    if z.dim() < 2 or z.shape[-1] != model.latent_dim or z.shape[-2] not in (1, len(x)):
+        raise ValueError(
+            f"z must be (…, {len(x)}, {model.latent_dim}), a code for each example, or (…, 1, {model.latent_dim}), "
+            f"codes that serve them all, got {tuple(z.shape)}"
+        )
+    params = model.decode(z.flatten(0, -2))
+    if z.shape[-2] == 1:
+        return model.likelihood.log_prob_pairs(params, x).view(*z.shape[:-2], len(x))
+    repeated = x.expand(*z.shape[:-2], *x.shape).flatten(0, z.dim() - 2)
+    return -model.likelihood.nll(params, repeated).double().view(z.shape[:-1])
+
+
 def gaussian_log_weights(model: nn.Module, x: Tensor, *cond: Tensor, samples: int) -> Tensor:
     """log p(x|z) + log p(z) − log q(z|x) for ``samples`` fresh z ~ q of each example, (samples, B), in float64.
 

@@ -5,6 +5,7 @@ What `fit`, `evaluate` and the checkpoints ask of a model, a class of one's own 
     model.inputs(x, y, condition=None) -> tuple of tensors    from images (B, C, H, W) and labels (B,)
     model.loss(*inputs, beta=1.0) -> Terms                    per example, in nats
     model.log_weights(*inputs, samples=K) -> (K, B)           where there is a likelihood: log p(x, z) − log q(z|x)
+    model.log_joint(*inputs, z) -> (…, B)                     log p(x, z) for codes z (…, B, L), or (G, 1, L) for all
     model.posterior_and_prior(*inputs)                        where both are Gaussian: two pairs (mu, log_var)
     model.config                                              to be saved: the constructor's arguments, plain values
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from course_utils._checks import check_positive_int
 from course_utils.losses.elbo import elbo
 from course_utils.losses.likelihoods import make_likelihood, plain_sigma
-from course_utils.losses.terms import Terms
+from course_utils.losses.terms import LOG_2PI, Terms
 from course_utils.models.layers import (
     GaussianHeads,
     as_input,
@@ -25,6 +25,7 @@ from course_utils.models.layers import (
     decoder_layers,
     encoder_layers,
     gaussian_log_weights,
+    log_likelihood_of_codes,
     reparameterize,
     standard_noise,
 )
@@ -120,6 +121,16 @@ class VAE(nn.Module):
         """``(mu, log_var)`` of q(z|x) and of the prior, zeros for N(0, I), each (B, L)."""
         mu, log_var = self.encode(x)
         return (mu, log_var), (torch.zeros_like(mu), torch.zeros_like(mu))
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """log p(z) of codes (…, L) → (…), in nats, float64."""
+        return -0.5 * (z.double().square() + LOG_2PI).sum(-1)
+
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x, z) for codes z (…, B, L), or (G, 1, L): G codes that serve all examples → (…, B), nats, float64."""
+        return log_likelihood_of_codes(
+            self, check_input(x, self.input_shape, self.heads.mu.weight), z
+        ) + self.log_prior(z)
 
     def log_weights(self, x: Tensor, *, samples: int) -> Tensor:
         """log p(x, z) − log q(z|x) for ``samples`` z from q(z|x) per example: (samples, B), in nats, float64."""
