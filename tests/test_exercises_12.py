@@ -161,7 +161,11 @@ WRONG = [
     ("12.4", "biased", with_diagonal),
     ("12.4", "sign", lambda x, y, width: -by_loops(x, y, width)),
     ("12.4", "a kernel of one number", one_number),
-    ("12.5", "total_correlation(z, mu, log_var): the batch for the data", with_weights(lambda b, n: torch.ones(b, b) / b)),
+    (
+        "12.5",
+        "total_correlation(z, mu, log_var): the batch for the data",
+        with_weights(lambda b, n: torch.ones(b, b) / b),
+    ),
     (
         "12.5",
         "total_correlation(z, mu, log_var): cut off at 0",

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 from sklearn.metrics import mutual_info_score
-from torch.distributions import Independent, MixtureSameFamily, MultivariateNormal, Normal
 from torch.distributions import Categorical as Choice
+from torch.distributions import Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from course_utils import evaluate, fit, load, save
 from course_utils.data import sprites
@@ -313,7 +313,9 @@ def test_a_higher_weight_of_total_correlation_leaves_less_of_it():
     left = {}
     for beta in (1.0, 20.0):
         torch.manual_seed(0)
-        model = TCVAE(input_shape=(1, 2, 4), latent_dim=2, hidden_dims=(16,), likelihood="gaussian", sigma=0.1, size=256)
+        model = TCVAE(
+            input_shape=(1, 2, 4), latent_dim=2, hidden_dims=(16,), likelihood="gaussian", sigma=0.1, size=256
+        )
         fit(model, x, epochs=60, batch_size=64, lr=1e-2, beta=beta, show=False)
         with torch.no_grad():
             left[beta] = rate_parts(*model.encode(x), samples=512).total_correlation.mean()

@@ -41,8 +41,8 @@ def rate_parts(mu: Tensor, log_var: Tensor, *, samples: int = 1000, seed: int = 
 def factor_information(mu: Tensor, log_var: Tensor, factors: Tensor, *, bins: int = 200) -> Tensor:
     """I(z_i; v_k), the nats that each latent dimension tells about each known factor, (L, K).
 
-    q(z_i|v) is the mixture of the posteriors of the images with that value. Each dimension is cut into ``bins`` of equal
-    width, whose masses are exact; what bins hide is lost, so this is a lower bound, tight for bins much narrower
+    q(z_i|v) is the mixture of the posteriors of the images with that value. Each dimension is cut into ``bins`` of
+    equal width, whose masses are exact; what bins hide is lost, so this is a lower bound, tight for bins much narrower
     than the posteriors, and at most the factor's entropy.
 
     Shapes: ``mu``, ``log_var`` (N, L); ``factors`` (N, K), whole numbers. Raises ``ValueError`` or ``TypeError``

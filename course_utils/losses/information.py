@@ -1,7 +1,7 @@
 """What codes share with images and with each other, for a batch: mixtures of posteriors, total correlation, MMD.
 
-The aggregated posterior q(z) = 1/N Σ_n q(z|x_n) is a mixture of as many Gaussians as there are images. A batch holds B of
-them, so it has to stand for the others: how, is the question of :func:`mixture_log_weights`.
+The aggregated posterior q(z) = 1/N Σ_n q(z|x_n) is a mixture of as many Gaussians as there are images. A batch holds B
+of them, so it has to stand for the others: how, is the question of :func:`mixture_log_weights`.
 """
 
 import math

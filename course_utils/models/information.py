@@ -21,7 +21,8 @@ class TCVAE(VAE):
     """β-TCVAE: −ELBO + (β − 1)·TC, in nats, where TC is the total correlation as a batch estimates it; a VAE at β = 1.
 
     ``size``: N, the number of training images; other arguments as for :class:`VAE`. A batch of one cannot estimate TC.
-    Source: Chen et al. 2018, eq. (4) with α = γ = 1, here with the KL in closed form, and with their stratified estimate.
+    Source: Chen et al. 2018, eq. (4) with α = γ = 1, here with the KL in closed form, and with the stratified
+    estimate.
     """
 
     def __init__(self, *, size: int, **vae: Any) -> None:

@@ -86,7 +86,7 @@ class TCVAE(VAE):
 
 
 def mutual_information_gap(information, entropy):
-    """Return the gap between the two dimensions that tell most of a factor, as a share of its entropy: the factors' mean.
+    """Return the gap between the two dimensions that tell most of a factor, over its entropy: the factors' mean.
 
     information: (L, K), nats that each latent dimension tells of each factor
     entropy:     (K,), of each factor, in nats
@@ -197,8 +197,8 @@ EXERCISES = (
         minutes=10,
         solution=rate_parts,
         hints=(
-            "Two mixtures are needed: q(z), of whole codes, and q(z_i), of one dimension at a time. In which of them is "
-            "the sum over dimensions taken first?",
+            "Two mixtures are needed: q(z), of whole codes, and q(z_i), of one dimension at a time. In which of them "
+            "is the sum over dimensions taken first?",
             "The log of a weighted sum of densities is a logsumexp over the images of log weight + log density. For "
             "q(z) the log density is summed over dimensions before, for the product of marginals after.",
             "joint: logsumexp over axis 1 of log_w + log_q.sum(2). each: logsumexp over axis 1 of log_w[:, :, None] + "
@@ -231,7 +231,8 @@ EXERCISES = (
         hints=(
             "Of N images the batch holds B. One of them is there for certain: the one that the code was drawn from. "
             "Which weight has it in q(z)?",
-            "Its own weight is 1/N. The other N − 1 images have (N − 1)/N together, and B − 1 of them are in the batch.",
+            "Its own weight is 1/N. The other N − 1 images have (N − 1)/N together, and B − 1 of them are "
+            "in the batch.",
             "A (B, B) matrix full of (N − 1)/(N·(B − 1)), and then 1/N on the diagonal.",
         ),
         cases=lambda draw: [(3, 10), (2, 7), (5, 40)],
@@ -266,7 +267,9 @@ EXERCISES = (
             "The kernel of two samples is a matrix: exp of minus the squared distance of every a and every b, over "
             "2·width². Within: (its sum − M)/(M·(M − 1)).",
         ),
-        cases=lambda draw: [(draw(m, s), draw(n, s), w) for m, n, s, w in ((2, 3, 1, 1.0), (4, 2, 3, 0.8), (3, 5, 2, 2.0))],
+        cases=lambda draw: [
+            (draw(m, s), draw(n, s), w) for m, n, s, w in ((2, 3, 1, 1.0), (4, 2, 3, 0.8), (3, 5, 2, 2.0))
+        ],
         gradients=("x", "y"),
         passed="Zero on average for equal distributions, so now and then below zero.",
         mistakes={
@@ -297,7 +300,7 @@ EXERCISES = (
             "log_densities(z, mu, log_var) is (B, B, L); its diagonal over the first two axes is each code under its "
             "own posterior. The weights' log goes into rate_parts. The prior does not matter for this part.",
             "total_correlation: log_q as above; log_q.diagonal().T is (B, L); second result of rate_parts. loss: "
-            "distortion and KL as in your VAE, from one z, plus (beta − 1) times self.total_correlation(z, mu, log_var).",
+            "distortion and KL as in your VAE, from one z, plus (beta − 1) times self.total_correlation of that z.",
         ),
         passed="At β = 1 it is your VAE; after {steps} steps with β = 4 the loss is {loss:.0f} nats.",
         checks=(
