@@ -21,6 +21,7 @@ from course_utils.teaching.widgets import (
     explore_kl,
     explore_latents,
     explore_loss_scale,
+    explore_rotation,
     explore_samples,
     explore_sigma_knob,
     explore_style,
@@ -29,6 +30,7 @@ from course_utils.teaching.widgets import (
     still_kl,
     still_latents,
     still_loss_scale,
+    still_rotation,
     still_samples,
     still_sigma_knob,
     still_style,
@@ -40,6 +42,7 @@ from course_utils.teaching.widgets.kl_explorer import KLPicture
 from course_utils.teaching.widgets.latent_explorer import LatentExplorer
 from course_utils.teaching.widgets.loss_scale import LossScale
 from course_utils.teaching.widgets.reparameterized import ReparameterizedSamples
+from course_utils.teaching.widgets.rotation import Rotation
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -102,6 +105,10 @@ EXPLORERS = {
     "samples": Explorer(
         ReparameterizedSamples, explore_samples, still_samples, (torch.sin,),
         {"μ": (-2.5, 2.5), "log σ²": (-4, 1)}, 3,
+    ),
+    "rotated code": Explorer(
+        Rotation, explore_rotation, lambda decode, curve, angles: still_rotation(decode, curve, angles=angles),
+        (decode, {5.0 * k: (0.5 - 0.02 * k, -30 - 0.01 * k, -28.0) for k in range(19)}), {"angle": (0, 90)}, 4,
     ),
     "sampling slip": Explorer(
         SigmaKnob, explore_sigma_knob, lambda model, x, ks: still_sigma_knob(model, x, ks=ks),

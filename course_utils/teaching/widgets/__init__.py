@@ -12,9 +12,11 @@ from course_utils.teaching.widgets.kl_explorer import explore_kl, still_kl
 from course_utils.teaching.widgets.latent_explorer import explore_latents, still_latents
 from course_utils.teaching.widgets.loss_scale import explore_loss_scale, still_loss_scale
 from course_utils.teaching.widgets.reparameterized import explore_samples, still_samples
+from course_utils.teaching.widgets.rotation import explore_rotation, still_rotation
 
 __all__ = [
     "SigmaKnob", "explore_codes", "explore_elbo_gap", "explore_kl", "explore_latents", "explore_loss_scale",
-    "explore_samples", "explore_sigma_knob", "explore_style", "still_code_plane", "still_elbo_gap", "still_kl",
-    "still_latents", "still_loss_scale", "still_samples", "still_sigma_knob", "still_style",
+    "explore_rotation", "explore_samples", "explore_sigma_knob", "explore_style", "still_code_plane", "still_elbo_gap",
+    "still_kl", "still_latents", "still_loss_scale", "still_rotation", "still_samples", "still_sigma_knob",
+    "still_style",
 ]  # fmt: skip
