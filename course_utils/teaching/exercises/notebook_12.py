@@ -137,14 +137,13 @@ def _viewed(information, entropy):
 _ARGS = (20, 4000, 4.0)
 
 
-def _tc(z, mu, log_var, model):
-    return TCVAE.total_correlation(model, z, mu, log_var)
+def _tc(z, mu, log_var):
+    return _tc_with(mixture_weights(len(z), _ARGS[1]), z, mu, log_var)
 
 
-def _tc_of_the_batch(z, mu, log_var, model):
+def _tc_with(weights, z, mu, log_var):
     log_q = log_densities(z, mu, log_var)
-    log_w = torch.full(log_q.shape[:2], -math.log(len(z))).to(z)
-    return rate_parts(log_q.diagonal().T, log_q, log_w, torch.zeros_like(z))[1]
+    return rate_parts(log_q.diagonal().T, log_q, weights.log().to(z), torch.zeros_like(z))[1]
 
 
 def _loss(x, model):
@@ -152,7 +151,7 @@ def _loss(x, model):
     with fixed_noise():
         z = model.reparameterize(mu, log_var)
     recon = F.binary_cross_entropy_with_logits(model.decode(z), x, reduction="none").sum(1)
-    return recon + _rate(mu, log_var) + (model.beta - 1) * _tc(z, mu, log_var, model)
+    return recon + _rate(mu, log_var) + (_ARGS[2] - 1) * _tc(z, mu, log_var)
 
 
 def _codes(draw: Draw) -> list[tuple[Tensor, ...]]:
@@ -205,7 +204,7 @@ EXERCISES = (
             "log_q, then summed over dimensions. The parts: own − joint, joint − each, each − prior.",
         ),
         cases=lambda draw: [
-            (draw(m, s), draw(m, n, s), draw(m, n), draw(m, s)) for m, n, s in ((2, 3, 1), (1, 2, 3), (3, 4, 2))
+            (draw(m, s), draw(m, n, s), draw(m, n), draw(m, s)) for m, n, s in ((2, 3, 1), (1, 3, 2), (3, 4, 2))
         ],
         gradients=("log_own", "log_q", "log_p"),
         parts=("mutual information", "total correlation", "dimension-wise KL"),
@@ -268,7 +267,7 @@ EXERCISES = (
             "2·width². Within: (its sum − M)/(M·(M − 1)).",
         ),
         cases=lambda draw: [
-            (draw(m, s), draw(n, s), w) for m, n, s, w in ((2, 3, 1, 1.0), (4, 2, 3, 0.8), (3, 5, 2, 2.0))
+            (draw(m, s), draw(n, s), w) for m, n, s, w in ((2, 3, 1, 1.0), (4, 2, 3, 0.8), (3, 5, 1, 2.0))
         ],
         gradients=("x", "y"),
         passed="Zero on average for equal distributions, so now and then below zero.",
@@ -314,12 +313,12 @@ EXERCISES = (
                 axes="z, mu, log_var: (B, L)",
                 mistakes={
                     "cut off at 0": (
-                        lambda z, mu, log_var, model: _tc(z, mu, log_var, model).clamp(min=0),
+                        lambda z, mu, log_var: _tc(z, mu, log_var).clamp(min=0),
                         "Negative numbers were cut off. The mean over the data is a KL; what one code contributes may "
                         "have either sign, and without the negative ones the mean is too large.",
                     ),
                     "the batch for the data": (
-                        _tc_of_the_batch,
+                        lambda z, *q: _tc_with(torch.full((len(z), len(z)), 1 / len(z)), z, *q),
                         "This is the total correlation if the batch were all the data. Are the weights those of "
                         "exercise 12.3, with self.size?",
                     ),
@@ -334,7 +333,7 @@ EXERCISES = (
             ),
             _weighs_it,
             gradients_reach_all(args=_ARGS),
-            trains(below=230, above=60, args=_ARGS),
+            trains(below=230, above=60, steps=150, args=_ARGS),
         ),
     ),
     Exercise(
