@@ -22,6 +22,7 @@ from course_utils.teaching.widgets import (
     explore_latents,
     explore_linear_collapse,
     explore_loss_scale,
+    explore_rotation,
     explore_samples,
     explore_sigma_knob,
     explore_style,
@@ -31,6 +32,7 @@ from course_utils.teaching.widgets import (
     still_latents,
     still_linear_collapse,
     still_loss_scale,
+    still_rotation,
     still_samples,
     still_sigma_knob,
     still_style,
@@ -43,6 +45,7 @@ from course_utils.teaching.widgets.latent_explorer import LatentExplorer
 from course_utils.teaching.widgets.linear_collapse import LinearCollapse
 from course_utils.teaching.widgets.loss_scale import LossScale
 from course_utils.teaching.widgets.reparameterized import ReparameterizedSamples
+from course_utils.teaching.widgets.rotation import Rotation
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -108,6 +111,10 @@ EXPLORERS = {
     "samples": Explorer(
         ReparameterizedSamples, explore_samples, still_samples, (torch.sin,),
         {"μ": (-2.5, 2.5), "log σ²": (-4, 1)}, 3,
+    ),
+    "rotated code": Explorer(
+        Rotation, explore_rotation, lambda decode, curve, angles: still_rotation(decode, curve, angles=angles),
+        (decode, {5.0 * k: (0.5 - 0.02 * k, -30 - 0.01 * k, -28.0) for k in range(19)}), {"angle": (0, 90)}, 4,
     ),
     "sampling slip": Explorer(
         SigmaKnob, explore_sigma_knob, lambda model, x, ks: still_sigma_knob(model, x, ks=ks),

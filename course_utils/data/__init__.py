@@ -2,5 +2,6 @@
 
 from course_utils.data.images import ImageData, Split
 from course_utils.data.load import DATASETS, current_dataset, default_root, load_images
+from course_utils.data.sprites import Sprites, sprites
 
-__all__ = ["DATASETS", "ImageData", "Split", "current_dataset", "default_root", "load_images"]
+__all__ = ["DATASETS", "ImageData", "Split", "Sprites", "current_dataset", "default_root", "load_images", "sprites"]

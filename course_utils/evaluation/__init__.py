@@ -9,6 +9,12 @@ from course_utils.evaluation.grid import (
     log_evidence_on_grid,
     posterior_on_grid,
 )
+from course_utils.evaluation.information import (
+    factor_entropy,
+    factor_information,
+    mutual_information_gap,
+    rate_parts,
+)
 from course_utils.evaluation.judge import Judge, train_judge
 from course_utils.evaluation.latents import ActiveUnits, active_units, kl_per_dimension
 from course_utils.evaluation.linear_gaussian import LinearGaussian, optimal_rates
@@ -28,8 +34,8 @@ from course_utils.evaluation.samples import (
 
 __all__ = [
     "ActiveUnits", "CodeGaussian", "GridPosterior", "Judge", "LinearGaussian", "active_units", "closest_gaussian",
-    "different_pairs", "effective_classes", "evaluate", "fit_gaussian", "gap_on_grid", "grid_of_codes",
-    "kl_per_dimension", "largest_step", "linear", "log_evidence_on_grid", "log_likelihood", "lost_share",
-    "nearest_images", "optimal_rates", "posterior_on_grid", "reached_share", "spherical", "standard_normal",
-    "train_judge",
+    "different_pairs", "effective_classes", "evaluate", "factor_entropy", "factor_information", "fit_gaussian",
+    "gap_on_grid", "grid_of_codes", "kl_per_dimension", "largest_step", "linear", "log_evidence_on_grid",
+    "log_likelihood", "lost_share", "mutual_information_gap", "nearest_images", "optimal_rates", "posterior_on_grid",
+    "rate_parts", "reached_share", "spherical", "standard_normal", "train_judge",
 ]  # fmt: skip

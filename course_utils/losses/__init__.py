@@ -2,6 +2,15 @@
 
 from course_utils.losses.bounds import doubly_reparameterized, importance_bound, sticking_the_landing
 from course_utils.losses.elbo import elbo
+from course_utils.losses.information import (
+    RateParts,
+    batch_rate_parts,
+    log_densities,
+    mixture_log_weights,
+    mmd,
+    mmd_to_prior,
+    split_rate,
+)
 from course_utils.losses.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, SquaredError, make_likelihood
 from course_utils.losses.rates import ChargedRate, capacity, free_bits
 from course_utils.losses.scales import implied_gaussian, optimal_sigma
@@ -17,8 +26,9 @@ from course_utils.losses.terms import (
 )
 
 __all__ = [
-    "Bernoulli", "ChargedRate", "ContinuousBernoulli", "Gaussian", "SquaredError", "Terms", "bernoulli_nll", "capacity",
-    "continuous_bernoulli_nll", "doubly_reparameterized", "elbo", "free_bits", "gaussian_kl", "gaussian_kl_full",
-    "gaussian_kl_terms", "gaussian_nll", "implied_gaussian", "importance_bound", "make_likelihood", "optimal_sigma",
-    "squared_error", "sticking_the_landing",
+    "Bernoulli", "ChargedRate", "ContinuousBernoulli", "Gaussian", "RateParts", "SquaredError", "Terms",
+    "batch_rate_parts", "bernoulli_nll", "capacity", "continuous_bernoulli_nll", "doubly_reparameterized", "elbo",
+    "free_bits", "gaussian_kl", "gaussian_kl_full", "gaussian_kl_terms", "gaussian_nll", "implied_gaussian",
+    "importance_bound", "log_densities", "make_likelihood", "mixture_log_weights", "mmd", "mmd_to_prior",
+    "optimal_sigma", "split_rate", "squared_error", "sticking_the_landing",
 ]  # fmt: skip
