@@ -27,6 +27,7 @@ class TCVAE(VAE):
 
     def __init__(self, *, size: int, **vae: Any) -> None:
         super().__init__(**vae)
+        self._require_plain()
         self.size = check_positive_int("size", size)
         self.config |= {"size": self.size}
 
@@ -49,6 +50,7 @@ class InfoVAE(VAE):
 
     def __init__(self, *, alpha: float = 1.0, weight: float = 100.0, width: float | None = None, **vae: Any) -> None:
         super().__init__(**vae)
+        self._require_plain()
         self.alpha = check_number("alpha", alpha)
         if self.alpha > 1:
             raise ValueError(f"alpha above 1 would pay for rate instead of charging for it, got {alpha:g}")

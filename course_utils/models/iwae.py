@@ -25,8 +25,7 @@ class IWAE(VAE):
 
     def __init__(self, *, k: int = 5, gradient: str = "plain", **arguments: Any) -> None:
         super().__init__(**arguments)
-        if not self.gaussian:
-            raise ValueError("IWAE takes the plain Gaussians: posterior='diagonal' and prior='standard'")
+        self._require_plain()
         self.k, self.gradient = check_positive_int("k", k), check_choice("gradient", gradient, GRADIENTS)
         self.config |= dict(k=self.k, gradient=self.gradient)
 

@@ -102,6 +102,11 @@ class VAE(nn.Module):
         if self.bent and prior == "vamp":
             raise ValueError(f"a VampPrior is made of Gaussian posteriors; it does not go with posterior={posterior!r}")
 
+    def _require_plain(self) -> None:
+        """For subclasses whose loss is made of the two plain Gaussians: ``ValueError`` where there are others."""
+        if not self.gaussian:
+            raise ValueError(f"{type(self).__name__} takes posterior='diagonal' and prior='standard' alone")
+
     def inputs(self, x: Tensor, y: Tensor, condition: object = None) -> tuple[Tensor]:
         """What ``loss`` takes, from images (B, C, H, W) and labels: the images. There is no use for a condition."""
         check_no_condition(self, condition)
