@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import distributions as D
+from torch.nn.functional import binary_cross_entropy_with_logits as bce_with_logits
 
 from course_utils.losses.elbo import elbo
 from course_utils.losses.terms import (
@@ -47,6 +48,16 @@ def test_bernoulli_nll_of_grey_pixels_is_the_cross_entropy(shape):
     p = logits.sigmoid()
     expected = -(x * p.log() + (1 - x) * (1 - p).log()).flatten(1).sum(1)
     torch.testing.assert_close(bernoulli_nll(logits, x), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bernoulli_nll_is_pytorchs_and_so_is_its_slope_at_0_as_well(dtype):
+    logits = torch.tensor([-1000.0, -30, -3, -1e-3, 0, 1e-3, 3, 30, 1000], dtype=dtype)[:, None].requires_grad_()
+    for pixel in (0.0, 0.3, 1.0):
+        x = torch.full_like(logits, pixel)
+        ours, reference = bernoulli_nll(logits, x), bce_with_logits(logits, x, reduction="none").flatten()
+        torch.testing.assert_close(ours, reference)
+        torch.testing.assert_close(*(torch.autograd.grad(total.sum(), logits) for total in (ours, reference)))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

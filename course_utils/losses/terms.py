@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from course_utils._checks import check_batch, check_float, check_same_shape, check_symmetric, check_unit_interval
 
@@ -79,7 +78,10 @@ def bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
     """
     _check_pair("logits", logits, x)
     check_unit_interval("x", x)
-    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+    # max(l, 0) − l·x + log(1 + e^−|l|), as F.binary_cross_entropy_with_logits computes it, with max(l, 0) = ½|l| + ½l,
+    # and −log σ(|l|) for the logarithm: with log1p, loss and gradient together take twice as long on a CPU.
+    size = logits.abs()
+    return (0.5 * size - size.sigmoid().log() + (0.5 - x) * logits).flatten(1).sum(1)
 
 
 def continuous_bernoulli_nll(logits: Tensor, x: Tensor) -> Tensor:
