@@ -13,6 +13,16 @@ from ._exercise import Draw, Exercise
 from .notebook_06 import VAE
 
 
+def speaking(mu, log_var, least):
+    """Return how many latent dimensions carry more than `least` nats on average over the images.
+
+    mu, log_var: (N, L), the encoder's output for N images, log_var is log sigma^2
+    result:      one number
+    """
+    nats = 0.5 * (mu**2 + log_var.exp() - 1 - log_var)
+    return (nats.mean(dim=0) > least).sum()
+
+
 def best_rates(values, variance):
     """Return the rate of each latent dimension in the best linear VAE, in nats.
 
@@ -54,7 +64,7 @@ def train_with(model, images, epochs, beta, floor=0.0, batch_size=128, lr=1e-3):
 
     model.parts(x) gives, for a batch, the distortion (B,) and the KL of each dimension (B, L).
     The charge of a batch is the sum over dimensions of max(floor, mean KL); `free_bits` of
-    exercise 9.3. An epoch is as in exercise 1.3. What is returned is the ELBO's negative, whatever
+    exercise 9.4. An epoch is as in exercise 1.3. What is returned is the ELBO's negative, whatever
     beta and floor are: distortion + KL, over all images of the epoch, a list of numbers.
 
     images: (N, 784)
@@ -74,16 +84,6 @@ def train_with(model, images, epochs, beta, floor=0.0, batch_size=128, lr=1e-3):
             total += (recon + kl.sum(dim=1)).sum().item()
         history.append(total / len(images))
     return history
-
-
-def speaking(mu, log_var, least):
-    """Return how many latent dimensions carry more than `least` nats on average over the images.
-
-    mu, log_var: (N, L), the encoder's output for N images, log_var is log sigma^2
-    result:      one number
-    """
-    nats = 0.5 * (mu**2 + log_var.exp() - 1 - log_var)
-    return (nats.mean(dim=0) > least).sum()
 
 
 # What a training loop with a schedule and a floor does ---------------------------------------------------
@@ -220,6 +220,36 @@ def _tables(draw: Draw) -> list[tuple]:
 EXERCISES = (
     Exercise(
         number="9.1",
+        title="Dimensions that speak",
+        minutes=5,
+        solution=speaking,
+        hints=(
+            "What a dimension says is measured in nats: its KL. How often is it to be compared with `least`: for each "
+            "image, or once?",
+            "The KL of each image and dimension (exercise 4.4), the mean over the images, and then a comparison for "
+            "each dimension.",
+            "`nats = 0.5 * (mu**2 + log_var.exp() - 1 - log_var)`, then `(nats.mean(dim=0) > least).sum()`.",
+        ),
+        cases=lambda draw: [
+            (draw(n, size, decimals=2) * torch.linspace(0.05, 0.9, size).double(), draw(n, size) * 0.1, 0.1)
+            for n, size in ((3, 4), (6, 9), (9, 7), (5, 12))
+        ],
+        any_type=True,
+        passed="Counted in nats; a mean that moves a little is active, and says next to nothing.",
+        mistakes={
+            "active units": (
+                lambda mu, log_var, least: (mu.var(0) > 0.01).sum(),
+                "This counts dimensions whose mean moves, active units. With σ near 1 such a movement drowns in the "
+                "noise. How many nats does it carry?",
+            ),
+            "any image": (
+                lambda mu, log_var, least: ((0.5 * (mu**2 + log_var.exp() - 1 - log_var)).amax(0) > least).sum(),
+                "One image with more than `least` is enough here. The average over the images was asked for.",
+            ),
+        },
+    ),
+    Exercise(
+        number="9.2",
         title="When a dimension should be silent",
         minutes=6,
         solution=best_rates,
@@ -250,7 +280,7 @@ EXERCISES = (
         },
     ),
     Exercise(
-        number="9.2",
+        number="9.3",
         title="A schedule in cycles",
         minutes=8,
         solution=annealed,
@@ -288,7 +318,7 @@ EXERCISES = (
         },
     ),
     Exercise(
-        number="9.3",
+        number="9.4",
         title="Free bits",
         minutes=6,
         solution=free_bits,
@@ -332,7 +362,7 @@ EXERCISES = (
         },
     ),
     Exercise(
-        number="9.4",
+        number="9.5",
         title="Schedule and floor in your training loop",
         minutes=20,
         solution=train_with,
@@ -340,42 +370,12 @@ EXERCISES = (
             "Begin with your loop of exercise 1.3. Where must the step be counted, so that it goes on in the next "
             "epoch? Two sums are kept apart: what is trained on, and what is told.",
             "`step = 0` before both loops, `step += 1` inside of the inner one. The loss is recon.mean() + beta(step) "
-            "times the charge of exercise 9.3. For the history add up recon + kl.sum(dim=1) over the images.",
+            "times the charge of exercise 9.4. For the history add up recon + kl.sum(dim=1) over the images.",
             "In the inner loop: `recon, kl = model.parts(images[batch])`, `loss = recon.mean() + beta(step) * "
             "free_bits(kl, floor)`, then zero_grad, backward, step, `total += (recon + kl.sum(dim=1)).sum().item()`. "
             "After the inner loop `history.append(total / len(images))`.",
         ),
         checks=(_counts_steps, _charges, _learns),
         passed="The step counts on over the epochs, and what is told is −ELBO: from {first:.0f} to {last:.0f} nats.",
-    ),
-    Exercise(
-        number="9.5",
-        title="Dimensions that speak",
-        minutes=5,
-        solution=speaking,
-        hints=(
-            "What a dimension says is measured in nats: its KL. How often is it to be compared with `least`: for each "
-            "image, or once?",
-            "The KL of each image and dimension (exercise 4.4), the mean over the images, and then a comparison for "
-            "each dimension.",
-            "`nats = 0.5 * (mu**2 + log_var.exp() - 1 - log_var)`, then `(nats.mean(dim=0) > least).sum()`.",
-        ),
-        cases=lambda draw: [
-            (draw(n, size, decimals=2) * torch.linspace(0.05, 0.9, size).double(), draw(n, size) * 0.1, 0.1)
-            for n, size in ((3, 4), (6, 9), (9, 7), (5, 12))
-        ],
-        any_type=True,
-        passed="Counted in nats; a mean that moves a little is active, and says next to nothing.",
-        mistakes={
-            "active units": (
-                lambda mu, log_var, least: (mu.var(0) > 0.01).sum(),
-                "This counts dimensions whose mean moves, active units. With σ near 1 such a movement drowns in the "
-                "noise. How many nats does it carry?",
-            ),
-            "any image": (
-                lambda mu, log_var, least: ((0.5 * (mu**2 + log_var.exp() - 1 - log_var)).amax(0) > least).sum(),
-                "One image with more than `least` is enough here. The average over the images was asked for.",
-            ),
-        },
     ),
 )
