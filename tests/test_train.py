@@ -16,7 +16,7 @@ from course_utils import VAE, evaluate, fit, load, log_likelihood
 from course_utils.data import ImageData, load_images
 from course_utils.training import command
 from course_utils.training.command import main
-from course_utils.training.recipes import SETTINGS, burda_rate
+from course_utils.training.recipes import SETTINGS, burda_rate, cosine_rate
 from tests import _two_processes as script
 from tests.conftest import ROOT, python
 
@@ -94,7 +94,10 @@ def test_every_setting_trains_and_is_reported(name, quick, tmp_path, capsys):
     arguments = [name, "--out", str(tmp_path), "--epochs", "1", "--samples", "0" if name == "autoencoder" else "3"]
     main([*arguments, "--examples", "5"])
     said = capsys.readouterr().out
-    assert re.search(r"^test loss \d+\.\d\d: recon \d+\.\d\d( \+ kl \d+\.\d\d)?, nats per image, 50 images", said)
+    assert re.search(
+        r"^test loss \d+\.\d\d: (recon \d+\.\d\d( \+ kl \d+\.\d\d)?|minus_elbo \d+\.\d\d), nats per image, 50 images",
+        said,
+    )
     assert (("test NLL" in said) == (name != "autoencoder") and "±" in said) or name == "autoencoder"
     assert weights(load(tmp_path / f"{name}.pt")).isfinite().all()
 
@@ -186,6 +189,24 @@ def test_the_published_learning_rates():
     stages = sorted(set(rates), reverse=True)
     assert [rates.count(rate) for rate in stages] == [3**i for i in range(8)]
     assert stages == pytest.approx([0.001 * 10 ** (-i / 7) for i in range(8)])
+
+
+def test_the_cosine_falls_from_a_thousandth_to_a_hundredth_of_it_and_stays():
+    rates = [cosine_rate(epoch) for epoch in range(1, 302)]
+    assert (rates[0], rates[199], rates[300]) == pytest.approx((1e-3, 1e-5, 1e-5))
+    assert rates[100] == pytest.approx(5.05e-4, rel=0.01) and rates == sorted(rates, reverse=True)
+
+
+def test_each_recipe_of_burda_et_al_stands_beside_the_number_of_its_own_k():
+    found = {name: setting for name, setting in SETTINGS.items() if setting.published}
+    assert len(found) == 9
+    for name, setting in found.items():
+        model, (value, source) = setting.model(), setting.published
+        k = getattr(model, "k", 1)
+        assert value == {1: 86.76, 5: 85.54, 50: 84.78}[k] and f"k = {k}" in source and "Table 1" in source
+        assert name.startswith("burda" if k == 1 else f"iwae-{k}")
+        assert setting.samples == 5000 and setting.options["binarize"] == "dynamic"
+        assert (model.latent_dim, model.config["hidden_dims"], model.config["activation"]) == (50, (200, 200), "tanh")
 
 
 def test_the_nll_and_its_standard_error(few, capsys):

@@ -46,7 +46,7 @@ def _burda(k: int, about: str, **how: Any) -> Setting:
     arguments = dict(latent_dim=50, hidden_dims=(200, 200), activation="tanh")
     name = f"{'VAE' if k == 1 else 'IWAE'}, one stochastic layer, k = {k}"
     return Setting(
-        f"{about}, k = {k}",
+        f"k = {k}: {about}",
         lambda: VAE(**arguments) if k == 1 else IWAE(k=k, **arguments),
         samples=5000,
         published=(PUBLISHED[k], f"Burda, Grosse & Salakhutdinov 2016, Table 1: {name}"),
@@ -74,13 +74,14 @@ SETTINGS: dict[str, Setting] = {
         "conditional on the digit, p(z|c) learned, notebook 07",
         lambda: CVAE(input_dim=784, cond_dim=10, latent_dim=10, hidden_dims=(512, 512), prior="learned"),
     ),
-    "burda-short": _burda(1, "the model of Burda et al. (2016) for two cores: NLL on 500 images", **_SHORT),
-    "burda-cosine": _burda(1, "the same with batches of 100 and a cosine for the learning rate: sooner", **_COSINE),
-    "burda": _burda(1, "the same as published, batches of 20 and their learning rates: TIME", **_FULL),
-    "iwae-5-short": _burda(5, "the importance-weighted autoencoder for two cores: NLL on 500 images", **_SHORT),
-    "iwae-5-cosine": _burda(5, "the same, batches of 100 and a cosine: sooner", **_COSINE),
-    "iwae-5": _burda(5, "the same as published: TIME", **_FULL),
-    "iwae-50-short": _burda(50, "the importance-weighted autoencoder for two cores: NLL on 500 images", **_SHORT),
-    "iwae-50-cosine": _burda(50, "the same, batches of 100 and a cosine: TIME", **_COSINE),
-    "iwae-50": _burda(50, "the same as published: TIME", **_FULL),
+    # Hours of one thread at the CPU time of a step that was measured on a busy machine; the NLL comes on top.
+    "burda-short": _burda(1, "the model of Burda et al. (2016), NLL on 500 images; minutes", **_SHORT),
+    "burda-cosine": _burda(1, "the same, batches of 100, learning rate along a cosine; 1/4 h", **_COSINE),
+    "burda": _burda(1, "the same as published, batches of 20; a night (9 h)", **_FULL),
+    "iwae-5-short": _burda(5, "the importance-weighted autoencoder, NLL on 500 images; minutes", **_SHORT),
+    "iwae-5-cosine": _burda(5, "the same, batches of 100, learning rate along a cosine; 1/2 h", **_COSINE),
+    "iwae-5": _burda(5, "the same as published, batches of 20; a long night (17 h)", **_FULL),
+    "iwae-50-short": _burda(50, "the importance-weighted autoencoder, NLL on 500 images; 1 h", **_SHORT),
+    "iwae-50-cosine": _burda(50, "the same, batches of 100, learning rate along a cosine; a night (5 h)", **_COSINE),
+    "iwae-50": _burda(50, "the same as published, batches of 20; days (84 h): for a GPU", **_FULL),
 }
