@@ -60,10 +60,10 @@ def test_the_total_correlation_of_a_gaussian_is_minus_half_the_log_of_one_minus_
     r, width = 0.8, 0.3
     torch.manual_seed(0)
     covariance = torch.tensor([[1.0, r], [r, 1.0]]).double() - width**2 * torch.eye(2).double()
-    mu = MultivariateNormal(torch.zeros(2).double(), covariance).sample((4000,))
-    parts = rate_parts(mu, torch.full_like(mu, 2 * math.log(width)), samples=4000)
+    mu = MultivariateNormal(torch.zeros(2).double(), covariance).sample((2000,))
+    parts = rate_parts(mu, torch.full_like(mu, 2 * math.log(width)), samples=2000)
     assert parts.total_correlation.mean() == pytest.approx(-0.5 * math.log(1 - r**2), abs=0.03)
-    assert parts.dimension_wise.mean() == pytest.approx(0, abs=0.02)
+    assert parts.dimension_wise.mean() == pytest.approx(0, abs=0.03)
     gaussian_information = -0.5 * math.log(width**4 / (1 - r**2))  # h(z) − h(z|x)
     assert parts.mutual_information.mean() == pytest.approx(gaussian_information, abs=0.05)
 
@@ -316,7 +316,7 @@ def test_a_higher_weight_of_total_correlation_leaves_less_of_it():
         model = TCVAE(
             input_shape=(1, 2, 4), latent_dim=2, hidden_dims=(16,), likelihood="gaussian", sigma=0.1, size=256
         )
-        fit(model, x, epochs=60, batch_size=64, lr=1e-2, beta=beta, show=False)
+        fit(model, x, epochs=40, batch_size=64, lr=1e-2, beta=beta, show=False)
         with torch.no_grad():
             left[beta] = rate_parts(*model.encode(x), samples=512).total_correlation.mean()
     assert left[20.0] < left[1.0] - 0.1
@@ -329,13 +329,13 @@ def test_trained_linear_vaes_fill_water_and_their_slopes_lie_between_their_betas
     """The optimum is known: a direction of variance v keeps min(v, β σ²), and costs half the log of their ratio."""
     variances, noise = torch.tensor([1.0, 0.4, 0.1]), 0.05
     torch.manual_seed(0)
-    white = torch.randn(2048, 3)
+    white = torch.randn(1024, 3)
     white = (white - white.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(white.T, correction=0)).T)
     x, points = white * variances.sqrt(), {}
     for beta in (0.5, 1.0, 4.0):
         model = VAE(input_shape=(3,), latent_dim=3, hidden_dims=(), likelihood="gaussian", sigma=noise**0.5)
-        fit(model, x, epochs=30, batch_size=64, lr=lambda epoch: 0.02 if epoch < 20 else 0.001, beta=beta, show=False)
-        terms = evaluate(model, x.repeat(10, 1)).map(torch.mean)
+        fit(model, x, epochs=36, batch_size=32, lr=lambda epoch: 0.02 if epoch < 24 else 0.001, beta=beta, show=False)
+        terms = evaluate(model, x.repeat(16, 1)).map(torch.mean)
         points[beta] = terms.recon.item(), terms.kl.item()
         left = variances.clamp(max=beta * noise)
         assert terms.kl.item() == pytest.approx(0.5 * (variances / left).log().sum().item(), abs=0.1)

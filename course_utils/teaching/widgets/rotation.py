@@ -35,22 +35,24 @@ class Rotation(Stage):
             raise ValueError(f"curve has three numbers for each of three or more even angles, got {dict(curve)!r}.")
         self.sliders = {"angle": Slider(self.angles[0], self.angles[-1], self.angles[0], float(steps[0]))}
         super().__init__(3.4)
-        self.walk_axes = self.figure.add_axes((0.06, 0.12, 0.55, 0.7))
-        self.curve_axes = self.figure.add_axes((0.72, 0.19, 0.26, 0.63))
+        self.walk_axes = self.figure.add_axes((0.06, 0.1, 0.55, 0.65))
+        self.curve_axes = self.figure.add_axes((0.72, 0.19, 0.26, 0.72))
         self.image = _show_walks(self.walk_axes, self.walks(self.angles[0]), animated=True)
         _draw_curve(self.curve_axes, self)
         (self.dot,) = self.curve_axes.plot([0.0], [0.0], "o", markersize=10, color=INK, animated=True, zorder=6)
-        self.caption = self.walk_axes.set_title("", fontsize=12, animated=True)
+        look = {"ha": "center", "fontsize": 13, "animated": True}
+        self.caption = self.figure.text(0.335, 0.8, "", **look)
 
     def at(self, angle: float) -> float:
         """The measured angle nearest to this one."""
         return min(self.angles, key=lambda known: abs(known - angle))
 
     def walks(self, angle: float) -> np.ndarray:
-        """Two rows of decoded pictures (2 H, 7 W): along the first and the second axis of the turned code."""
+        """Framed pictures, (2 (H + 2), 7 (W + 2)): a row along each axis of the turned code."""
         turned = torch.zeros(2, len(WALK), 2)
         turned[0, :, 0] = turned[1, :, 1] = WALK
         images = decode_codes(self._decode, (turned @ rotation(angle)).flatten(0, 1))[:, 0]  # z = Rᵀ z'
+        images = torch.nn.functional.pad(images, (1, 1, 1, 1), value=0.5)
         rows = images.unflatten(0, (2, len(WALK))).transpose(1, 2).flatten(2)  # (2, H, 7 W)
         return rows.flatten(0, 1).numpy()
 
@@ -90,8 +92,8 @@ def still_rotation(decode: Decode, curve: Curve, *, angles: Sequence[float]) -> 
     picture = Rotation(decode, curve)
     ends = (picture.angles[0], picture.angles[-1])
     chosen = [picture.at(angle) for (angle,) in positions(angles, 4, {"angle": ends})]
-    fig = Figure(figsize=(9.0, 4.6), layout="constrained")
-    above, below = fig.subfigures(2, 1, height_ratios=(1, 1.35))
+    fig = Figure(figsize=(9.0, 4.2), layout="constrained")
+    above, below = fig.subfigures(2, 1, height_ratios=(1, 1.6))
     ax = below.add_subplot()
     _draw_curve(ax, picture)
     for name, angle, cell in zip("ABCD", chosen, above.subplots(1, len(chosen), squeeze=False)[0], strict=False):
