@@ -65,7 +65,9 @@ ALT = {
         "three arrows: its gradient to 03 Reparameterization, its rate to 04 The analytic KL, its distortion to 05 "
         "MSE or BCE. These give z = μ + σ·ε, kl and recon to 06 The VAE, to which the same measurements are put as "
         "to 01. 06 leads, with a condition, to 07 The conditional VAE, and that, by what goes wrong, to 08 The bug "
-        "clinic."
+        "clinic. What the VAE leaves open leads from 06 to part two, beyond the VAE: to 09 Posterior collapse, from "
+        "there by what is lost to 10 Tighter bounds, and by how to win it back to 11 Richer posteriors; and by how "
+        "much is said to 12 What the code says."
     ),
 }
 

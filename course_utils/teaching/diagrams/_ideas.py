@@ -76,42 +76,56 @@ NOTEBOOKS = [
     ("06", "The VAE", "How good is it?", INK),
     ("07", "The conditional VAE", "How do I ask for a seven?", INK),
     ("08", "The bug clinic", "Why doesn't my VAE work?", INK),
+    ("09", "Posterior collapse", "When is the code silent?", ENCODER),
+    ("10", "Tighter bounds", "How far below log p(x)?", LOSS),
+    ("11", "Richer posteriors", "Where are the lost nats?", CODE),
+    ("12", "What the code says", "What is in the rate?", ENCODER),
 ]
 
 
 def course_map() -> Canvas:
-    """Eight notebooks and the ideas that lead from one to the next."""
-    c = Canvas(194, 101)
-    columns, (top, middle, bottom) = (33, 101, 169), (91, 49, 9)
-    places = [(columns[0], top), (columns[1], top)] + [(x, y) for y in (middle, bottom) for x in columns]
-    for (number, title, question, colour), (x, y) in zip(NOTEBOOKS, places, strict=True):
+    """The notebooks and the ideas that lead from one to the next."""
+    c = Canvas(194, 168)
+    columns, (top, middle, bottom, first, second) = (33, 101, 169), (158, 116, 76, 38, 8)
+    places = [(columns[0], top), (columns[1], top)]
+    places += [(x, y) for y in (middle, bottom, first, second) for x in columns]
+    for (number, title, question, colour), (x, y) in zip(NOTEBOOKS, places, strict=False):
         c.box(x, y, 46, 15, colour=colour)
-        c.text(x, y + 3.1, f"{number}  {title}", size=21, colour=colour, bold=True)
+        c.text(x, y + 3.1, f"{number}  {title}", size=20, colour=colour, bold=True)
         c.text(x, y - 3.4, question, size=20)
 
     for left, y, words in [
         (57, top, "no probability"),
         (57, bottom, "add a condition"),
         (125, bottom, "what goes wrong"),
+        (57, first, "what is lost"),
+        (125, first, "win it back"),
     ]:
         c.arrow((left, y), (left + 20, y))
-        first, second = words.rsplit(" ", 1)
-        c.text(left + 9.5, y + 7.5, first, colour=LOSS, size=20)
-        c.text(left + 9.5, y + 3.3, second, colour=LOSS, size=20)
+        above, below = words.rsplit(" ", 1)
+        c.text(left + 9.5, y + 7.5, above, colour=LOSS, size=20)
+        c.text(left + 9.5, y + 3.3, below, colour=LOSS, size=20)
 
-    c.line([(101, top - 8.5), (101, 71)])
-    c.line([(columns[0], 71), (columns[2], 71)])
+    fork, join = middle + 22, middle - 19
+    c.line([(101, top - 8.5), (101, fork)])
+    c.line([(columns[0], fork), (columns[2], fork)])
     for x, word in zip(columns, ["its gradient", "its rate", "its distortion"], strict=True):
-        c.arrow((x, 71), (x, middle + 8.5))
-        c.text(x + 2, 64, word, size=20, align="left", colour=LOSS)
+        c.arrow((x, fork), (x, middle + 8.5))
+        c.text(x + 2, fork - 7, word, size=20, align="left", colour=LOSS)
 
-    c.line([(columns[0], 30), (columns[2], 30)])
+    c.line([(columns[0], join), (columns[2], join)])
     for x, word in zip(columns, [r"$z = \mu + \sigma \cdot \varepsilon$", "kl", "recon"], strict=True):
-        c.line([(x, middle - 8.5), (x, 30)])
-        c.text(x + 2, 35, word, size=20, align="left", colour=LOSS, code=word.isalpha())
-    c.arrow((columns[0], 30), (columns[0], bottom + 8.5))
+        c.line([(x, middle - 8.5), (x, join)])
+        c.text(x + 2, join + 5, word, size=20, align="left", colour=LOSS, code=word.isalpha())
+    c.arrow((columns[0], join), (columns[0], bottom + 8.5))
 
     c.line([(9, top), (3, top), (3, bottom)], dashed=True)
     c.arrow((3, bottom), (9.3, bottom))
-    c.text(5, 77, "the same measurements", size=20, align="left", colour=LOSS)
+    c.text(5, fork + 6, "the same measurements", size=20, align="left", colour=LOSS)
+
+    c.text(194, (bottom + first) / 2, "Part two: beyond the VAE", size=24, align="right", bold=True)
+    for start, words in ((bottom, "what the VAE leaves open"), (first, "how much is said")):
+        end = first if start == bottom else second
+        c.arrow((columns[0], start - 8.5), (columns[0], end + 8.5))
+        c.text(columns[0] + 2, (start + end) / 2 + 1, words, size=20, align="left", colour=LOSS)
     return c
