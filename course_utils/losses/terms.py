@@ -99,8 +99,7 @@ def log_normaliser(logits: Tensor) -> Tensor:
     away = torch.where(small, torch.ones_like(logits), logits).abs()  # keeps 0/0 out of the gradient too
     exact = away.log() - (away / 2).tanh().log()
     square = logits.square()
-    # harmless: 1440 → 1441 (the last term is below 1e-10 where the series is used)
-    series = math.log(2) + square / 12 - 7 * square.square() / 1440
+    series = math.log(2) + square / 12 - 7 * square.square() / 1440  # harmless: 1440 → 1441 (below 1e-10 in use)
     return torch.where(small, series, exact)
 
 

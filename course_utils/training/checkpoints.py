@@ -15,7 +15,6 @@ from course_utils._random import seeded
 from course_utils.models.registry import check_registered, registered
 
 FORMAT = 2  # 1 held the same model and less of its training
-CPU = torch.device("cpu")
 
 
 def save(model: nn.Module, path: str | os.PathLike[str], *, training: dict[str, Any] | None = None) -> Path:
@@ -106,7 +105,7 @@ def _built(content: dict[str, Any], path: str | os.PathLike[str]) -> nn.Module:
     try:
         with contextlib.suppress(RuntimeError), torch.device("meta"):  # RuntimeError: this one needs real numbers
             _check_shapes(kind(**content["config"]), content, path)
-        with seeded(0, CPU):
+        with seeded(0, torch.device("cpu")):
             model = kind(**content["config"])
         model.load_state_dict(content["state"])
     except Exception as error:
