@@ -13,10 +13,10 @@ from .notebook_06 import VAE
 
 
 def log_densities(z, mu, log_var):
-    """Return the log density of every code under every posterior, dimension by dimension, in nats.
+    """Return log q of every code under every posterior, for each dimension, in nats.
 
     z:           (M, L), codes
-    mu, log_var: (N, L), the posteriors N(mu, diag sigma^2) of N images, log_var is log sigma^2
+    mu, log_var: (N, L), posteriors N(mu, diag sigma^2); log_var is log sigma^2
     result:      (M, N, L)
     """
     squared = (z[:, None] - mu).square() / log_var.exp()
@@ -38,7 +38,7 @@ def rate_parts(log_own, log_q, log_w, log_p):
 
 
 def mixture_weights(batch_size, size):
-    """Return the weights with which the images of a batch stand for the whole data set in q(z).
+    """Return the weights with which a batch stands for the whole data set in q(z).
 
     batch_size, size: whole numbers, B and N
     result: (B, B); row m is for the code that was drawn from image m of the batch
@@ -49,7 +49,7 @@ def mixture_weights(batch_size, size):
 
 
 def mmd(x, y, width):
-    """Return the unbiased estimate of the squared MMD, with the kernel exp(-|a - b|^2 / (2 width^2)).
+    """Return the unbiased estimate of MMD^2, with k = exp(-|a - b|^2 / (2 width^2)).
 
     x: (M, L), one sample
     y: (N, L), the other
@@ -66,13 +66,13 @@ def _kernel(a, b, width):  # (M, L), (N, L) -> (M, N)
 
 
 class TCVAE(VAE):
-    """Your VAE with the loss -ELBO + (beta - 1) TC; size is the number of training images."""
+    """Your VAE with the loss -ELBO + (beta - 1) TC; size is the number of images."""
 
     def __init__(self, latent_dim, size, beta, hidden=400):
         super().__init__(latent_dim, hidden)
         self.size, self.beta = size, beta
 
-    def total_correlation(self, z, mu, log_var):  # (B, L) each -> (B,), estimated in the batch
+    def total_correlation(self, z, mu, log_var):  # (B, L) each -> (B,)
         log_q = log_densities(z, mu, log_var)
         log_w = mixture_weights(len(z), self.size).log().to(z)
         return rate_parts(log_q.diagonal().T, log_q, log_w, torch.zeros_like(z))[1]
@@ -86,7 +86,7 @@ class TCVAE(VAE):
 
 
 def mutual_information_gap(information, entropy):
-    """Return the gap between the two dimensions that tell most of a factor, over its entropy: the factors' mean.
+    """Return the gap of the two best dimensions over the entropy, averaged over factors.
 
     information: (L, K), nats that each latent dimension tells of each factor
     entropy:     (K,), of each factor, in nats
