@@ -237,7 +237,7 @@ EXERCISES = (
     Exercise(
         number="1.1",
         title="The error of each image",
-        minutes=4,
+        minutes=2,
         solution=squared_error,
         hints=(
             "Begin with one pixel. Then ask which axis of the result holds pixels, and which one images.",
@@ -251,7 +251,7 @@ EXERCISES = (
     Exercise(
         number="1.2",
         title="An autoencoder",
-        minutes=15,
+        minutes=10,
         solution=MyAutoencoder,
         hints=(
             "Two stacks of three steps each. Follow the widths: 784, 400, latent_dim, and back. Where does a ReLU "
@@ -299,7 +299,7 @@ EXERCISES = (
     Exercise(
         number="1.4",
         title="The nearest code",
-        minutes=5,
+        minutes=4,
         solution=nearest_distance,
         hints=(
             "For one sample: the distances to all N codes, and then the smallest. For n samples: a table of distances. "
@@ -314,7 +314,7 @@ EXERCISES = (
     Exercise(
         number="1.5",
         title="A Gaussian for the codes",
-        minutes=5,
+        minutes=4,
         solution=fit_gaussian,
         hints=(
             "The mean is taken over the codes, so L numbers are left. The covariance tells how each pair of the L "

@@ -195,7 +195,7 @@ EXERCISES = (
     Exercise(
         number="2.1",
         title="The log of a mean of exponentials",
-        minutes=5,
+        minutes=6,
         solution=log_mean_exp,
         hints=(
             "The formula is short: exponentiate, average over the samples, take the log. What does exp(-1200) become "
@@ -223,7 +223,7 @@ EXERCISES = (
     Exercise(
         number="2.2",
         title="Distortion and rate of the linear-Gaussian model",
-        minutes=10,
+        minutes=18,
         solution=distortion_and_rate,
         hints=(
             "In -log p(x|z) only the squared distance between x and W z + b depends on z. What is its mean when z has "
@@ -231,7 +231,7 @@ EXERCISES = (
             "The expected squared distance is that of W mu + b, plus the variance of each code times the squared "
             "length of its column of W. The rest of -log p(x|z) is D/2 log(2 pi sigma^2), and a factor.",
             "With v = exp(log_var): the squares are the row sums of (x - b - mu Wᵀ)², plus v times the column sums of "
-            "W². Distortion: half of (D log(2 pi sigma²) + squares / sigma²). Rate: the formula in the box.",
+            "W². Distortion: half of (D log(2 pi sigma²) + squares / sigma²). Rate: the line in the box.",
         ),
         cases=_linear_models,
         parts=("distortion", "rate"),
@@ -302,7 +302,7 @@ EXERCISES = (
     Exercise(
         number="2.4",
         title="The multi-sample bound",
-        minutes=6,
+        minutes=8,
         solution=multi_sample_bound,
         hints=(
             "There are two averages in L_k: one of k weights, inside the log, and one of many such logs, outside. "

@@ -56,7 +56,7 @@ def reparameterize(mu, log_var):
     """Draw z from N(mu, diag(exp(log_var))), so that gradients get back to mu and log_var.
 
     mu, log_var: (B, L)
-    result:      (B, L), with new noise at every call
+    result:      (B, L), with new noise at every call, drawn on the device where mu is
     """
     sigma = (0.5 * log_var).exp()
     eps = torch.randn_like(mu)
@@ -172,7 +172,7 @@ EXERCISES = (
     Exercise(
         number="3.1",
         title="The score of a Gaussian",
-        minutes=7,
+        minutes=11,
         solution=score_function_gradient,
         hints=(
             "Differentiate log q of one dimension twice: once in mu, once in v = log sigma^2. For the second, write "
@@ -226,7 +226,7 @@ EXERCISES = (
     Exercise(
         number="3.3",
         title="The reparameterization",
-        minutes=4,
+        minutes=2,
         solution=reparameterize,
         hints=(
             "A sample of N(mu, sigma^2) is a standard normal one, stretched and shifted. Stretched by what, and how do "
@@ -253,7 +253,7 @@ EXERCISES = (
     Exercise(
         number="3.4",
         title="Put it in",
-        minutes=8,
+        minutes=3,
         solution=PathwiseVAE,
         hints=(
             "Everything but two methods comes from MyVAE. In reparameterize, call your function of exercise 3.3. For "
@@ -289,7 +289,7 @@ EXERCISES = (
     Exercise(
         number="3.5",
         title="Learning without a path",
-        minutes=15,
+        minutes=20,
         solution=ScoreVAE,
         hints=(
             "Copy the four steps of MyVAE's loss, and cut the path: z becomes plain numbers with .detach(). Now the "

@@ -112,7 +112,7 @@ EXERCISES = (
     Exercise(
         number="4.1",
         title="The KL from samples",
-        minutes=7,
+        minutes=8,
         solution=kl_from_samples,
         hints=(
             "Three steps: make the samples z out of the noise, evaluate both log-densities at z, and average their "
@@ -181,7 +181,7 @@ EXERCISES = (
     Exercise(
         number="4.3",
         title="The balance",
-        minutes=7,
+        minutes=10,
         solution=balance,
         hints=(
             "E_q[(z − m)²] depends on μ and on σ²: write z − m as (z − μ) + (μ − m), and square. Then the whole cost "
@@ -204,7 +204,7 @@ EXERCISES = (
     Exercise(
         number="4.4",
         title="Nats per latent dimension",
-        minutes=4,
+        minutes=3,
         solution=kl_per_dimension,
         hints=(
             "You know the KL of one dimension of one example. Here the dimensions stay apart: what happens to the "
@@ -219,7 +219,7 @@ EXERCISES = (
     Exercise(
         number="4.5",
         title="A VAE that tells what it pays for",
-        minutes=15,
+        minutes=10,
         solution=RateVAE,
         hints=(
             "Three of the methods are one line each: they call a function that you have. terms has the four steps of "

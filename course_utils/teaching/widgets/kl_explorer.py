@@ -108,7 +108,9 @@ def still_kl(points: Sequence[tuple[float, float]]) -> Figure:
             kind(ax, legend=i == 0).move(mu, log_var)
             ax.tick_params(labelbottom=i == len(points) - 1)
         row[0].set_title(f"μ = {number_text(mu, 1)}, log σ² = {number_text(log_var, 1)}", fontsize=12)
-        row[2].set_title(f"KL = {number_text(kl_parts(mu, log_var).bars[-1])} nats", fontsize=12)
+        parts = kl_parts(mu, log_var)  # the integrands' scales differ, so their areas are told in numbers
+        row[1].set_title(f"area {number_text(parts.above)} − {number_text(parts.below)}", fontsize=12)
+        row[2].set_title(f"KL = {number_text(parts.bars[-1])} nats", fontsize=12)
         row[2].set_xlim(1.1 * low - 0.01, 1.5 * high)  # one scale, so that the rows can be compared
     for column in (0, 1):
         fig.align_ylabels(axes[:, column])
@@ -118,10 +120,11 @@ def still_kl(points: Sequence[tuple[float, float]]) -> Figure:
     return fig
 
 
-def push_field(paths: Sequence[np.ndarray | Tensor] = ()) -> Figure:
+def push_field(paths: Sequence[np.ndarray | Tensor] = (), *, every: int = 0) -> Figure:
     """Show where the KL alone pushes (μ, log σ²): its contour lines, arrows downhill, and paths.
 
     paths: each (N, 2), pairs (μ, log σ²) in the order in which they were visited; their starts are marked.
+    every: a dot after every so many steps of each path, to show its speed; 0 for none.
     The arrows show the direction of −(μ, ½ (σ² − 1)), not its length.
     Raises ValueError for paths of another shape.
     """
@@ -143,10 +146,13 @@ def push_field(paths: Sequence[np.ndarray | Tensor] = ()) -> Figure:
     push = np.stack([-mu, -0.5 * np.expm1(log_var)])
     push /= np.maximum(np.hypot(*push), 1e-9)
     ax.quiver(mu, log_var, *push, color=Q_COLOUR, angles="xy", scale_units="inches", scale=4.2, width=0.0042, zorder=2)
-    ax.set_title("arrows: the direction of the push, not its strength", fontsize=12)
+    dots = f"; a dot every {every} steps" if every else ""
+    ax.set_title(f"arrows: direction of the push, not its strength{dots}", fontsize=12)
     for path in places:
         ax.plot(path[:, 0], path[:, 1], color=GAIN, linewidth=2, zorder=3)
-        ax.plot(*path[0], marker="o", color=GAIN, markersize=7, zorder=3)
+        ax.plot(*path[0], marker="o", color=GAIN, markersize=9, zorder=3)
+        if every:
+            ax.plot(*path[every::every].T, "o", color=INK, markersize=3.5, zorder=3)
     ax.plot(0, 0, marker="*", color=INK, markersize=15, zorder=4)
     ax.annotate("q = p", (0, 0), xytext=(10, 8), textcoords="offset points", fontweight="bold", zorder=4)
     ax.set(xlim=MU_RANGE, ylim=(low, high), xlabel="μ", ylabel="log σ²")
