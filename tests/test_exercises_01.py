@@ -35,6 +35,15 @@ def stacks(encoder, decoder):
     return Model
 
 
+class LayersForMethods(nn.Module):
+    def __init__(self, latent_dim):
+        super().__init__()
+        self.encode, self.decode = nn.Sequential(*up(latent_dim)), nn.Sequential(*down(latent_dim))
+
+    def loss(self, x):
+        return squared_error(self.decode(self.encode(x)), x)
+
+
 def up(n, *after, width=400, bend=nn.ReLU, between=()):
     return [nn.Linear(784, width), bend(), *between, nn.Linear(width, n), *after]
 
@@ -77,7 +86,7 @@ def loop(order=torch.randperm, reduce=torch.mean, optimizer=torch.optim.Adam, ke
                 losses[-1].backward()
                 if "still" not in changed:
                     chosen.step()
-            history.append(kept(sum(losses) / len(losses)))
+            history.append(kept(changed.get("mean", lambda losses: sum(losses) / len(losses))(losses)))
         return history
 
     return train
@@ -115,11 +124,12 @@ WRONG = [
     ("1.2", "no activation in encode", stacks(lambda n: up(n, bend=nn.Identity), down)),
     ("1.2", "no activation in decode", stacks(up, lambda n: down(n, bend=nn.Identity))),
     ("1.2", "a ReLU on the code", stacks(up, lambda n: down(n, before=[nn.ReLU()]))),
+    ("1.2", "methods missing", LayersForMethods),
     ("1.2", "other layers", stacks(lambda n: up(n, width=800), lambda n: down(n, width=800))),
     ("1.2", "other layers", stacks(lambda n: up(n, between=[nn.Linear(400, 400), nn.ReLU()]), down)),
     ("1.2", "shape of encode", stacks(lambda n: up(8), lambda n: down(8))),
     ("1.2", "not one loss for each image", with_loss(lambda m, x: squared_error(m.decode(m.encode(x)), x).mean())),
-    ("1.2", "loss(x): times 0.001276", with_loss(lambda self, x: (self.decode(self.encode(x)) - x).square().mean(1))),
+    ("1.2", "loss(x): times 1/784", with_loss(lambda self, x: (self.decode(self.encode(x)) - x).square().mean(1))),
     ("1.2", "no gradient", with_loss(lambda m, x: squared_error(m.decode(m.encode(x).detach()), x))),
     ("1.3", "gradients pile up", loop(pile_up=True)),
     ("1.3", "no step", loop(still=True)),
@@ -134,11 +144,13 @@ WRONG = [
     ("1.3", "lr unused", loop(lr=1e-3)),
     ("1.3", "not a list of numbers", loop(kept=torch.Tensor.detach)),
     ("1.3", "no mean loss", loop(kept=lambda loss: 4 * loss.item())),
+    ("1.3", "no mean loss", loop(kept=lambda loss: 1.1 * loss.item())),
+    ("1.3", "the last batch's loss", loop(mean=lambda losses: losses[-1])),
     ("1.4", "mean for amin", lambda s, c: torch.cdist(s, c).mean(1)),
     ("1.4", "amin over another axis", lambda s, c: torch.cdist(s, c).amin(0)),
     ("1.4", "amin over everything", lambda s, c: torch.cdist(s, c).amin()),
     ("1.4", "square", lambda s, c: torch.cdist(s, c).square().amin(1)),
-    ("1.4", "samples plays no part", lambda s, c: torch.cdist(s, c).argmin(1)),
+    ("1.4", "places, not values", lambda s, c: torch.cdist(s, c).argmin(1)),
     ("1.4", "amax for amin", lambda s, c: torch.cdist(s, c).amax(1)),
     ("1.4", "values and indices", lambda s, c: torch.cdist(s, c).min(1)),
     ("1.5", "the transpose of codes in place of codes", lambda c: (c.mean(0), torch.cov(c))),

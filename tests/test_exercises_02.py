@@ -87,6 +87,26 @@ def vae_with_loss(reduce=lambda cross_entropy: cross_entropy.sum(1), beta=1, noi
     return vae(loss=loss)
 
 
+def vae_with_distortion(of_pixels):
+    def loss(self, x):
+        mu, log_var = self.encode(x)
+        return of_pixels(self.decode(self.reparameterize(mu, log_var)), x).sum(1) + self.kl(mu, log_var)
+
+    return vae(loss=loss)
+
+
+def with_layer(name, make):
+    """The course's VAE where one attribute holds other layers."""
+
+    class Model(MyVAE):
+        def __init__(self, latent_dim):
+            super().__init__(latent_dim)
+            layers = make(latent_dim)
+            setattr(self, name, nn.Sequential(*layers) if isinstance(layers, list) else layers)
+
+    return Model
+
+
 def vae_with_samples(draw):
     return vae(sample=lambda self, n: draw(self, torch.randn(n, self.latent_dim)))
 
@@ -100,8 +120,22 @@ def z_at_its_mean(x, mu, log_var, W, b, sigma):
     return -Normal(mu @ W.T + b, sigma).log_prob(x).sum(1), distortion_and_rate(x, mu, log_var, W, b, sigma)[1]
 
 
+def variances_as_they_are(x, mu, log_var, W, b, sigma):
+    at_mean, rate = z_at_its_mean(x, mu, log_var, W, b, sigma)
+    return at_mean + log_var.exp().sum(1) / (2 * sigma**2), rate
+
+
+def without_the_constant(x, mu, log_var, W, b, sigma):
+    squares = (x - b - mu @ W.T).square().sum(1) + log_var.exp() @ W.square().sum(0)
+    return squares / (2 * sigma**2), distortion_and_rate(x, mu, log_var, W, b, sigma)[1]
+
+
 def k_groups(log_w, k):
     return (log_w.unflatten(0, (k, -1)).logsumexp(1) - math.log(len(log_w) // k)).mean(0)
+
+
+def rows_apart(log_w, k):
+    return (log_w.reshape(k, len(log_w) // k, -1).logsumexp(0) - math.log(k)).mean(0)
 
 
 def one_for_the_batch(log_w, k):
@@ -112,7 +146,7 @@ SUM, LOG_2PI = "the distortion in loss(x), summed over 784 pixels", math.log(2 *
 WRONG = [
     ("2.1", "out of range", lambda log_w: log_w.exp().mean(0).log()),
     ("2.1", "one maximum for the batch", lambda log_w: (log_w - log_w.max()).exp().mean(0).log() + log_w.max()),
-    ("2.1", "the mean of log_w over its rows in place of log_w", lambda log_w: log_w.mean(0)),
+    ("2.1", "mean of the logs", lambda log_w: torch.mean(log_w, 0)),
     ("2.1", "plus log S", lambda log_w: log_w.logsumexp(0)),
     ("2.1", "plus a number of each case", lambda log_w: log_w.logsumexp(0) - len(log_w)),
     (
@@ -123,11 +157,13 @@ WRONG = [
     ("2.1", "a term missing", lambda log_w: log_w.amax(0)),
     ("2.1", "a term missing", lambda log_w: (log_w - log_w.amax(0)).exp().mean(0).log()),
     ("2.2", "z kept at its mean", z_at_its_mean),
+    ("2.2", "variances as they are", variances_as_they_are),
+    ("2.2", "minus D/2 · log(2π · sigma²)", without_the_constant),
     ("2.2", "2·log_var in place of log_var", lambda *case: distortion_and_rate(*case[:2], 2 * case[2], *case[3:])),
     ("2.2", "√sigma in place of sigma", lambda *case: distortion_and_rate(*case[:5], case[5] ** 0.5)),
     ("2.2", "0 in place of b", lambda *case: distortion_and_rate(*case[:4], 0 * case[4], case[5])),
-    ("2.2", "minus ½ log 2π · D or b.shape[0]", terms(lambda d, r, D: (d - 0.5 * D * LOG_2PI, r))),
-    ("2.2", "times 1/D or b.shape[0]", terms(lambda d, r, D: (d / D, r))),
+    ("2.2", "minus ½ log 2π · D", terms(lambda d, r, D: (d - 0.5 * D * LOG_2PI, r))),
+    ("2.2", "times 1/D", terms(lambda d, r, D: (d / D, r))),
     ("2.2", "sign", terms(lambda d, r, D: (-d, r))),
     ("2.2", "times 2", terms(lambda d, r, D: (d, 2 * r))),
     ("2.2", "parts exchanged", terms(lambda d, r, D: (r, d))),
@@ -141,6 +177,16 @@ WRONG = [
     ),
     ("2.3", "reparameterize(mu, log_var): mu itself", vae_with_z(lambda mu, sigma: mu)),
     ("2.3", "no gradient through z", vae_with_z(lambda mu, sigma: torch.normal(mu, sigma).detach())),
+    (
+        "2.3",
+        "one noise for every example",
+        vae_with_z(lambda mu, sigma: mu + sigma * torch.randn(mu.shape[1], dtype=mu.dtype)),
+    ),
+    ("2.3", "no activation in encode", with_layer("hidden", lambda n: nn.Linear(784, 400))),
+    ("2.3", "no activation in decode", with_layer("decoder", lambda n: [nn.Linear(n, 400), nn.Linear(400, 784)])),
+    ("2.3", f"{SUM}: squared error", vae_with_distortion(lambda logits, x: (logits.sigmoid() - x) ** 2)),
+    ("2.3", f"{SUM}: squared error of logits", vae_with_distortion(lambda logits, x: (logits - x) ** 2)),
+    ("2.3", "no samples of the prior", vae(sample=lambda self, n: self.decode(torch.rand(n, 20)).sigmoid())),
     ("2.3", "one head for both", vae(encode=lambda self, x: 2 * (self.to_mu(self.hidden(x)),))),
     (
         "2.3",
@@ -148,7 +194,7 @@ WRONG = [
         vae(encode=lambda self, x: (self.to_mu(h := self.hidden(x)), F.softplus(self.to_log_var(h)))),
     ),
     ("2.3", "a logit is bounded", vae(decode=lambda self, z: self.decoder(z).sigmoid())),
-    ("2.3", f"{SUM}: times 0.001276", vae_with_loss(lambda cross_entropy: cross_entropy.mean(1))),
+    ("2.3", f"{SUM}: times 1/784", vae_with_loss(lambda cross_entropy: cross_entropy.mean(1))),
     ("2.3", "depends on the rest of the batch", vae_with_loss(torch.sum)),
     ("2.3", "loss without self.kl", vae_with_loss(beta=0)),
     ("2.3", "the rate in loss(x): sign", vae_with_loss(beta=-1)),
@@ -157,7 +203,8 @@ WRONG = [
     ("2.3", "always the same samples", vae_with_samples(lambda self, z: self.decode(0 * z).sigmoid())),
     ("2.4", "out of range", lambda log_w, k: log_w.unflatten(0, (-1, k)).exp().mean(1).log().mean(0)),
     ("2.4", "k groups", k_groups),
-    ("2.4", "the mean of log_w over its rows in place of log_w", lambda log_w, k: log_w.mean(0)),
+    ("2.4", "mean of the logs", lambda log_w, k: torch.mean(log_w, 0)),
+    ("2.4", "every so many rows", rows_apart),
     ("2.4", "one group of all", lambda log_w, k: log_w.logsumexp(0) - math.log(len(log_w))),
     ("2.4", "plus log k", lambda log_w, k: log_w.unflatten(0, (-1, k)).logsumexp(1).mean(0)),
     ("2.4", "summed over B, times 1/B", one_for_the_batch),

@@ -96,7 +96,20 @@ RIGHT = {
     "3.4": [put_in(), put_in(by_torch_normal, lambda self, x: torch.sigmoid(self.decode(self.encode(x)[0])))],
     "3.5": [learning_by(magic), learning_by(lambda d, lq: d * (lq - lq.detach().clone()))],
 }
+
+
+def open_in_log_q(self, x):
+    mu, log_var = self.encode(x)
+    z = self.reparameterize(mu, log_var)
+    distortion = F.binary_cross_entropy_with_logits(self.decode(z.detach()), x, reduction="none").sum(1)
+    log_q = q(mu, log_var).log_prob(z).sum(1)
+    return distortion + distortion.detach() * (log_q - log_q.detach()) + self.kl(mu, log_var)
+
+
 WRONG = [
+    ("3.1", "derivative in sigma", scored(right_mu, lambda d, s: (d / s) ** 2 / s - 1 / s)),
+    ("3.5", "the gradient of loss(x): the path is open in log q", type("Model", (MyVAE,), {"loss": open_in_log_q})),
+    ("3.5", "the gradient of loss(x): log q averaged", learning_by(lambda d, lq: magic(d, lq / 3))),
     ("3.1", "derivative in log sigma", scored(right_mu, lambda d, s: (d / s) ** 2 - 1)),
     ("3.1", "times exp(½ log_var)", scored(lambda d, s: d / s, right_log_var)),
     ("3.1", "sign", scored(lambda d, s: -d / s**2, right_log_var)),

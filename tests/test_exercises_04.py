@@ -102,6 +102,19 @@ def moved(self, x, i, values):
     return self.decode(z).sigmoid()
 
 
+def drawn(self, x, i, values):
+    mu, log_var = (t.expand(len(values), -1) for t in self.encode(x))
+    z = self.reparameterize(mu, log_var)
+    z[:, i] = values
+    return torch.sigmoid(self.decode(z))
+
+
+def weighted(mu, lv, eps, axes=()):
+    q, p, z = posterior(mu, lv).base_dist, Normal(0.0, 1.0), samples(mu, lv, eps)
+    weight = q.log_prob(z).sum(axes, keepdim=True).exp() if axes else q.log_prob(z).exp()
+    return (weight * (q.log_prob(z) - p.log_prob(z))).sum(2).mean(0)
+
+
 # Written as a learner would.
 WRONG = [
     ("4.1", "closed form", lambda mu, lv, eps: gaussian_kl(mu, lv)),
@@ -110,6 +123,8 @@ WRONG = [
     ("4.1", "samples spread by the variance", lambda mu, lv, e: log_ratio(mu, lv, mu + lv.exp() * e).sum(2).mean(0)),
     ("4.1", "2·log_var in place of log_var", another_gaussian_throughout),
     ("4.1", "samples from the prior", lambda mu, lv, eps: log_ratio(mu, lv, eps).sum(2).mean(0)),
+    ("4.1", "weighted by q", weighted),
+    ("4.1", "weighted by the whole q", lambda mu, lv, eps: weighted(mu, lv, eps, (2,))),
     ("4.1", "no gradient", lambda mu, lv, eps: sampled(mu, lv, eps).detach()),
     ("4.1", "differs from call to call", lambda mu, lv, eps: sampled(mu, lv, torch.randn_like(eps))),
     ("4.2", "sign", lambda mu, lv: 0.5 * torch.sum(1 + lv - mu.pow(2) - lv.exp(), dim=1)),
@@ -143,8 +158,9 @@ WRONG = [
     ("4.5", "kl(mu, log_var): times 1/L", changed(kl=lambda self, mu, lv: nats(mu, lv).mean(1))),
     ("4.5", "one noise for every call", changed(reparameterize=lambda self, mu, lv: mu + (0.5 * lv).exp())),
     ("4.5", "shape of terms", changed(terms=lambda self, x: [term.mean() for term in terms(self, x)])),
-    ("4.5", "the distortion of terms(x): times 0.001276", changed(terms=lambda s, x: [t / 784 for t in terms(s, x)])),
+    ("4.5", "the distortion of terms(x): times 1/784", changed(terms=lambda s, x: [t / 784 for t in terms(s, x)])),
     ("4.5", "the rate in loss(x): always 0", changed(loss=lambda self, x: terms(self, x)[0])),
     ("4.5", "nats(x): times N", changed(nats=lambda self, x: nats(*self.encode(x)).sum(0))),
-    ("4.5", "traverse(x, i, values): wrong values", changed(traverse=moved)),
+    ("4.5", "traverse(x, i, values): values added", changed(traverse=moved)),
+    ("4.5", "traverse(x, i, values): z drawn", changed(traverse=drawn)),
 ]

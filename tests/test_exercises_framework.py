@@ -484,6 +484,15 @@ def test_an_error_within_a_build_is_the_learners_own():
     assert result.status == "raised" and "return x.no_such_method()" in result.message and "in double" in result.message
 
 
+@pytest.mark.parametrize(("number", "method"), [("2.3", "kl"), ("4.5", "kl"), ("4.5", "nats"), ("4.5", "traverse")])
+def test_an_error_where_a_builds_numbers_are_compared_is_shown_with_its_name_and_line(number, method, monkeypatch):
+    monkeypatch.undo()
+    model = type("Model", (find(number).solution,), {method: lambda self, *given: undefined_name})  # noqa: F821
+    result = grade(number, model)
+    assert result.status == "raised" and "NameError: name 'undefined_name' is not defined" in result.message
+    assert "lambda self, *given: undefined_name" in result.message and f"in {method}(" in result.message
+
+
 def test_fixed_noise_is_the_same_for_every_row_whichever_way_it_is_drawn():
     mu = torch.zeros(3, 4)
     with fixed_noise():

@@ -208,7 +208,6 @@ ANSWERS: dict[str, list[tuple[str, Callable]]] = {
         ("the spread averaged over the batch", terms(spread=lambda v, W: v.exp().mean(0) @ W.square().sum(0))),
         ("the rate with sigma for sigma squared", terms(rate=lambda m, v: kl(m, v / 2).sum(1))),
         ("log sigma for log sigma squared", terms(lambda s, d: d * math.log(2 * math.pi * s))),
-        ("the spread without W", terms(spread=lambda v, W: v.exp().sum(1))),
     ],
     "multi_sample_bound": [
         ("log of the number of groups", bound(log=lambda w, k: math.log(len(w) // k))),
@@ -218,7 +217,6 @@ ANSWERS: dict[str, list[tuple[str, Callable]]] = {
         ("the best group", bound(lambda b: b.amax(0))),
         ("k for its logarithm", bound(log=lambda w, k: k)),
         ("log base 2 of k", bound(log=lambda w, k: math.log2(k))),
-        ("the groups interleaved", bound(shape=lambda w, k: w.unflatten(0, (k, -1)).transpose(0, 1))),
     ],
     "score_function_gradient": [
         ("not divided by the variance", scores(lambda e, s, v: e * s)),

@@ -92,6 +92,8 @@ class Attempt:
         """Call anything that holds the learner's code, such as a module they built, `doing` something."""
         try:
             return function(*args)
+        except (NotYet, Raised):  # of a check within a check, which has said what and where
+            raise
         except Exception as error:
             raise Raised(error, doing) from error
 

@@ -118,8 +118,12 @@ def has(*methods: str, args: tuple = (20,)) -> Check:
         name, answer = build.exercise.name, build.answer
         words = f"{name} should be a class that inherits from nn.Module, so that its weights are found."
         build.require(isinstance(answer, type) and issubclass(answer, nn.Module), "not a module", words)
-        missing = " and no ".join(name for name in methods if not callable(getattr(answer, name, None)))
-        build.require(not missing, "methods missing", f"There is no method {missing} in {answer.__name__}.")
+        absent = [name for name in methods if not callable(getattr(answer, name, None))]
+        words = f"There is no method {' and no '.join(absent)} in {answer.__name__}."
+        if set_by_init := [name for name in absent if hasattr(build.make(*args), name)]:
+            words += f" Its __init__ sets self.{set_by_init[0]}. Write a method with def, which calls such a layer: "
+            words += "later notebooks replace single methods."
+        build.require(not absent, "methods missing", words)
         words = "PyTorch finds no weights in the model. Layers must be attributes of self; in a list they are hidden."
         build.require(any(True for _ in build.make(*args).parameters()), "no weights", words)
 
@@ -143,6 +147,43 @@ def shapes(method: str, given: Sequence[tuple[int, ...]], *expected: tuple[int, 
 
 def _what(value: Any) -> str:
     return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def bent(method: str, inputs: Callable[[Build], Tensor], *, args: tuple = (20,)) -> Check:
+    """Each thing that `method` returns is no straight line in its input: an activation stands between layers."""
+
+    def check(build: Build) -> None:
+        model, x = build.make(*args), inputs(build).abs()
+        with torch.no_grad():
+            runs = [build.run(getattr(model, method), c * x, doing=f"in {method}") for c in (0, 1, 2)]
+        for zero, one, two in zip(*(r if isinstance(r, tuple | list) else (r,) for r in runs), strict=True):
+            straight = torch.allclose(two - zero, 2 * (one - zero), rtol=1e-3, atol=1e-4)
+            words = f"Measured: {method} is a straight line in its input, so no ReLU stands between its two layers."
+            build.require(not straight, f"no activation in {method}", words)
+
+    return check
+
+
+def new_noise(build: Build) -> None:
+    """`reparameterize` of the model draws new noise for each call, example and dimension."""
+    model = build.make(20)
+    fresh(lambda *codes: build.run(model.reparameterize, *codes, doing="in reparameterize"))
+
+
+def fresh(draw_z: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Raises NotYet unless the noise in z = draw_z(mu, log_var) is new for each call, example and dimension."""
+    first, second = (draw_z(torch.zeros(64, 8), torch.zeros(64, 8)) for _ in range(2))
+    for name, same in (
+        ("call", torch.equal(first, second)),
+        ("example", torch.allclose(first[0], first[1])),
+        ("dimension", torch.allclose(first[:, 0], first[:, 1])),
+    ):
+        if same:
+            raise NotYet(
+                f"one noise for every {name}",
+                f"Every {name} gets the same noise. Each number of each example needs its own, new at every call: "
+                "of which shape is the noise, and where is it drawn?",
+            )
 
 
 def per_example(loss: Callable[[Any, Tensor], Tensor] = _own_loss, *, args: tuple = (20,)) -> Check:

@@ -25,7 +25,7 @@ Values = Sequence[Tensor]  # one tensor for each case
 
 _LOG2PI = math.log(2 * math.pi)
 _NUMBERS = {  # beside their negatives and reciprocals
-    "1": 1.0, "2": 2.0, "3": 3.0, "4": 4.0, "10": 10.0, "100": 100.0, "255": 255.0, "255²": 65025.0,
+    "1": 1.0, "2": 2.0, "3": 3.0, "4": 4.0, "10": 10.0, "100": 100.0, "255": 255.0, "255²": 65025.0, "784": 784.0,
     "√2": 2**0.5, "π": math.pi, "2π": 2 * math.pi, "log 2": math.log(2), "log 10": math.log(10), "log 2π": _LOG2PI,
     "½ log 2π": 0.5 * _LOG2PI,
 }  # fmt: skip
@@ -51,6 +51,10 @@ _PLUS: dict[str, Callable[[float], float]] = {
        for times, multiple in (("", 1.0), ("½ ", 0.5), ("2 ", 2.0))},
     "log ({}/({} − 1))": lambda v: math.log(v / (v - 1)),
 }  # fmt: skip
+_PLUS_OF_TWO: dict[str, Callable[[float, float], float]] = {
+    "{}/2 · log(2π · {}²)": lambda n, s: 0.5 * n * (_LOG2PI + 2 * math.log(s)),
+    "{} · log {}": lambda n, s: n * math.log(s),
+}
 _FORMS = {"times": _TIMES, "plus": _PLUS}
 
 
@@ -179,6 +183,9 @@ class Evidence:
                 bracketed = f"({name})" if ("·" in name or "/" in name) and not plain else name
                 said = form.format(bracketed, bracketed).replace(f"({bracketed}", f"({name}")
                 made[said] = [_number(function, value) if len(set(values)) > 1 else math.nan for value in values]
+        pairs = itertools.permutations(self.constants.items(), 2)
+        for ((one, a), (other, b)), (form, function) in itertools.product(pairs, _PLUS_OF_TWO.items()):
+            found["plus"][form.format(one, other)] = [_number(function, x, y) for x, y in zip(a, b, strict=True)]
         return {
             how: (list(made), torch.tensor(list(made.values())).reshape(len(made), len(self.cases)))
             for how, made in found.items()
@@ -287,7 +294,7 @@ def find_relation(evidence: Evidence) -> Relation | None:
     wrong = [p for p in parts if not all(close(a[p], b[p], evidence.tolerance) for a, b in pairs)]
     right = [p for p in parts if p not in wrong]
     for asked in [wrong, *([part] for part in wrong if len(wrong) > 1)]:
-        for find in (_between_numbers, _exchanged_parts, _solution_otherwise, _one_number):
+        for find in (_between_numbers, _exchanged_parts, _solution_otherwise, _one_number, _whole_numbers):
             if found := find(evidence, asked):
                 others = [p for p in wrong if p not in asked]
                 words = [f"{' and '.join(right)}: right."] if right else []
@@ -390,7 +397,8 @@ def _told(how: str, name: str) -> Relation:
         return Relation("sign", "Your numbers are the expected ones with the other sign.")
     if how == "plus" and name[0] in "-−":
         how, name = "minus", name[1:]
-    return Relation(f"{how} {name}", f"Your numbers are the expected ones {how} {name}.")
+    why = ", as if averaged over the 784 pixels" if name == "1/784" else ""
+    return Relation(f"{how} {name}", f"Your numbers are the expected ones {how} {name}{why}.")
 
 
 def _by(scaled: Relation) -> str:
@@ -403,6 +411,18 @@ def _one_number(evidence: Evidence, parts: Sequence[str]) -> Relation | None:
     if len(others) > 1 and all(number == first for number in others):
         return Relation(f"always {first:.4g}", f"All your numbers are {first:.4g}, whatever the input.")
     return None
+
+
+def _whole_numbers(evidence: Evidence, parts: Sequence[str]) -> Relation | None:
+    """What came can be places along an axis, 0, 1, 2, …, where other numbers were expected."""
+    came, wanted = (
+        torch.cat([o[p].flatten() for o in side for p in parts]) for side in (evidence.seen, evidence.expected)
+    )
+    whole = [t.isfinite().all() and torch.equal(t, t.round()) for t in (came, wanted)]
+    if not whole[0] or whole[1] or came.min() != 0 or came.max() >= max(v for s in evidence.sizes for v in s.values()):
+        return None
+    words = "Your numbers are whole: places in a row, as argmin or argmax give them. The values there are asked for."
+    return Relation("places, not values", words)
 
 
 # The solution, asked otherwise -------------------------------------------------------------------------
@@ -558,15 +578,30 @@ def _behaviour(evidence: Evidence) -> Relation | None:
             isinstance(cases[0][i], float) or (isinstance(cases[0][i], Tensor) and cases[0][i].is_floating_point())
         ):
             continue
-        others = [(*case[:i], case[i] * 0.9 + 0.05, *case[i + 1 :]) for case in cases]
-        unmoved = all(agree(came, asked(other), (1e-9, 1e-9)) for came, other in zip(seen, others, strict=True))
+        others, uneven = ([(*c[:i], change(c[i]), *c[i + 1 :]) for c in cases] for change in (_moved, _unevenly))
+        unmoved = all(
+            agree(came, asked(other), (1e-9, 1e-9))
+            for changed in (others, uneven)
+            for came, other in zip(seen, changed, strict=True)
+        )
         if unmoved and not all(
             agree(right, solved(other), evidence.tolerance)
             for right, other in zip(evidence.expected, others, strict=True)
         ):
-            words = f"Your result does not depend on {name}: it is the same for another {name}."
+            words = f"Your result does not depend on {name}: with other numbers there it stays the same."
             return Relation(f"{name} plays no part", words)
     return _touching(evidence, max(cases, key=lambda c: sum(v.numel() for v in c if isinstance(v, Tensor))))
+
+
+def _moved(value: Any) -> Any:
+    return value * 0.9 + 0.05
+
+
+def _unevenly(value: Any) -> Any:
+    """Each number times another share of 1, so that their order changes too."""
+    if not isinstance(value, Tensor):
+        return value * 0.7
+    return value * torch.linspace(0.1, 1, value.numel(), dtype=value.dtype).reshape(value.shape)
 
 
 def _touching(evidence: Evidence, case: tuple) -> Relation | None:
@@ -604,5 +639,6 @@ def _right_somewhere(evidence: Evidence) -> Relation | None:
         if [sizes.get(name) == 1 for sizes in evidence.sizes] == right:
             return Relation(f"right where {name} = 1", f"Your numbers are right where {name} is 1, and only there.")
     given = inputs_text(evidence.parameters, evidence.cases[right.index(True)])
-    words = f"Your numbers are right for another input ({given}) and wrong for this one."
+    words = f"Right in {sum(right)} of the {len(right)} inputs that were tried, such as {given}; wrong in the others. "
+    words += "In what do they differ?"
     return Relation("right on another case", words)

@@ -1,12 +1,26 @@
 """The exercises of notebook 02, the ELBO."""
 
+import functools
 import math
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ._build import Build, goes_through, gradients_reach_all, has, per_example, same_numbers, samples, shapes, trains
+from ._build import (
+    Build,
+    bent,
+    goes_through,
+    gradients_reach_all,
+    has,
+    new_noise,
+    per_example,
+    same_numbers,
+    samples,
+    samples_the_prior,
+    shapes,
+    trains,
+)
 from ._exercise import Draw, Exercise
 
 
@@ -40,7 +54,8 @@ def distortion_and_rate(x, mu, log_var, W, b, sigma):
     The model is p(z) = N(0, I), p(x|z) = N(W z + b, sigma^2 I).
     x:           (B, D)
     mu, log_var: (B, L)
-    W, b, sigma: (D, L), (D,) and a number
+    W: (D, L);  sigma: a number
+    b: (D,)
     result:      distortion (B,), -E_q[log p(x|z)], and rate (B,), KL(q || p(z))
     """
     variance = log_var.exp()
@@ -55,9 +70,14 @@ def _linear_models(draw: Draw) -> list[tuple]:
     return [(draw(B, D), draw(B, L), draw(B, L), draw(D, L), draw(D), sigma) for B, D, L, sigma in sizes]
 
 
-def _z_kept_at_its_mean(x, mu, log_var, W, b, sigma):
+def _spread(x, mu, log_var, W, b, sigma, spread):
+    """Both terms where the spread of z adds `spread` to the squares."""
     distortion, rate = distortion_and_rate(x, mu, log_var, W, b, sigma)
-    return distortion - 0.5 * log_var.exp() @ W.square().sum(0) / sigma**2, rate
+    return distortion + 0.5 * (spread - log_var.exp() @ W.square().sum(0)) / sigma**2, rate
+
+
+def _z_kept_at_its_mean(*case):
+    return _spread(*case, spread=0)
 
 
 class MyVAE(nn.Module):
@@ -105,6 +125,10 @@ def _z(mu, log_var):
 def _distortion(x, model):
     logits = model.decode(model.reparameterize(*model.encode(x)))
     return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
+
+
+def _squared_error(x, model, of):
+    return (of(model.decode(model.reparameterize(*model.encode(x)))) - x).square().sum(1)
 
 
 def _without_rate(model, x):
@@ -163,7 +187,7 @@ def multi_sample_bound(log_w, k):
 
 def _groups(draw: Draw) -> list[tuple]:
     far_apart = torch.tensor([[-2000.3, 1000.2], [-2001.1, 999.4]]).double()
-    pools = (draw(6, 2), 2), (draw(12, 3) - 1200, 3), (2 * draw(20, 2), 4), (draw(6, 1), 6), (draw(6, 3), 1)
+    pools = (draw(6, 2), 2), (30 * draw(12, 3) - 1200, 3), (2 * draw(20, 2), 4), (draw(6, 1), 6), (draw(6, 3), 1)
     return [*pools, (far_apart, 2)]
 
 
@@ -171,7 +195,7 @@ EXERCISES = (
     Exercise(
         number="2.1",
         title="The log of a mean of exponentials",
-        minutes=5,
+        minutes=6,
         solution=log_mean_exp,
         hints=(
             "The formula is short: exponentiate, average over the samples, take the log. What does exp(-1200) become "
@@ -185,6 +209,10 @@ EXERCISES = (
         passed="From here on every average of densities is taken in this way.",
         mistakes={
             "out of range": (lambda log_w: log_w.exp().mean(0).log(), _OUT_OF_RANGE),
+            "mean of the logs": (
+                lambda log_w: log_w.mean(0),
+                "This is the mean of the logs. Asked for is the log of the mean: exponentials are averaged.",
+            ),
             "one maximum for the batch": (
                 lambda log_w: (log_w - log_w.max()).exp().mean(0).log() + log_w.max(),
                 "One maximum was taken for the whole batch. An example far below it becomes exp(-3000) = 0. Along "
@@ -195,7 +223,7 @@ EXERCISES = (
     Exercise(
         number="2.2",
         title="Distortion and rate of the linear-Gaussian model",
-        minutes=10,
+        minutes=18,
         solution=distortion_and_rate,
         hints=(
             "In -log p(x|z) only the squared distance between x and W z + b depends on z. What is its mean when z has "
@@ -203,13 +231,18 @@ EXERCISES = (
             "The expected squared distance is that of W mu + b, plus the variance of each code times the squared "
             "length of its column of W. The rest of -log p(x|z) is D/2 log(2 pi sigma^2), and a factor.",
             "With v = exp(log_var): the squares are the row sums of (x - b - mu Wᵀ)², plus v times the column sums of "
-            "W². Distortion: half of (D log(2 pi sigma²) + squares / sigma²). Rate: the formula in the box.",
+            "W². Distortion: half of (D log(2 pi sigma²) + squares / sigma²). Rate: the line in the box.",
         ),
         cases=_linear_models,
         parts=("distortion", "rate"),
         gradients=("mu", "log_var", "W", "b"),
         passed="Minus their sum is the ELBO, exactly and without a single sample.",
         mistakes={
+            "variances as they are": (
+                lambda x, mu, log_var, *model: _spread(x, mu, log_var, *model, spread=log_var.exp().sum(1)),
+                "The variances of the codes were added as they are. W stretches a spread of z: pixel i moves by W_ij "
+                "for each unit of code j. What is the mean of the square of that?",
+            ),
             "z kept at its mean": (
                 _z_kept_at_its_mean,
                 "The distortion is the one at z = mu. But z is spread around mu, and a spread of z moves W z + b away "
@@ -236,23 +269,40 @@ EXERCISES = (
             shapes("encode", [(7, 784)], (7, 20), (7, 20)),
             shapes("encode", [(3, 784)], (3, 5), (3, 5), args=(5,)),
             shapes("decode", [(7, 20)], (7, 784)),
+            samples(),
             same_numbers("kl(mu, log_var)", "kl", _rate, _codes, axes="mu, log_var: (B, L)"),
             same_numbers("reparameterize(mu, log_var)", "reparameterize", _z, _codes),
+            new_noise,
             _gradient_passes_z,
             _unbounded,
+            bent("encode", lambda build: build.images(256)),
+            bent("decode", lambda build: 100 * torch.randn(256, 20).to(build.images(1))),
+            samples_the_prior(),
             goes_through("reparameterize", "decode", "kl"),
             per_example(),
-            same_numbers("the distortion in loss(x), summed over 784 pixels", _without_rate, _distortion, _images),
+            same_numbers(
+                "the distortion in loss(x), summed over 784 pixels",
+                _without_rate,
+                _distortion,
+                _images,
+                mistakes={
+                    name: (
+                        functools.partial(_squared_error, of=of),
+                        "This is the squared error, notebook 01's. The decoder gives logits, and the distortion of "
+                        "logits is the binary cross-entropy.",
+                    )
+                    for name, of in (("squared error", torch.sigmoid), ("squared error of logits", torch.Tensor.clone))
+                },
+            ),
             same_numbers("the rate in loss(x)", _rate_alone, lambda x, model: model.kl(*model.encode(x)), _images),
             gradients_reach_all(),
             trains(below=200),
-            samples(),
         ),
     ),
     Exercise(
         number="2.4",
         title="The multi-sample bound",
-        minutes=6,
+        minutes=8,
         solution=multi_sample_bound,
         hints=(
             "There are two averages in L_k: one of k weights, inside the log, and one of many such logs, outside. "
@@ -270,6 +320,15 @@ EXERCISES = (
             "k groups": (
                 lambda log_w, k: (log_w.unflatten(0, (k, -1)).logsumexp(1) - math.log(len(log_w) // k)).mean(0),
                 "There are k groups here; k samples in each were asked for. Which axis of the new shape is k long?",
+            ),
+            "every so many rows": (
+                lambda log_w, k: (log_w.unflatten(0, (k, -1)).logsumexp(0) - math.log(k)).mean(0),
+                "Each of your groups has k rows, but they stand S / k rows apart. The first k rows belong together: "
+                "which of the two new axes comes first?",
+            ),
+            "mean of the logs": (
+                lambda log_w, k: log_w.mean(0),
+                "This is the mean of all logs, so k plays no part. Within a group the weights are averaged, not logs.",
             ),
             "one group of all": (
                 lambda log_w, k: log_w.logsumexp(0) - math.log(len(log_w)),

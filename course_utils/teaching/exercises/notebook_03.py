@@ -10,7 +10,18 @@ from torch.distributions import Normal
 
 from ._attempt import Attempt, NotYet
 from ._brick import gradient_reaches, named_tensors
-from ._build import Build, fixed_noise, gradients_reach_all, has, per_example, same_numbers, shapes, trains
+from ._build import (
+    Build,
+    fixed_noise,
+    fresh,
+    gradients_reach_all,
+    has,
+    new_noise,
+    per_example,
+    same_numbers,
+    shapes,
+    trains,
+)
 from ._exercise import Draw, Exercise
 from .notebook_02 import MyVAE
 
@@ -45,7 +56,7 @@ def reparameterize(mu, log_var):
     """Draw z from N(mu, diag(exp(log_var))), so that gradients get back to mu and log_var.
 
     mu, log_var: (B, L)
-    result:      (B, L), with new noise at every call
+    result:      (B, L), with new noise at every call, drawn on the device where mu is
     """
     sigma = (0.5 * log_var).exp()
     eps = torch.randn_like(mu)
@@ -69,24 +80,8 @@ def _log_variances(draw: Draw) -> list[tuple]:
     return [*((draw(b, n), draw(b, n)) for b, n in ((1, 2), (2, 3), (4, 1), (3, 4))), (torch.zeros_like(wide), wide)]
 
 
-def _fresh(draw_z: Attempt) -> None:
-    """Raises NotYet unless noise is new for each call, example and dimension."""
-    first, second = (draw_z(torch.zeros(64, 8), torch.zeros(64, 8)) for _ in range(2))
-    for name, same in (
-        ("call", torch.equal(first, second)),
-        ("example", torch.allclose(first[0], first[1])),
-        ("dimension", torch.allclose(first[:, 0], first[:, 1])),
-    ):
-        if same:
-            raise NotYet(
-                f"one noise for every {name}",
-                f"Every {name} gets the same noise. Each number of each example needs its own, new at every call: "
-                "of which shape is the noise, and where is it drawn?",
-            )
-
-
 def _fresh_and_open(attempt: Attempt, cases: Sequence[tuple]) -> None:
-    _fresh(attempt)
+    fresh(attempt)
     gradient_reaches("mu", "log_var")(attempt, cases)
 
 
@@ -113,11 +108,6 @@ def _draws_nothing(build: Build) -> None:
     )
 
 
-def new_noise(build: Build) -> None:
-    model = build.make(20)
-    _fresh(lambda *codes: build.run(model.reparameterize, *codes, doing="in reparameterize"))
-
-
 class ScoreVAE(MyVAE):
     """MyVAE whose encoder learns of the distortion by the score function. No gradient passes through z."""
 
@@ -141,13 +131,15 @@ def _with_stand_ins(model: MyVAE, mu: Tensor, log_var: Tensor) -> Tensor:
     return model.loss(_PIXELS.to(mu).expand(len(mu), -1))
 
 
-def _loss(surrogate: Callable[[Tensor, Tensor], Any], *, path: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
+def _loss(
+    surrogate: Callable[[Tensor, Tensor], Any], *, path: bool = False, in_log_q: bool = False
+) -> Callable[[Tensor, Tensor], Tensor]:
     """The same of a model that adds surrogate(distortion, log q) to its loss, and lets gradients through z or not."""
 
     def loss(mu, log_var):
         z = mu + (0.5 * log_var).exp() * fixed_noise.eps(mu)
-        z = z if path else z.detach()
-        logits = z @ _DECODER.to(z)
+        z = z if path or in_log_q else z.detach()
+        logits = (z if path else z.detach()) @ _DECODER.to(z)
         pixels = _PIXELS.to(z).expand_as(logits)
         distortion = F.binary_cross_entropy_with_logits(logits, pixels, reduction="none").sum(1)
         log_q = Normal(mu, (0.5 * log_var).exp()).log_prob(z).sum(1)
@@ -180,7 +172,7 @@ EXERCISES = (
     Exercise(
         number="3.1",
         title="The score of a Gaussian",
-        minutes=7,
+        minutes=11,
         solution=score_function_gradient,
         hints=(
             "Differentiate log q of one dimension twice: once in mu, once in v = log sigma^2. For the second, write "
@@ -194,6 +186,14 @@ EXERCISES = (
         parts=("mu", "log_var"),
         passed="No derivative of f anywhere: each sample asks only what f is worth there.",
         mistakes={
+            "derivative in sigma": (
+                lambda f, z, mu, v: (
+                    f[:, None] * (z - mu) / v.exp(),
+                    f[:, None] * ((z - mu) ** 2 / v.exp() - 1) / (0.5 * v).exp(),
+                ),
+                "The part for log_var is the derivative in sigma. Asked for is that in v = log sigma^2: write sigma as "
+                "exp(v / 2) before you differentiate.",
+            ),
             "derivative in log sigma": (
                 lambda f, z, mu, v: (f[:, None] * (z - mu) / v.exp(), f[:, None] * ((z - mu) ** 2 / v.exp() - 1)),
                 "The part for log_var is twice too large: it is the derivative in log sigma. How many times log sigma "
@@ -226,7 +226,7 @@ EXERCISES = (
     Exercise(
         number="3.3",
         title="The reparameterization",
-        minutes=4,
+        minutes=2,
         solution=reparameterize,
         hints=(
             "A sample of N(mu, sigma^2) is a standard normal one, stretched and shifted. Stretched by what, and how do "
@@ -253,7 +253,7 @@ EXERCISES = (
     Exercise(
         number="3.4",
         title="Put it in",
-        minutes=8,
+        minutes=3,
         solution=PathwiseVAE,
         hints=(
             "Everything but two methods comes from MyVAE. In reparameterize, call your function of exercise 3.3. For "
@@ -289,7 +289,7 @@ EXERCISES = (
     Exercise(
         number="3.5",
         title="Learning without a path",
-        minutes=15,
+        minutes=20,
         solution=ScoreVAE,
         hints=(
             "Copy the four steps of MyVAE's loss, and cut the path: z becomes plain numbers with .detach(). Now the "
@@ -336,6 +336,16 @@ EXERCISES = (
                         _gradients(_loss(_worth_nothing, path=True)),
                         "z still carries a gradient, so log q(z|x) sees z move together with mu. Which step makes "
                         "plain numbers of z?",
+                    ),
+                    "the path is open in log q": (
+                        _gradients(_loss(_worth_nothing, in_log_q=True)),
+                        "z is plain numbers for the decoder, but log q(z|x) still sees z move together with mu. Make "
+                        "plain numbers of z before both.",
+                    ),
+                    "log q averaged": (
+                        _gradients(_loss(lambda distortion, log_q: _worth_nothing(distortion, log_q / 3))),
+                        "log q(z|x) is averaged over the latent dimensions here. The dimensions are independent: what "
+                        "becomes of their log-densities?",
                     ),
                     "sign": (
                         _gradients(_loss(lambda *terms: -_worth_nothing(*terms))),

@@ -1,14 +1,15 @@
 """The exercises of notebook 04, the analytic KL."""
 
+import functools
 import math
 
 import torch
 from torch.nn import functional as F
 
-from ._build import fixed_noise, gradients_reach_all, has, per_example, same_numbers, shapes, trains
+from ._build import fixed_noise, gradients_reach_all, has, new_noise, per_example, same_numbers, shapes, trains
 from ._exercise import Exercise
 from .notebook_02 import MyVAE, _images
-from .notebook_03 import new_noise, reparameterize
+from .notebook_03 import reparameterize
 
 
 def kl_from_samples(mu, log_var, eps):
@@ -83,6 +84,20 @@ class RateVAE(MyVAE):
         return self.decode(z).sigmoid()
 
 
+def _log_ratio(mu, log_var, eps, weigh):
+    """The estimate from samples with a weight at each, made of log q by dimension."""
+    z = mu + (0.5 * log_var).exp() * eps
+    log_q, log_p = (-0.5 * (math.log(2 * math.pi) + square) for square in (log_var + eps**2, z**2))
+    return (weigh(log_q) * (log_q - log_p)).sum(-1).mean(0)
+
+
+def _traverse(x, i, values, model, added=False, drawn=False):
+    mu, log_var = (numbers.repeat(len(values), 1) for numbers in model.encode(x))
+    z = mu + drawn * (0.5 * log_var).exp() * fixed_noise.eps(mu)
+    z[:, i] = values + added * z[:, i]
+    return model.decode(z).sigmoid()
+
+
 def _posteriors(*shapes: tuple[int, ...]):
     return lambda draw: [(draw(*shape), draw(*shape)) for shape in shapes]
 
@@ -97,7 +112,7 @@ EXERCISES = (
     Exercise(
         number="4.1",
         title="The KL from samples",
-        minutes=7,
+        minutes=8,
         solution=kl_from_samples,
         hints=(
             "Three steps: make the samples z out of the noise, evaluate both log-densities at z, and average their "
@@ -116,6 +131,17 @@ EXERCISES = (
                 "This is the exact KL, by the line of notebook 02. It is the right number to compare with; here it "
                 "should be estimated from the samples alone.",
             ),
+            **{
+                name: (
+                    function,
+                    "The density q multiplies the log of the ratio, and then samples of q are averaged: so q counts "
+                    "twice. Samples that come from q need no weights.",
+                )
+                for name, function in (
+                    ("weighted by q", lambda *case: _log_ratio(*case, weigh=lambda log_q: log_q.exp())),
+                    ("weighted by the whole q", lambda *case: _log_ratio(*case, weigh=lambda q: q.sum(-1, True).exp())),
+                )
+            },
             "samples from the prior": (
                 lambda mu, lv, eps: 0.5 * (eps**2 - lv - (eps - mu) ** 2 / lv.exp()).sum(-1).mean(0),
                 "The log-densities were compared at z = eps, samples of p. Under which of the two is the expectation "
@@ -155,7 +181,7 @@ EXERCISES = (
     Exercise(
         number="4.3",
         title="The balance",
-        minutes=7,
+        minutes=10,
         solution=balance,
         hints=(
             "E_q[(z − m)²] depends on μ and on σ²: write z − m as (z − μ) + (μ − m), and square. Then the whole cost "
@@ -178,7 +204,7 @@ EXERCISES = (
     Exercise(
         number="4.4",
         title="Nats per latent dimension",
-        minutes=4,
+        minutes=3,
         solution=kl_per_dimension,
         hints=(
             "You know the KL of one dimension of one example. Here the dimensions stay apart: what happens to the "
@@ -193,7 +219,7 @@ EXERCISES = (
     Exercise(
         number="4.5",
         title="A VAE that tells what it pays for",
-        minutes=15,
+        minutes=10,
         solution=RateVAE,
         hints=(
             "Three of the methods are one line each: they call a function that you have. terms has the four steps of "
@@ -242,6 +268,16 @@ EXERCISES = (
                 "traverse",
                 lambda x, i, values, model: RateVAE.traverse(model, x, i, values),
                 lambda draw: [(draw.uniform(1, 784), i, draw(n)) for i, n in ((0, 3), (7, 2), (19, 5))],
+                mistakes={
+                    "values added": (
+                        functools.partial(_traverse, added=True),
+                        "The values were added to number i of the code. Number i shall be the values themselves.",
+                    ),
+                    "z drawn": (
+                        functools.partial(_traverse, drawn=True),
+                        "The other numbers of the code were drawn from q(z|x). They shall stay at their means.",
+                    ),
+                },
             ),
             per_example(),
             gradients_reach_all(),

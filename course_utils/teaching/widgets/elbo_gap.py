@@ -91,10 +91,14 @@ def still_elbo_gap(points: Sequence[tuple[float, float]]) -> Figure:
     points = positions(points, 4, SLIDERS)
     picture = ElboGap()
     picture.top = max(picture.top, *(1.1 * normal(np.array(m), m, w) for m, w in points))  # no q is cut off
+    floor = max(math.floor(min(picture.terms(*point).elbo for point in points) - 1), picture.scene.low)
     fig = Figure(figsize=(9.0, 6.0), layout="constrained")
     axes = fig.subplots(2, len(points), squeeze=False, height_ratios=(1, 1.25), sharey="row")
     for (above, below), (mean, width) in zip(axes.T, points, strict=True):
-        _Scene(picture, above, below).move(mean, width)
+        scene = _Scene(picture, above, below)
+        scene.low = floor
+        below.set_ylim(bottom=floor)
+        scene.move(mean, width)
         above.set_title(f"q = N({number_text(mean)}, {number_text(width)}²)")
     for ax in axes[:, 1:].flat:
         ax.set_ylabel("")

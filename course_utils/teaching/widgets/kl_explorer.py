@@ -118,10 +118,11 @@ def still_kl(points: Sequence[tuple[float, float]]) -> Figure:
     return fig
 
 
-def push_field(paths: Sequence[np.ndarray | Tensor] = ()) -> Figure:
+def push_field(paths: Sequence[np.ndarray | Tensor] = (), *, every: int = 0) -> Figure:
     """Show where the KL alone pushes (μ, log σ²): its contour lines, arrows downhill, and paths.
 
     paths: each (N, 2), pairs (μ, log σ²) in the order in which they were visited; their starts are marked.
+    every: a dot after every so many steps of each path, to show its speed; 0 for none.
     The arrows show the direction of −(μ, ½ (σ² − 1)), not its length.
     Raises ValueError for paths of another shape.
     """
@@ -143,12 +144,15 @@ def push_field(paths: Sequence[np.ndarray | Tensor] = ()) -> Figure:
     push = np.stack([-mu, -0.5 * np.expm1(log_var)])
     push /= np.maximum(np.hypot(*push), 1e-9)
     ax.quiver(mu, log_var, *push, color=Q_COLOUR, angles="xy", scale_units="inches", scale=4.2, width=0.0042, zorder=2)
-    ax.set_title("arrows: the direction of the push, not its strength", fontsize=12)
+    dots = f"; a dot every {every} steps" if every else ""
+    ax.set_title(f"arrows: direction of the push, not its strength{dots}", fontsize=12)
     for path in places:
         ax.plot(path[:, 0], path[:, 1], color=GAIN, linewidth=2, zorder=3)
-        ax.plot(*path[0], marker="o", color=GAIN, markersize=7, zorder=3)
+        ax.plot(*path[0], marker="o", color=GAIN, markersize=9, zorder=3)
+        if every:
+            ax.plot(*path[every::every].T, "o", color=INK, markersize=3.5, zorder=3)
     ax.plot(0, 0, marker="*", color=INK, markersize=15, zorder=4)
-    ax.annotate("q = p", (0, 0), xytext=(10, 8), textcoords="offset points", fontweight="bold", zorder=4)
+    ax.annotate("q = p", (0, 0), xytext=(12, -20), textcoords="offset points", fontweight="bold", zorder=4)
     ax.set(xlim=MU_RANGE, ylim=(low, high), xlabel="μ", ylabel="log σ²")
     return fig
 
