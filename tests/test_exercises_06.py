@@ -53,6 +53,18 @@ def with_terms(recon, kl):
     return other(terms=terms)
 
 
+def drawn(self, x):
+    return self.decode(self.reparameterize(*self.encode(x))).sigmoid()
+
+
+def loss_and_terms(model, optimizer, x):
+    loss = model.loss(x).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return tuple(term.mean().item() for term in model.terms(x))
+
+
 def nll(logits, x):
     return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
 
@@ -117,6 +129,10 @@ WRONG = [
     ("6.1", "kl in terms(x): sign", with_terms(nll, lambda mu, lv: -rate(mu, lv))),
     ("6.1", "loss without self.terms", other(loss=lambda self, x: sum(VAE.terms(self, x)))),
     ("6.1", "loss is not the sum", other(loss=lambda self, x: -sum(self.terms(x)))),
+    ("6.1", "not one loss for each image", other(loss=lambda self, x: sum(self.terms(x)).mean())),
+    ("6.1", "recon in terms(x): sigmoid twice", with_terms(lambda a, x: nll(a.sigmoid(), x), rate)),
+    ("6.1", "reconstruct(x): noise in reconstruct", other(reconstruct=drawn)),
+    ("6.1", "another latent_dim", other(sample=lambda self, n: self.decode(torch.randn(n, 20)).sigmoid())),
     ("6.1", "samples are no pixels", other(sample=lambda self, n: self.decode(torch.randn(n, 20)))),
     ("6.1", "no samples of the prior", other(sample=lambda self, n: self.decode(torch.rand(n, 20)).sigmoid())),
     ("6.2", "gradients pile up", step(zero=False)),
@@ -125,6 +141,7 @@ WRONG = [
     ("6.2", "the rate is subtracted", step(loss=lambda recon, kl: recon - kl)),
     ("6.2", "no step", step(move=False)),
     ("6.2", "terms called again", step(again=True)),
+    ("6.2", "terms called again", loss_and_terms),
     ("6.2", "no two numbers", step(give=lambda mean: mean)),
     ("6.2", "no two numbers", lambda *a: sum(training_step(*a))),
     ("6.2", "other numbers", lambda *a: training_step(*a)[::-1]),

@@ -113,10 +113,20 @@ def paired_t(a, b):
 # What a VAE does -----------------------------------------------------------------------------------------
 
 
+SIGMOID_TWICE = (
+    "Pixels went into the cross-entropy *with logits*. It applies a sigmoid of its own, so here are two. Give it what "
+    "decode gives."
+)
+
+
 def _recon(x, model):
     with fixed_noise():
         logits = model.decode(model.reparameterize(*model.encode(x)))
     return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
+
+
+def _recon_of_pixels(x, model):
+    return F.binary_cross_entropy_with_logits(_with_noise(x, model), x, reduction="none").sum(1)
 
 
 def _kl(x, model):
@@ -125,6 +135,19 @@ def _kl(x, model):
 
 def _reconstruction(x, model):
     return model.decode(model.encode(x)[0]).sigmoid()
+
+
+def _with_noise(x, model):
+    with fixed_noise():
+        return model.decode(model.reparameterize(*model.encode(x))).sigmoid()
+
+
+_NOISE = {
+    "noise in reconstruct": (
+        _with_noise,
+        "This is decoded from a drawn z, so two calls give two pictures. A reconstruction is decoded from μ itself.",
+    )
+}
 
 
 # What a step of training does ----------------------------------------------------------------------------
@@ -141,6 +164,10 @@ class _Probe(nn.Module):
         """Distortion and rate of each image, (B,) each."""
         self.calls += 1
         return (x - self.w).square().sum(1), 0.25 * (self.w + 1).square().sum().expand(len(x))
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Their sum, (B,); like your VAE's it asks terms."""
+        return sum(self.terms(x))
 
 
 _BATCH = torch.tensor([[0.9, 0.2, 0.4], [0.3, 0.8, 0.1], [0.6, 0.5, 0.7], [0.2, 0.1, 0.9], [0.5, 0.9, 0.3]])
@@ -181,7 +208,8 @@ def _two_steps(build: Build) -> None:
     )
     build.require(torch.allclose(w, after(_step())[0]), "another step", words)
     words = (
-        f"model.terms was called {model.calls} times in two steps. Each call draws new noise: once a step is enough."
+        f"model.terms was called {model.calls} times in two steps. Each call draws new noise, "
+        "and model.loss is such a call: once a step is enough."
     )
     build.require(model.calls == 2, "terms called again", words)
     kinds = [type(value).__name__ for value in (first if isinstance(first, tuple | list) else [first])]
@@ -226,11 +254,18 @@ EXERCISES = (
             _unbounded,
             shapes("terms", [(7, 784)], (7,), (7,)),
             same_numbers("reparameterize(mu, log_var)", "reparameterize", _z, _codes),
-            same_numbers("recon in terms(x)", lambda model, x: model.terms(x)[0], _recon, _images, axes="x: (B, D)"),
+            same_numbers(
+                "recon in terms(x)",
+                lambda model, x: model.terms(x)[0],
+                _recon,
+                _images,
+                axes="x: (B, D)",
+                mistakes={"sigmoid twice": (_recon_of_pixels, SIGMOID_TWICE)},
+            ),
             same_numbers("kl in terms(x)", lambda model, x: model.terms(x)[1], _kl, _images, axes="x: (B, D)"),
-            goes_through("reparameterize", "decode", "terms"),
             per_example(),
-            same_numbers("reconstruct(x)", "reconstruct", _reconstruction, _images),
+            goes_through("reparameterize", "decode", "terms"),
+            same_numbers("reconstruct(x)", "reconstruct", _reconstruction, _images, mistakes=_NOISE),
             samples(),
             samples_the_prior(),
             gradients_reach_all(lambda model, x: model.terms(x)[0]),
