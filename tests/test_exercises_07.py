@@ -142,7 +142,11 @@ WRONG = [
     ("7.1", "another latent_dim", other(sample=lambda self, c: self.decode(torch.randn(len(c), 20), c).sigmoid())),
     ("7.1", "samples are no pixels", other(sample=lambda self, c: self.decode(torch.randn(len(c), 20), c))),
     ("7.1", "all samples alike", other(sample=one_for_all)),
-    ("7.1", "no samples of the prior", other(sample=lambda self, c: self.decode(torch.rand(len(c), 20), c).sigmoid())),
+    (
+        "7.1",
+        "no samples of the prior",
+        other(sample=lambda self, c: self.decode(torch.rand(len(c), self.latent_dim), c).sigmoid()),
+    ),
     ("7.1", "another condition", other(sample=of_another)),
     ("7.1", "shape of terms", with_terms(lambda a, x: nll(a, x).mean(), gaussian_kl)),
     ("7.1", "recon in terms: times 0.001276", with_terms(lambda a, x: nll(a, x) / 784, gaussian_kl)),

@@ -91,13 +91,16 @@ def importance_bound(recon, z, mu, log_var):
     return log_weights.logsumexp(dim=0) - math.log(len(recon))
 
 
-def activity(mu):
-    """Return the activity of each latent dimension: the variance of its posterior mean over the images.
+def agreement(z, codes, labels, k=10):
+    """Return how far the k codes nearest to each z agree: the largest share of them with one and the same label.
 
-    mu:     (N, L), the posterior means of N images
-    result: (L,), with N - 1 in the variance, as in torch.var
+    z:      (n, L), the codes that are asked about
+    codes:  (N, L), codes of images; labels: (N,), whole numbers from 0 to 9
+    result: (n,), from 1/k to 1
     """
-    return mu.var(dim=0)
+    nearest = torch.cdist(z, codes).topk(k, largest=False).indices  # (n, k)
+    votes = F.one_hot(labels[nearest], 10).sum(dim=1)  # (n, 10)
+    return votes.amax(dim=1) / k
 
 
 def paired_t(a, b):
@@ -231,11 +234,19 @@ def _weighted(draw: Draw) -> list[tuple]:
     ]
 
 
+def _near(z, codes, labels, k):
+    return labels[torch.cdist(z, codes).topk(k, largest=False).indices].tolist()
+
+
+def _share_of_one(labels):
+    return F.one_hot(labels, 10).sum(1).amax(1) / labels.shape[1]
+
+
 EXERCISES = (
     Exercise(
         number="6.1",
         title="The whole VAE",
-        minutes=25,
+        minutes=20,
         solution=VAE,
         hints=(
             "Begin with your first VAE. New are the argument hidden, terms with both parts apart, and reconstruct. "
@@ -317,21 +328,31 @@ EXERCISES = (
     ),
     Exercise(
         number="6.4",
-        title="The activity of a dimension",
-        minutes=3,
-        solution=activity,
+        title="Do the neighbours agree?",
+        minutes=6,
+        solution=agreement,
         hints=(
-            "One number for each dimension: what is left of the axis of the images?",
-            "Which measure of spread does the definition name? PyTorch has it as a method of a tensor.",
-            "`mu.var(dim=0)`.",
+            "Two questions, one after the other: which k codes are nearest to each z, and how often does the most "
+            "frequent label occur among theirs?",
+            "torch.cdist gives all distances, (n, N), and topk with largest=False the places of the k smallest. Those "
+            "places pick labels: (n, k). How do you count each label within a row?",
+            "Labels made one-hot and summed over the k neighbours are counts, (n, 10). The largest count of each row, "
+            "divided by k.",
         ),
-        cases=lambda draw: [(draw(n, latents),) for n, latents in ((3, 2), (5, 3), (4, 6), (7, 4))],
+        cases=lambda draw: [
+            (draw(n, L, decimals=3), draw(N, L, decimals=3), draw.integers(0, 3, N), k)
+            for n, L, N, k in ((2, 2, 6, 3), (5, 3, 20, 5), (4, 1, 30, 7))
+        ],
         any_type=True,
-        passed="A dimension whose mean stands still tells images nothing about themselves.",
+        passed="1 where all neighbours show one digit, and less where digits meet.",
         mistakes={
-            "not centred": (
-                lambda mu: mu.square().mean(0),
-                "A mean that is large and the same for all images counts here. Does it tell images apart?",
+            "the farthest": (
+                lambda z, codes, labels, k: _share_of_one(labels[torch.cdist(z, codes).topk(k).indices]),
+                "These are the k codes that lie farthest away: topk gives the largest unless told otherwise.",
+            ),
+            "how many labels": (
+                lambda z, codes, labels, k: torch.tensor([len(set(row)) for row in _near(z, codes, labels, k)]),
+                "This counts the different labels among the neighbours. Asked for is how many carry the same one.",
             ),
         },
     ),
