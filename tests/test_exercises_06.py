@@ -1,9 +1,8 @@
 """The exercises of notebook 06: right answers pass, wrong ones are told apart."""
 
 import math
-import statistics
+from collections import Counter
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import stats
@@ -53,6 +52,18 @@ def with_terms(recon, kl):
     return other(terms=terms)
 
 
+def drawn(self, x):
+    return self.decode(self.reparameterize(*self.encode(x))).sigmoid()
+
+
+def loss_and_terms(model, optimizer, x):
+    loss = model.loss(x).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return tuple(term.mean().item() for term in model.terms(x))
+
+
 def nll(logits, x):
     return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
 
@@ -91,14 +102,27 @@ def wrong_sigma(recon, z, mu, lv):
     return (log_p - log_q - recon).logsumexp(0) - math.log(len(z))
 
 
+def near(z, codes, labels, k):
+    return labels[(z[:, None] - codes).square().sum(-1).argsort(1)[:, :k]]
+
+
+def agreement_by_loops(z, codes, labels, k=10, far=False):
+    shares = []
+    for point in z:
+        order = sorted(range(len(codes)), key=lambda i: float((codes[i] - point).norm()), reverse=far)
+        shares.append(Counter(labels[order[:k]].tolist()).most_common(1)[0][1] / k)
+    return shares
+
+
 RIGHT = {
     "6.1": [ByDistributions],
     "6.2": [step(), step(give=lambda mean: mean.item())],
     "6.3": [by_distributions, lambda r, z, m, v: weights(r, z, m, v).logsumexp(0) - torch.tensor(len(r)).log()],
     "6.4": [
-        lambda mu: (mu - mu.mean(0)).square().sum(0) / (len(mu) - 1),
-        lambda mu: np.var(mu.numpy(), axis=0, ddof=1),
-        lambda mu: [statistics.variance(column) for column in mu.T.tolist()],
+        agreement_by_loops,
+        lambda z, codes, labels, k=10: (
+            (near(z, codes, labels, k) == near(z, codes, labels, k).mode(1, True)[0]).double().mean(1)
+        ),
     ],
     "6.5": [
         lambda a, b: stats.ttest_rel(a, b).statistic,
@@ -117,14 +141,23 @@ WRONG = [
     ("6.1", "kl in terms(x): sign", with_terms(nll, lambda mu, lv: -rate(mu, lv))),
     ("6.1", "loss without self.terms", other(loss=lambda self, x: sum(VAE.terms(self, x)))),
     ("6.1", "loss is not the sum", other(loss=lambda self, x: -sum(self.terms(x)))),
+    ("6.1", "not one loss for each image", other(loss=lambda self, x: sum(self.terms(x)).mean())),
+    ("6.1", "recon in terms(x): sigmoid twice", with_terms(lambda a, x: nll(a.sigmoid(), x), rate)),
+    ("6.1", "reconstruct(x): noise in reconstruct", other(reconstruct=drawn)),
+    ("6.1", "another latent_dim", other(sample=lambda self, n: self.decode(torch.randn(n, 20)).sigmoid())),
     ("6.1", "samples are no pixels", other(sample=lambda self, n: self.decode(torch.randn(n, 20)))),
-    ("6.1", "no samples of the prior", other(sample=lambda self, n: self.decode(torch.rand(n, 20)).sigmoid())),
+    (
+        "6.1",
+        "no samples of the prior",
+        other(sample=lambda self, n: self.decode(torch.rand(n, self.latent_dim)).sigmoid()),
+    ),
     ("6.2", "gradients pile up", step(zero=False)),
     ("6.2", "summed over the batch", step(reduce=torch.sum)),
     ("6.2", "the rate is left out", step(loss=lambda recon, kl: recon)),
     ("6.2", "the rate is subtracted", step(loss=lambda recon, kl: recon - kl)),
     ("6.2", "no step", step(move=False)),
     ("6.2", "terms called again", step(again=True)),
+    ("6.2", "terms called again", loss_and_terms),
     ("6.2", "no two numbers", step(give=lambda mean: mean)),
     ("6.2", "no two numbers", lambda *a: sum(training_step(*a))),
     ("6.2", "other numbers", lambda *a: training_step(*a)[::-1]),
@@ -132,12 +165,9 @@ WRONG = [
     ("6.3", "closed-form KL", lambda r, z, m, v: (-r).logsumexp(0) - math.log(len(r)) - rate(m, v)),
     ("6.3", "out of range", lambda *a: weights(*a).exp().mean(0).log()),
     ("6.3", "2·log_var in place of log_var", wrong_sigma),
-    ("6.4", "root", lambda mu: mu.std(0)),
-    ("6.4", "the transpose of mu in place of mu", lambda mu: mu.var(1)),
-    ("6.4", "times (N − 1)/N", lambda mu: mu.var(0, correction=0)),
-    ("6.4", "not centred", lambda mu: (mu**2).mean(0)),
-    ("6.4", "wrong values", lambda mu: (mu - mu.mean(0)).abs().mean(0)),
-    ("6.4", "var over everything", lambda mu: mu.var()),
+    ("6.4", "the farthest", lambda z, c, y, k=10: agreement_by_loops(z, c, y, k, far=True)),
+    ("6.4", "how many labels", lambda z, c, y, k=10: [len(row.unique()) for row in near(z, c, y, k)]),
+    ("6.4", "times k", lambda z, c, y, k=10: [Counter(row.tolist()).most_common(1)[0][1] for row in near(z, c, y, k)]),
     ("6.5", "not paired", lambda a, b: stats.ttest_ind(a, b, equal_var=False).statistic),
     ("6.5", "standard deviation in place of its error", lambda a, b: (a - b).mean() / (a - b).std()),
     ("6.5", "sign", lambda a, b: stats.ttest_rel(b, a).statistic),

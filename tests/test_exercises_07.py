@@ -1,11 +1,16 @@
 """The exercises of notebook 07: right answers pass, wrong ones are told apart."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from course_utils.losses.terms import gaussian_kl
+from course_utils.teaching.exercises import Attempt, NotYet, find, grade
+from course_utils.teaching.exercises._build import judge_build
 from course_utils.teaching.exercises.notebook_07 import CVAE, aggregate
 
 # Models ---------------------------------------------------------------------------------------------------
@@ -125,16 +130,23 @@ WRONG = [
     ("7.1", "encode without the condition", other(encode=lambda self, x, c: CVAE.encode(self, x, 0 * c))),
     ("7.1", "other layers", other(__init__=wider)),
     ("7.1", "shape of forward_full", other(forward_full=lambda self, x, c: self.encode(x, c))),
-    ("7.1", "recons in generate: wrong values", other(reparameterize=lambda self, mu, lv: mu)),
+    ("7.1", "recons in generate: decoded from the mean", other(reparameterize=lambda self, mu, lv: mu)),
     (
         "7.1",
         "another order",
         other(generate=lambda self, x, c: [CVAE.generate(self, x, c)[i] for i in (0, 1, 3, 2, 4)]),
     ),
-    ("7.1", "recons in generate: wrong values", other(generate=from_the_mean)),
+    ("7.1", "recons in generate: decoded from the mean", other(generate=from_the_mean)),
+    ("7.1", "recon in terms: sigmoid twice", with_terms(lambda a, x: nll(a.sigmoid(), x), gaussian_kl)),
+    ("7.1", "not one loss for each image", other(loss=lambda self, x, c: sum(self.terms(x, c)).mean())),
+    ("7.1", "another latent_dim", other(sample=lambda self, c: self.decode(torch.randn(len(c), 20), c).sigmoid())),
     ("7.1", "samples are no pixels", other(sample=lambda self, c: self.decode(torch.randn(len(c), 20), c))),
     ("7.1", "all samples alike", other(sample=one_for_all)),
-    ("7.1", "no samples of the prior", other(sample=lambda self, c: self.decode(torch.rand(len(c), 20), c).sigmoid())),
+    (
+        "7.1",
+        "no samples of the prior",
+        other(sample=lambda self, c: self.decode(torch.rand(len(c), self.latent_dim), c).sigmoid()),
+    ),
     ("7.1", "another condition", other(sample=of_another)),
     ("7.1", "shape of terms", with_terms(lambda a, x: nll(a, x).mean(), gaussian_kl)),
     ("7.1", "recon in terms: times 1/784", with_terms(lambda a, x: nll(a, x) / 784, gaussian_kl)),
@@ -171,3 +183,11 @@ def test_the_aggregated_moments_are_those_of_draws():
     mean, covariance = aggregate(mu, log_var)
     torch.testing.assert_close(z.mean(0), mean, rtol=0, atol=0.02)
     torch.testing.assert_close(torch.cov(z.T), covariance, rtol=0.02, atol=0.02)
+
+
+def test_what_no_check_foresaw_is_told_and_shows_no_traceback():
+    generates_nothing = other(forward_full=lambda self, x, c: [t.tolist() for t in CVAE.forward_full(self, x, c)])
+    assert grade("7.1", generates_nothing).status in ("not yet", "raised")
+    exercise = replace(find("7.1"), checks=(lambda build: build.found["nothing"],))
+    with pytest.raises(NotYet, match="cannot go on with what your code gave: KeyError"):
+        judge_build(exercise, Attempt(CVAE, exercise.parameters))

@@ -222,6 +222,11 @@ def whole_on_ordinary_images(model, x):
     assert log_var.min() < 0 < log_var.max()
 
 
+def equal_to_the_last_digit(model, x):
+    output = model(x)
+    must(model.loss(output, x) == model.loss(tuple(torch.cat([t, t]) for t in output), torch.cat([x, x])))
+
+
 def own_tests_only(model, x):
     for number in ("8.1", "8.2", "8.3", "8.4"):
         find(number).solution(model, x)
@@ -260,6 +265,7 @@ WRONG = [
     ("8.3", "passes on mu detached in the sampler", first_layer_hears),
     ("8.3", "asks for the mistake", lambda model, x: must(not reaches(model, x, "mu", "log_var"))),
     ("8.4", "always fails", two_runs),
+    ("8.4", "luck decides", equal_to_the_last_digit),
     ("8.4", "always passes", lambda model, x: must(F.mse_loss(x, x) == F.mse_loss(x[:2], x[:2]))),
     ("8.4", "passes on a KL summed over the batch", lambda model, x: must(torch.divide(*losses_of(model, x, 2)) > 0.7)),
     ("8.4", "asks for the mistake", lambda model, x: must(torch.divide(*losses_of(model, x, 2)) < 0.6)),

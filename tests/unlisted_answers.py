@@ -99,6 +99,10 @@ def weights(
     return lambda recon, z, mu, log_var: reduce(total(recon, p(z), q(z, mu, log_var)))
 
 
+def votes(z, codes, labels, k):
+    return F.one_hot(labels[torch.cdist(z, codes).topk(k, largest=False).indices], 10).sum(1).double()
+
+
 def paired(mean=lambda d: d.mean(), width=lambda d: d.std(), root=lambda n: math.sqrt(n)):
     return lambda a, b: mean(a - b) / (width(a - b) / root(len(a)))
 
@@ -375,20 +379,11 @@ ANSWERS: dict[str, list[tuple[str, Callable]]] = {
         ("averaged over the dimensions", weights(lambda z: -0.5 * z.square().mean(-1))),
         ("softmax-weighted", weights(reduce=lambda w: (w.softmax(0) * w).sum(0))),
     ],
-    "activity": [
-        ("the summed squares", lambda m: (m - m.mean(0)).square().sum(0)),
-        ("centred on the mean of everything", lambda m: (m - m.mean()).square().sum(0) / (len(m) - 1)),
-        ("the range", lambda m: m.amax(0) - m.amin(0)),
-        ("the variance over the standard deviation", lambda m: m.var(0) / m.std(0).sum()),
-        ("the share of all variance", lambda m: m.var(0) / m.var(0).sum()),
-        ("the whole covariance", lambda m: torch.cov(m.T)),
-        ("divided by L - 1", lambda m: (m - m.mean(0)).square().sum(0) / max(m.shape[1] - 1, 0.5)),
-        ("averaged over the dimensions", lambda m: m.var(0).mean()),
-        ("the mean, not the variance", lambda m: m.mean(0)),
-        ("the median taken off", lambda m: (m - m.median(0).values).square().sum(0) / (len(m) - 1)),
-        ("the variance of the squares", lambda m: (m**2).var(0)),
-        ("mean of squares minus the mean", lambda m: (m**2).mean(0) - m.mean(0)),
-        ("in logarithms", lambda m: m.var(0).log()),
+    "agreement": [
+        ("a percentage", lambda z, c, y, k=10: 100 * votes(z, c, y, k).amax(1) / k),
+        ("the share of the others", lambda z, c, y, k=10: 1 - votes(z, c, y, k).amax(1) / k),
+        ("the label itself", lambda z, c, y, k=10: votes(z, c, y, k).argmax(1)),
+        ("the mean over z", lambda z, c, y, k=10: (votes(z, c, y, k).amax(1) / k).mean()),
     ],
     "paired_t": [
         ("not divided at all", lambda a, b: (a - b).mean()),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ._attempt import Attempt, NotYet
+from ._attempt import Attempt, NotYet, Raised
 from ._brick import judge_brick
 from ._exercise import Draw, Exercise, axes_of
 
@@ -69,10 +69,19 @@ def _images(n: int) -> Tensor:
 
 
 def judge_build(exercise: Exercise, attempt: Attempt) -> str:
-    """Run every check; return the sentence for a right answer, with its numbers.  Raises NotYet or Raised."""
+    """Run every check; return the sentence for a right answer, with its numbers.  Raises NotYet or Raised.
+
+    Where a check itself cannot go on with what the learner's code gave, that is told, and no traceback shown.
+    """
     build = Build(exercise, attempt)
     for check in exercise.checks:
-        check(build)
+        try:
+            check(build)
+        except (NotYet, Raised):
+            raise
+        except Exception as error:
+            words = f"The check cannot go on with what your code gave: {type(error).__name__}: {str(error)[:300]}. "
+            raise NotYet("unforeseen", f"{words}Compare every shape and type with what the stub says.") from error
     return exercise.passed.format(**build.found)
 
 
@@ -251,6 +260,8 @@ def goes_through(*methods: str, loss: Callable[[Any, Tensor], Tensor] = _own_los
                 before = build.run(loss, model, x, doing="in loss of 3 images")
                 setattr(model, name, _STAND_INS[name])
                 after = build.run(loss, model, x, doing=f"in loss, with another {name}")
+            words = f"The loss of 3 images should be 3 numbers, shape (3,); it is {_what(before)}."
+            build.require(_what(before) == "shape (3,)", "not one loss for each image", words)
             words = f"With another {name} the loss stays as it is. Call self.{name}: single methods are replaced later."
             build.require(not torch.allclose(before, after), f"loss without self.{name}", words)
             if name == "terms":
@@ -354,6 +365,11 @@ def samples(n: int = 7, *, args: tuple = (20,), given: Callable[[int], Tensor] |
         build.require(not torch.equal(first, second), "always the same samples", words)
         words = "The images of one call of sample are all alike."
         build.require(not torch.allclose(first[0], first[1]), "all samples alike", words)
+        try:
+            build.run(build.make(3, *args[1:]).sample, asked, doing=f"in {called}, with latent_dim 3")
+        except Raised as raised:
+            words = f"With latent_dim = 3, {called} stops: {str(raised.error).splitlines()[0]}. Is the length of a "
+            raise NotYet("another latent_dim", f"{words}code written into sample as a number?") from None
 
     return check
 

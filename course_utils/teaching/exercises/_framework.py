@@ -37,12 +37,16 @@ def check(number: str, answer: Any) -> Any:
     """Grade `answer`, print the verdict, and return what to go on with: the answer if it is right, else the course's.
 
     `answer` is the function or class itself. An accepted one is kept as plain source in `answers/`, from where
-    `yours(number)` gives it to later notebooks. Numbers of a brick may differ from the solution's by 1e-5 + 1e-4 of
-    their size, and come in another dtype or from another device; a build is trained for a few seconds. The random
-    state, the grad mode and the default dtype are left as they were.
+    `yours(number)` gives it to later notebooks; while the cell is empty, an answer accepted earlier goes on. Numbers
+    of a brick may differ from the solution's by 1e-5 + 1e-4 of their size, and come in another dtype or from another
+    device; a build is trained for a few seconds. The random state, the grad mode and the default dtype are left as
+    they were.
     """
     exercise = find(number)
     result = grade(number, answer)
+    if result.status == "unattempted" and (earlier := _earlier(exercise)):
+        print(f"{exercise.head}: nothing is written here yet; the notebook goes on with your kept {exercise.name}.")
+        return earlier
     print(result.message)
     if result.status != "passed":
         print(f"Until yours passes, the notebook uses the course's {exercise.name}.")
@@ -78,6 +82,16 @@ def yours(number: str) -> Any:
     _accepted[number] = answer
     print(f"{exercise.head}: your {exercise.name}.")
     return answer
+
+
+def _earlier(exercise: Exercise) -> Any:
+    """The reader's accepted answer, of this session or kept, where there is one that still passes; else None."""
+    if exercise.number not in _accepted:
+        answer, reason = _kept(exercise)
+        if reason:
+            return None
+        _accepted[exercise.number] = answer
+    return _accepted[exercise.number]
 
 
 def _kept(exercise: Exercise) -> tuple[Any, str | None]:

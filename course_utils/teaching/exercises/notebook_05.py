@@ -1,8 +1,10 @@
 """The exercises of notebook 05, MSE or BCE."""
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +19,7 @@ def gaussian_nll(mean, x, sigma):
     """Return -log N(x; mean, sigma^2 I) of each image, with all its constants, in nats.
 
     mean, x: (B, D)
-    sigma:   a number or tensor of one element, the standard deviation of every pixel
+    sigma:   a number or tensor of one element, the standard deviation of every pixel; gradients pass through it
     result:  (B,)
     """
     dims, log_sigma = x.shape[1], torch.as_tensor(sigma).log()
@@ -77,6 +79,8 @@ def bce_floor(x):
 def bce_from_logits(logits, x):
     """Return the binary cross-entropy of each image, exact however large the logits are.
 
+    Write it without PyTorch's binary_cross_entropy_with_logits: the notebook compares the two.
+
     logits: (B, D), any real numbers, such as -1000
     x:      (B, D), pixels in [0, 1]
     result: (B,), summed over pixels, in nats
@@ -115,8 +119,40 @@ def _logits(draw: Draw) -> list[tuple]:
     return [*mild, (far, draw.uniform(2, 3, low=0.05, high=0.95))]
 
 
+def _gradient_in_sigma(attempt: Attempt, cases: Sequence[tuple]) -> None:
+    """The slope is D/σ − ‖x − x̂‖²/σ³: log σ is part of the graph."""
+    mean, x = (attempt.prepare(t) for t in cases[0][:2])
+    sigma = torch.tensor(cases[0][2], dtype=mean.dtype, device=mean.device, requires_grad=True)
+    with warnings.catch_warnings():  # float(sigma) warns
+        warnings.simplefilter("ignore")
+        result = attempt.run(attempt.answer, mean, x, sigma, doing="with a sigma that requires a gradient")
+    slope = torch.autograd.grad(result.sum(), sigma, allow_unused=True)[0] if result.requires_grad else None
+    wanted = x.numel() / sigma.item() - float((x - mean).square().sum()) / sigma.item() ** 3
+    if slope is None or not math.isclose(float(slope), wanted, rel_tol=1e-4):
+        came = "there is none" if slope is None else f"yours is {float(slope):.4g}"
+        raise NotYet(
+            "wrong gradient in sigma",
+            f"The numbers are right, and the gradient in sigma is not: here it should be {wanted:.4g}, and {came}. The "
+            "notebook trains sigma by it. math.log, float() and item() give numbers that autograd knows nothing of: "
+            "take the logarithm in torch.",
+        )
+
+
+def _by_hand(attempt: Attempt, cases: Sequence[tuple]) -> None:
+    def theirs(*args: Any, **kwargs: Any) -> None:
+        raise NotYet(
+            "PyTorch's own",
+            "The numbers are right, and PyTorch's binary_cross_entropy_with_logits has made them. The next cell "
+            "compares yours with it. So write the line itself: what is left when the sigmoid is put into the formula?",
+        )
+
+    with mock.patch.object(torch, "binary_cross_entropy_with_logits", theirs):
+        attempt.answer(*(attempt.prepare(argument) for argument in cases[0]))
+
+
 def _exact_gradient(attempt: Attempt, cases: Sequence[tuple]) -> None:
     """The slope is sigmoid(l) − x, saturated or not."""
+    _by_hand(attempt, cases)
     for logits, x in cases:
         logits, x = attempt.prepare(logits).requires_grad_(), attempt.prepare(x)
         result = attempt.run(attempt.answer, logits, x, doing="with logits that require a gradient")
@@ -130,15 +166,29 @@ def _exact_gradient(attempt: Attempt, cases: Sequence[tuple]) -> None:
             )
 
 
+_ANOTHER_D = (
+    "You use the notebook's D = 784, and the images of this check have fewer pixels. Take the number from what is "
+    "given: D = x.shape[1]."
+)
+
+
+def _of_a_pixel(sigma: float) -> float:
+    return 0.5 * math.log(2 * math.pi) + math.log(sigma)
+
+
 def _squares(decoded: Tensor, x: Tensor) -> Tensor:
     return (decoded - x).square().sum(1)
 
 
 def _expected(x: Tensor, model: Any) -> Tensor:
+    return _with_squares(x, model, lambda decoded: decoded)
+
+
+def _with_squares(x: Tensor, model: Any, to_pixels: Callable[[Tensor], Tensor]) -> Tensor:
     mu, log_var = model.encode(x)
     with fixed_noise():
         decoded = model.decode(model.reparameterize(mu, log_var))
-    return _squares(decoded, x) + 50.0 * model.kl(mu, log_var)
+    return _squares(to_pixels(decoded), x) + 50.0 * model.kl(mu, log_var)
 
 
 def _nll_is_kept(build: Build) -> None:
@@ -183,6 +233,13 @@ EXERCISES = (
         ),
         cases=_pictures,
         gradients=("mean",),
+        also=_gradient_in_sigma,
+        mistakes={
+            "the notebook's D": (
+                lambda mean, x, sigma: gaussian_nll(mean, x, sigma) + (784 - x.shape[1]) * _of_a_pixel(sigma),
+                _ANOTHER_D,
+            ),
+        },
         passed="Three parts: one that nothing moves, one that only σ moves, and one that everything moves.",
     ),
     Exercise(
@@ -201,6 +258,12 @@ EXERCISES = (
         gradients=("mean",),
         passed="σ is the typical size of an error, measured and not chosen.",
         mistakes={
+            "the notebook's D": (lambda mean, x: ((x - mean) ** 2).sum(1).mean().div(784).sqrt(), _ANOTHER_D),
+            "a σ for each image": (
+                lambda mean, x: ((x - mean) ** 2).mean(1).sqrt().mean(),
+                "Each image has got a σ of its own here, and the mean of these was taken. One σ for all of them: first "
+                "the mean of all squares, then the root.",
+            ),
             "the mean removed": (
                 lambda mean, x: (x - mean).std(correction=0),
                 "This is the spread of the errors around their own mean. A reconstruction that is always too dark by "
@@ -256,6 +319,13 @@ EXERCISES = (
                 args=(20, _squares, 50.0),
                 cases=lambda draw: [(draw.uniform(n, 784, low=0, high=1),) for n in (2, 5, 3)],
                 axes="x: (B, D)",
+                mistakes={
+                    "a sigmoid in front of nll": (
+                        lambda x, model: _with_squares(x, model, torch.sigmoid),
+                        "A sigmoid stands between decode and nll. nll gets what decode gives, as it is: whether these "
+                        "numbers are logits or means is for nll to say.",
+                    ),
+                },
             ),
             per_example(args=(20, _squares)),
             gradients_reach_all(args=(20, _squares)),

@@ -91,13 +91,16 @@ def importance_bound(recon, z, mu, log_var):
     return log_weights.logsumexp(dim=0) - math.log(len(recon))
 
 
-def activity(mu):
-    """Return the activity of each latent dimension: the variance of its posterior mean over the images.
+def agreement(z, codes, labels, k=10):
+    """Return how far the k codes nearest to each z agree: the largest share of them with one and the same label.
 
-    mu:     (N, L), the posterior means of N images
-    result: (L,), with N - 1 in the variance, as in torch.var
+    z:      (n, L), the codes that are asked about
+    codes:  (N, L), codes of images; labels: (N,), whole numbers from 0 to 9
+    result: (n,), from 1/k to 1
     """
-    return mu.var(dim=0)
+    nearest = torch.cdist(z, codes).topk(k, largest=False).indices  # (n, k)
+    votes = F.one_hot(labels[nearest], 10).sum(dim=1)  # (n, 10)
+    return votes.amax(dim=1) / k
 
 
 def paired_t(a, b):
@@ -113,10 +116,20 @@ def paired_t(a, b):
 # What a VAE does -----------------------------------------------------------------------------------------
 
 
+SIGMOID_TWICE = (
+    "Pixels went into the cross-entropy *with logits*. It applies a sigmoid of its own, so here are two. Give it what "
+    "decode gives."
+)
+
+
 def _recon(x, model):
     with fixed_noise():
         logits = model.decode(model.reparameterize(*model.encode(x)))
     return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
+
+
+def _recon_of_pixels(x, model):
+    return F.binary_cross_entropy_with_logits(_with_noise(x, model), x, reduction="none").sum(1)
 
 
 def _kl(x, model):
@@ -125,6 +138,19 @@ def _kl(x, model):
 
 def _reconstruction(x, model):
     return model.decode(model.encode(x)[0]).sigmoid()
+
+
+def _with_noise(x, model):
+    with fixed_noise():
+        return model.decode(model.reparameterize(*model.encode(x))).sigmoid()
+
+
+_NOISE = {
+    "noise in reconstruct": (
+        _with_noise,
+        "This is decoded from a drawn z, so two calls give two pictures. A reconstruction is decoded from μ itself.",
+    )
+}
 
 
 # What a step of training does ----------------------------------------------------------------------------
@@ -141,6 +167,10 @@ class _Probe(nn.Module):
         """Distortion and rate of each image, (B,) each."""
         self.calls += 1
         return (x - self.w).square().sum(1), 0.25 * (self.w + 1).square().sum().expand(len(x))
+
+    def loss(self, x: Tensor) -> Tensor:
+        """Their sum, (B,); like your VAE's it asks terms."""
+        return sum(self.terms(x))
 
 
 _BATCH = torch.tensor([[0.9, 0.2, 0.4], [0.3, 0.8, 0.1], [0.6, 0.5, 0.7], [0.2, 0.1, 0.9], [0.5, 0.9, 0.3]])
@@ -181,7 +211,8 @@ def _two_steps(build: Build) -> None:
     )
     build.require(torch.allclose(w, after(_step())[0]), "another step", words)
     words = (
-        f"model.terms was called {model.calls} times in two steps. Each call draws new noise: once a step is enough."
+        f"model.terms was called {model.calls} times in two steps. Each call draws new noise, "
+        "and model.loss is such a call: once a step is enough."
     )
     build.require(model.calls == 2, "terms called again", words)
     kinds = [type(value).__name__ for value in (first if isinstance(first, tuple | list) else [first])]
@@ -203,11 +234,19 @@ def _weighted(draw: Draw) -> list[tuple]:
     ]
 
 
+def _near(z, codes, labels, k):
+    return labels[torch.cdist(z, codes).topk(k, largest=False).indices].tolist()
+
+
+def _share_of_one(labels):
+    return F.one_hot(labels, 10).sum(1).amax(1) / labels.shape[1]
+
+
 EXERCISES = (
     Exercise(
         number="6.1",
         title="The whole VAE",
-        minutes=25,
+        minutes=20,
         solution=VAE,
         hints=(
             "Begin with your first VAE. New are the argument hidden, terms with both parts apart, and reconstruct. "
@@ -226,11 +265,18 @@ EXERCISES = (
             _unbounded,
             shapes("terms", [(7, 784)], (7,), (7,)),
             same_numbers("reparameterize(mu, log_var)", "reparameterize", _z, _codes),
-            same_numbers("recon in terms(x)", lambda model, x: model.terms(x)[0], _recon, _images, axes="x: (B, D)"),
+            same_numbers(
+                "recon in terms(x)",
+                lambda model, x: model.terms(x)[0],
+                _recon,
+                _images,
+                axes="x: (B, D)",
+                mistakes={"sigmoid twice": (_recon_of_pixels, SIGMOID_TWICE)},
+            ),
             same_numbers("kl in terms(x)", lambda model, x: model.terms(x)[1], _kl, _images, axes="x: (B, D)"),
-            goes_through("reparameterize", "decode", "terms"),
             per_example(),
-            same_numbers("reconstruct(x)", "reconstruct", _reconstruction, _images),
+            goes_through("reparameterize", "decode", "terms"),
+            same_numbers("reconstruct(x)", "reconstruct", _reconstruction, _images, mistakes=_NOISE),
             samples(),
             samples_the_prior(),
             gradients_reach_all(lambda model, x: model.terms(x)[0]),
@@ -282,21 +328,31 @@ EXERCISES = (
     ),
     Exercise(
         number="6.4",
-        title="The activity of a dimension",
-        minutes=3,
-        solution=activity,
+        title="Do the neighbours agree?",
+        minutes=6,
+        solution=agreement,
         hints=(
-            "One number for each dimension: what is left of the axis of the images?",
-            "Which measure of spread does the definition name? PyTorch has it as a method of a tensor.",
-            "`mu.var(dim=0)`.",
+            "Two questions, one after the other: which k codes are nearest to each z, and how often does the most "
+            "frequent label occur among theirs?",
+            "torch.cdist gives all distances, (n, N), and topk with largest=False the places of the k smallest. Those "
+            "places pick labels: (n, k). How do you count each label within a row?",
+            "Labels made one-hot and summed over the k neighbours are counts, (n, 10). The largest count of each row, "
+            "divided by k.",
         ),
-        cases=lambda draw: [(draw(n, latents),) for n, latents in ((3, 2), (5, 3), (4, 6), (7, 4))],
+        cases=lambda draw: [
+            (draw(n, L, decimals=3), draw(N, L, decimals=3), draw.integers(0, 3, N), k)
+            for n, L, N, k in ((2, 2, 6, 3), (5, 3, 20, 5), (4, 1, 30, 7))
+        ],
         any_type=True,
-        passed="A dimension whose mean stands still tells images nothing about themselves.",
+        passed="1 where all neighbours show one digit, and less where digits meet.",
         mistakes={
-            "not centred": (
-                lambda mu: mu.square().mean(0),
-                "A mean that is large and the same for all images counts here. Does it tell images apart?",
+            "the farthest": (
+                lambda z, codes, labels, k: _share_of_one(labels[torch.cdist(z, codes).topk(k).indices]),
+                "These are the k codes that lie farthest away: topk gives the largest unless told otherwise.",
+            ),
+            "how many labels": (
+                lambda z, codes, labels, k: torch.tensor([len(set(row)) for row in _near(z, codes, labels, k)]),
+                "This counts the different labels among the neighbours. Asked for is how many carry the same one.",
             ),
         },
     ),

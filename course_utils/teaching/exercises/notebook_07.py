@@ -20,6 +20,7 @@ from ._build import (
 )
 from ._exercise import Draw, Exercise
 from .notebook_02 import _rate, _z
+from .notebook_06 import SIGMOID_TWICE
 
 
 class CVAE(nn.Module):
@@ -137,6 +138,11 @@ def _recon(inputs, cond, model):
     return F.binary_cross_entropy_with_logits(_logits(inputs, cond, model), inputs, reduction="none").sum(1)
 
 
+def _recon_of_pixels(inputs, cond, model):
+    pixels = _logits(inputs, cond, model).sigmoid()
+    return F.binary_cross_entropy_with_logits(pixels, inputs, reduction="none").sum(1)
+
+
 def _uses_the_condition(build: Build) -> None:
     model, x = build.make(20), build.images(1).expand(10, -1)
     for name, value in {"encode": x, "decode": x[:, :20] + 1}.items():
@@ -192,19 +198,32 @@ EXERCISES = (
                 lambda model, *pair: model.generate(*pair)[1],
                 lambda inputs, cond, model: _logits(inputs, cond, model).sigmoid(),
                 _pairs,
+                mistakes={
+                    "decoded from the mean": (
+                        lambda inputs, cond, model: model.decode(model.encode(inputs, cond)[0], cond).sigmoid(),
+                        "These are decoded from μ, as reconstruct did in notebook 06. Here they come from the z of "
+                        "forward_full.",
+                    )
+                },
             ),
             samples(given=_conditions),
             samples_the_prior(_conditions),
             shapes("terms", [(7, 784), (7, 10)], (7,), (7,)),
-            same_numbers("recon in terms", lambda model, *pair: model.terms(*pair)[0], _recon, _pairs),
+            same_numbers(
+                "recon in terms",
+                lambda model, *pair: model.terms(*pair)[0],
+                _recon,
+                _pairs,
+                mistakes={"sigmoid twice": (_recon_of_pixels, SIGMOID_TWICE)},
+            ),
             same_numbers(
                 "kl in terms",
                 lambda model, *pair: model.terms(*pair)[1],
                 lambda inputs, cond, model: _rate(*model.encode(inputs, cond)),
                 _pairs,
             ),
-            goes_through("encode", "reparameterize", "decode", "terms", loss=_loss),
             per_example(_loss),
+            goes_through("encode", "reparameterize", "decode", "terms", loss=_loss),
             gradients_reach_all(lambda model, x: model.terms(x, _asked(x))[0]),
             trains(below=200, above=60, loss=_loss),
         ),
