@@ -103,7 +103,7 @@ def check_gradient(patient: Patient, notes: Notes) -> None:
 def check_reach(patient: Patient, notes: Notes, kl_kind: str | None) -> None:
     """What can the heads say at all?  A mean must reach any number, and σ must become small."""
     kind = kl_kind or patient.spread_kind[0] or patient.reading.kind
-    mu, spread = reach_of(patient, patient.mu_site), reach_of(patient, patient.spread_site)
+    mu, spread = (site and reach_of(patient, site) for site in (patient.mu_site, patient.spread_site))
     bounds = []
     if mu is not None and mu.width < 10 or mu is not None and mu.one_sided:
         bounds.append(f"μ lies in {mu} whatever the layer before it gives")

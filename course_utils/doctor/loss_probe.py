@@ -46,7 +46,9 @@ class LossProbe:
             raise NoLoss("no loss was given (loss=lambda output, x: …), and the model has no method loss(x).")
         self.x = torch.cat([patient.x] * copies)
         self.cond = None if patient.cond is None else torch.cat([patient.cond] * copies)
+        self.output: object = None
         self.per_example = False
+        self.alone = sites is not None and sites.alone  # a loss that runs the model itself, and needs no output
         self.total: int | None = None if sites is None else sites.total  # which of several parts is minimised
         self.recon, self.mu, self.spread = (sites.recon, sites.mu, sites.spread) if sites else (None, None, None)
         self.spreads: list[Site] = [] if sites is None else sites.spreads
@@ -64,9 +66,11 @@ class LossProbe:
         with self.tape as probe:
             if self.own:
                 result = patient.call(patient.model.loss, *patient.inputs(self.x, self.cond))
+            elif self.alone:
+                result = patient.call(patient.loss, patient.first.output, self.x)
             else:
-                output = patient.call(patient._forward, *patient.inputs(self.x, self.cond))
-                result = patient.call(patient.loss, output, self.x)
+                self.output = patient.call(patient._forward, *patient.inputs(self.x, self.cond))
+                result = patient.call(patient.loss, self.output, self.x)
         return self._parts(result), probe
 
     def _parts(self, result: object) -> list[Tensor]:
@@ -123,6 +127,10 @@ class LossProbe:
         self.recon = where(reference.recon)
         if parts:
             living = sum(self._sum(part) for part in parts if part.requires_grad)
+            given = [leaf.value for leaf in leaves(self.output) if leaf.value.requires_grad]
+            if not (self.own or self.alone) and given and not any(g.any() for g in gradients(living, given)):
+                self.alone = True
+                return self.find_sites()
             self.recon = self._recon_site(living, probe, self.recon)
         sites = {"recon": self.recon, "mu": self.mu, "spread": self.spread}
         self.likes = {name: flat(probe.at(site).detach()) for name, site in sites.items() if site is not None}
@@ -146,7 +154,7 @@ class LossProbe:
         """The returned reconstruction; where the loss is made of something before it (logits), that."""
         last = len(probe.calls) if returned is None else returned[0]
         size = self.x.numel()
-        start = -1 if self.patient.code_site is None or self.own else self.patient.code_site[0]
+        start = -1 if self.patient.code_site is None or self.own or self.alone else self.patient.code_site[0]
         sites = [] if returned is None else [returned]
         sites += [s for s, t in reversed(list(probe.results())) if start < s[0] < last and t.numel() == size][:6]
         sites = [site for site in sites if probe.at(site).requires_grad]

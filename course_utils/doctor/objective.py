@@ -56,7 +56,7 @@ def check_objective(patient: Patient, notes: Notes) -> tuple[str | None, str | N
     elif near.state in ("nothing", "linear"):
         _check_absence(patient, probe, measured, notes)
     elif measured.form is None:
-        _check_terms(measured, 1.0, "of an unknown reconstruction term", notes)
+        _check_terms(measured, 1.0, "unknown", notes, has_spread=patient.spread is not None)
     else:
         _check_weights(patient, measured, _per_example(probe, measured, patient, notes), notes)
     if measured.form == "none" or (probe.own and patient.forward is not None):
@@ -129,7 +129,7 @@ def _per_example(probe: LossProbe, one: Measured, patient: Patient, notes: Notes
 
 def _check_weights(patient: Patient, m: Measured, size: float, notes: Notes) -> None:
     a = m.a * size
-    if not _check_terms(m, size, f"{a:.4g}", notes):
+    if not _check_terms(m, size, f"{a:.4g}", notes, has_spread=patient.spread is not None):
         return
     b = m.near.mu * size
     weights = f"weight of the reconstruction {a:.4g}, of the KL {b:.4g}"
@@ -146,7 +146,7 @@ def _check_weights(patient: Patient, m: Measured, size: float, notes: Notes) -> 
     _check_beta(patient, m.form, a, b, weights, notes)
 
 
-def _check_terms(m: Measured, size: float, a: str, notes: Notes) -> bool:
+def _check_terms(m: Measured, size: float, a: str, notes: Notes, *, has_spread: bool) -> bool:
     """Do the KL's three terms belong together?  Returns whether its weight can be judged."""
     near, far = m.near, m.far
     weights = (
@@ -157,6 +157,9 @@ def _check_terms(m: Measured, size: float, a: str, notes: Notes) -> bool:
         if far is not None and far.is_kl and far.mu > 0:
             text = "At small rates the KL is not charged as such (free bits, or a target for the rate)."
             notes.remark("kl-form", text, f"at large means the weight is {far.mu * size:.4g}")
+            return False
+        if notes.withdraw("no-sampling", unless=has_spread):
+            notes.skipped("no Gaussian code: deterministic codes, held by another term (an MMD?), are not examined.")
             return False
         if notes.has("one-head"):
             notes.skipped("the form of the KL: μ and the spread are one tensor.")
@@ -209,7 +212,7 @@ def _check_beta(patient: Patient, form: str, a: float, b: float, weights: str, n
         off = ratio if ratio >= 5 else 2.0 if ratio < 0.01 else 1.0
     averaged = any(abs(a * pixels / factor - 1) < 0.01 for factor in (1.0, 0.5)) and pixels > 10
     if averaged and beta > 10:
-        text = f"The reconstruction is averaged over {pixels} pixels, the KL is not, and so weighs far too much."
+        text = f"The reconstruction is averaged over {pixels} pixels, the KL is not, and so weighs far too much (at this step)."
         return notes.error("recon-averaged", text, f"{words}; {weights}")
     if off > 10:
         strong = "too much: codes will carry next to nothing" if beta > 1 else "too little: nearly an autoencoder"

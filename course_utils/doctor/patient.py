@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.doctor.outputs import Reading, get, leaves, read, same
-from course_utils.doctor.probe import Probe, Site, exact, gradients, instead, normals, seed_everything
+from course_utils.doctor.probe import Probe, Site, exact, gradients, instead, normals, put_back, seed_everything, state_of
 
 EXAMPLES = 64  # more would measure no better
 FEWER, SLOW = 16, 0.2  # examples of a model whose forward pass takes longer than so many seconds
@@ -61,6 +61,7 @@ class Patient:
         self.parameters = [p for p in self.model.parameters() if p.is_floating_point()]
         for parameter in self.parameters:
             parameter.requires_grad_(True)
+        self.state = state_of(self.model)
         self.latent: tuple[int, ...] = ()  # which draws make z
         self.held: dict[int, Tensor] = {}  # the numbers of all other draws, which stay as they are
         start = time.perf_counter()
@@ -100,6 +101,7 @@ class Patient:
         return Run(output, *parts, None if found is None else flat(found), probe)
 
     def _prepare(self, training: bool, as_is: bool) -> None:
+        put_back(self.state)  # running averages, counters: each run begins where the first did
         self.model.train(training)
         if not as_is:
             for module in self.model.modules():
@@ -242,7 +244,7 @@ class Patient:
             return "several samples are drawn for each example"
         if self.mixed:
             return "no diagonal Gaussian: each number of the noise moves several of z (a full covariance, a flow)"
-        if self.exact and not self.linear and not (self.mu_is_reported and self.spread is not None):
+        if self.exact and not self.linear and not (self.mu_is_reported and same(self.mu, self.zero.code)):
             return "no Gaussian code: z is not μ + σ·ε"
         return ""
 

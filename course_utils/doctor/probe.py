@@ -211,6 +211,28 @@ def kept(model: nn.Module) -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda)
 
 
+State = list[tuple[nn.Module, dict, dict, dict]]
+
+
+def state_of(model: nn.Module) -> State:
+    """What a forward pass may change beside weights: buffers with their values, and plain numbers among attributes."""
+    return [
+        (module, dict(module._buffers), {k: b.detach().clone() for k, b in module._buffers.items() if b is not None},
+         {k: v for k, v in vars(module).items() if type(v) in (int, float) and k != "training"})
+        for module in model.modules()
+    ]  # fmt: skip
+
+
+def put_back(state: State) -> None:
+    """Through ``.data``, so that the graphs of earlier runs stay usable."""
+    for module, buffers, values, numbers in state:
+        module._buffers.update(buffers)
+        vars(module).update(numbers)
+        for name, value in values.items():
+            if not torch.equal(buffers[name], value):
+                buffers[name].data.copy_(value)
+
+
 def _inside(value: object) -> object:
     """The state of what can change without being assigned: a list, a dictionary, a generator."""
     if type(value) in (list, dict):

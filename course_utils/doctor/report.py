@@ -153,6 +153,13 @@ class Notes:
         """Whether one of these was found already."""
         return any(finding.code in codes for finding in self.findings)
 
+    def withdraw(self, code: str, *, unless: bool) -> bool:
+        """Take a finding back that a later measurement has explained; returns whether there was one."""
+        if unless or not self.has(code):
+            return False
+        self.findings = [finding for finding in self.findings if finding.code != code]
+        return True
+
     def diagnosis(self) -> Diagnosis:
         """All notes, the most severe findings first."""
         ordered = sorted(self.findings, key=lambda f: SEVERITIES.index(f.severity))
