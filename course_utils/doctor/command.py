@@ -23,7 +23,21 @@ from course_utils.doctor.source import CannotExamine, load
 
 EXAMPLES = 64
 LOSSES = ("loss", "loss_function", "loss_fn", "vae_loss", "elbo_loss", "criterion", "compute_loss", "elbo")
-TARGETS = ("x", "y", "data", "target", "targets", "input", "inputs", "img", "image", "images", "batch", "orig", "original")
+TARGETS = (
+    "x",
+    "y",
+    "data",
+    "target",
+    "targets",
+    "input",
+    "inputs",
+    "img",
+    "image",
+    "images",
+    "batch",
+    "orig",
+    "original",
+)
 
 
 class NotFound(Exception):
@@ -129,11 +143,15 @@ def _construct(module: ModuleType, name: str, pairs: Sequence[str]) -> nn.Module
     try:
         model = found(**arguments)
     except (Exception, SystemExit) as error:
-        needed = [p.name for p in inspect.signature(found).parameters.values() if p.default is p.empty and p.kind in (1, 3)]
+        needed = [
+            p.name for p in inspect.signature(found).parameters.values() if p.default is p.empty and p.kind in (1, 3)
+        ]
         missing = [key for key in needed if key not in arguments]
         hint = f"It needs {', '.join(f'{key}=…' for key in missing)}: " if missing else ""
         example = f"{missing[0]}=20" if missing else "latent_dim=20"
-        raise CannotExamine(f"{call} raised\n{short_traceback(error)}\n{hint}give arguments as in {example}.") from error
+        raise CannotExamine(
+            f"{call} raised\n{short_traceback(error)}\n{hint}give arguments as in {example}."
+        ) from error
     if not isinstance(model, nn.Module):
         raise CannotExamine(f"{call} is {type(model).__name__}, expected a torch.nn.Module")
     print(f"Model: {call}, untrained, with {sum(p.numel() for p in model.parameters()):,} parameters.")

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from course_utils.doctor.loss_probe import CannotTrain, LossProbe, NoLoss, Numbers
+from course_utils.doctor.loss_probe import CannotTrain, LossProbe, NoLoss
 from course_utils.doctor.loss_weights import Measured, Posterior, fit, measure
 from course_utils.doctor.patient import ModelRaised, Patient
 from course_utils.doctor.probe import exact, gradients
@@ -29,6 +29,7 @@ def check_objective(patient: Patient, notes: Notes) -> tuple[str | None, str | N
             notes.error("recon-sign", "The loss does not depend on the reconstruction.", "derivative: 0")
             return None, None
         measured = measure(probe, patient)
+        patient.standard_prior = measured.near.state in ("Gaussian", "nothing", "unknown")
     except NoLoss as why:
         notes.skipped(f"the loss: {why}")
         return None, None
@@ -51,8 +52,10 @@ def check_objective(patient: Patient, notes: Notes) -> tuple[str | None, str | N
         _check_saturation(probe, measured, notes)
         _check_target(patient, measured, notes)
     near = measured.near
-    if near.state == "unknown":
-        _without_posterior(patient, probe, notes)
+    if near.state == "unknown" and _left_over(patient, probe) <= 1e-5:
+        notes.error("no-kl", NO_KL, "gradient of the loss without its reconstruction term: 0")
+    elif near.state == "unknown":
+        notes.skipped("the KL: no μ was found that it could be compared with.")
     elif near.state in ("nothing", "linear"):
         _check_absence(patient, probe, measured, notes)
     elif measured.form is None:
@@ -164,7 +167,7 @@ def _check_terms(m: Measured, size: float, a: str, notes: Notes, *, has_spread: 
         if notes.has("one-head"):
             notes.skipped("the form of the KL: μ and the spread are one tensor.")
             return False
-        text = f"The loss depends on μ and the spread, but not as KL(N(μ, σ²) ‖ N(0, I)) does. {OTHER_KL}"
+        text = f"It depends on μ and the spread, but not as KL(N(μ, σ²) ‖ N(0, I)) does. {OTHER_KL}"
         notes.warning("kl-form", text, f"weight of the reconstruction {a}")
         return False
     if near.state == "learned":
@@ -212,7 +215,7 @@ def _check_beta(patient: Patient, form: str, a: float, b: float, weights: str, n
         off = ratio if ratio >= 5 else 2.0 if ratio < 0.01 else 1.0
     averaged = any(abs(a * pixels / factor - 1) < 0.01 for factor in (1.0, 0.5)) and pixels > 10
     if averaged and beta > 10:
-        text = f"The reconstruction is averaged over {pixels} pixels, the KL is not, and so weighs far too much (at this step)."
+        text = f"The reconstruction is averaged over {pixels} pixels, the KL is not: it weighs far too much at this step."
         return notes.error("recon-averaged", text, f"{words}; {weights}")
     if off > 10:
         strong = "too much: codes will carry next to nothing" if beta > 1 else "too little: nearly an autoencoder"
@@ -230,7 +233,7 @@ def _check_saturation(probe: LossProbe, m: Measured, notes: Notes) -> None:
         return
     wrong = (probe.x < 0.5).to(probe.x).requires_grad_()
     try:
-        loss = probe(Numbers(wrong))
+        loss = probe(recon=wrong)
         finite = bool(loss.isfinite()) and bool(gradients(loss, [wrong])[0].isfinite().all())
     except ModelRaised as error:
         return notes.skipped(f"saturated probabilities: the loss raises ({_last_line(error)}).")
@@ -294,18 +297,8 @@ def _weighs_nothing(probe: LossProbe) -> bool:
         return False
     full = [torch.full_like(probe.likes[name], float("inf")) for name in ("mu", "spread")]
     recon = torch.full_like(probe.likes["recon"], 0.5).requires_grad_()
-    broken = [
-        probe(Numbers(recon, *values)).isfinite().item() is False
-        for values in ((full[0], probe.likes["spread"]), (probe.likes["mu"], full[1]))
-    ]
-    return all(broken)
-
-
-def _without_posterior(patient: Patient, probe: LossProbe, notes: Notes) -> None:
-    """No μ was found: is there more in the loss than the reconstruction?"""
-    if _left_over(patient, probe) <= 1e-5:
-        return notes.error("no-kl", NO_KL, "gradient of the loss without its reconstruction term: 0")
-    notes.skipped("the KL: no μ was found that it could be compared with.")
+    pairs = ((full[0], probe.likes["spread"]), (probe.likes["mu"], full[1]))
+    return not any(probe(recon=recon, mu=mu, spread=spread).isfinite() for mu, spread in pairs)
 
 
 def _left_over(patient: Patient, probe: LossProbe) -> float:

@@ -10,6 +10,7 @@ import copy
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ LAYERS = (
     "tensordot", "layer_norm", "batch_norm", "group_norm", "instance_norm", "scaled_dot_product_attention",
     "multi_head_attention_forward", "rnn_tanh", "gru", "lstm", "gru_cell", "lstm_cell", "rnn_tanh_cell",
 )  # fmt: skip
+PRODUCTS = ("matmul", "__matmul__", "bmm", "einsum", "baddbmm")
 JOINS = ("cat", "concat", "concatenate", "hstack", "stack")
 
 Site = tuple[int, int]  # which call of a run, and which of its results
@@ -43,6 +45,12 @@ class Call(NamedTuple):
     def is_layer(self) -> bool:
         """Whether it mixes numbers by weights."""
         return self.name in LAYERS or self.name.startswith("conv")
+
+    @property
+    def is_product(self) -> bool:
+        """Whether it multiplies the rows of a batch with one another's, as a covariance its noise: no weight is in it."""
+        weighed = any(t.is_leaf and t.requires_grad for t in self.given)
+        return self.name in PRODUCTS and not weighed and len({t.shape[:1] for t in self.given}) == 1
 
     @property
     def is_entrance(self) -> bool:
@@ -98,6 +106,10 @@ class Probe(TorchFunctionMode):
             for j, tensor in enumerate(call.results):
                 if tensor.is_floating_point():
                     yield (k, j), tensor
+
+    def samples(self) -> set[int]:
+        """The ids of what was drawn."""
+        return {id(tensor) for call in self.calls if call.name in DRAWS for tensor in call.results}
 
     def at(self, site: Site | None) -> Tensor | None:
         """The result at a site; None where the run did not get there."""
@@ -185,7 +197,7 @@ def kept(model: nn.Module) -> Iterator[None]:
     values = [
         (t, t.detach().clone(), t.requires_grad, t.grad, None if t.grad is None else t.grad.clone()) for t in tensors
     ]
-    held = [(value, _inside(value)) for module, attributes, _ in modules for value in attributes.values()]
+    undo = [step for _, attributes, _ in modules for value in attributes.values() if (step := _undo(value))]
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
     try:
@@ -197,8 +209,8 @@ def kept(model: nn.Module) -> Iterator[None]:
             for name, content in contents.items():
                 attributes[name].clear()
                 attributes[name].update(content)
-        for value, before in held:
-            _put_back(value, before)
+        for step in undo:
+            step()
         with torch.no_grad():
             for tensor, value, requires_grad, grad, grad_value in values:
                 tensor.copy_(value)
@@ -233,25 +245,18 @@ def put_back(state: State) -> None:
                 buffers[name].data.copy_(value)
 
 
-def _inside(value: object) -> object:
-    """The state of what can change without being assigned: a list, a dictionary, a generator."""
-    if type(value) in (list, dict):
-        return value.copy()
-    if isinstance(value, torch.Generator):
-        return value.get_state()
-    return copy.deepcopy(value.bit_generator.state) if isinstance(value, np.random.Generator) else None
-
-
-def _put_back(value: object, before: object) -> None:
+def _undo(value: object) -> Callable[[], object] | None:
+    """How to undo what happens to an attribute without its being assigned: a list, a dictionary, a generator."""
     if type(value) is list:
-        value[:] = before
-    elif type(value) is dict:
-        value.clear()
-        value.update(before)
-    elif isinstance(value, torch.Generator):
-        value.set_state(before)
-    elif isinstance(value, np.random.Generator):
-        value.bit_generator.state = before
+        return partial(value.__setitem__, slice(None), value.copy())
+    if isinstance(value, torch.Generator):
+        return partial(value.set_state, value.get_state())
+    if isinstance(value, np.random.Generator):
+        return partial(setattr, value.bit_generator, "state", copy.deepcopy(value.bit_generator.state))
+    if type(value) is dict:
+        before = value.copy()
+        return lambda: (value.clear(), value.update(before))
+    return None
 
 
 @contextmanager

@@ -117,7 +117,7 @@ class Notes:
         self.findings: list[Finding] = []
         self.healthy: list[str] = []
         self.unchecked: list[str] = []
-        self.checks = self.made = self.left_out = 0
+        self.checks = self.made = 0
 
     @contextmanager
     def check(self) -> Iterator[None]:

@@ -72,7 +72,9 @@ def _definitions(tree: ast.Module) -> tuple[list[ast.stmt], list[str]]:
         guarded = isinstance(node, ast.Try | ast.If | ast.With) and all(isinstance(n, DEFINITIONS) for n in node.body)
         if isinstance(node, (*DEFINITIONS, ast.Assign, ast.AnnAssign)) or guarded or _is_setting(node):
             kept.append(node)
-        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) and not isinstance(node, ast.Pass):
+        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) and not isinstance(
+            node, ast.Pass
+        ):
             left_out.append(f"line {node.lineno}: {ast.unparse(node).splitlines()[0][:60]}")
     return kept, left_out
 
@@ -94,7 +96,9 @@ def _execute(nodes: list[ast.stmt], module: ModuleType, path: Path, left_out: li
             exec(compile(ast.Module([node], []), str(path), "exec"), module.__dict__)  # the user asked for this file
         except (Exception, SystemExit) as error:
             if not simple or isinstance(node, ast.Import | ast.ImportFrom):  # what is missing may not be needed
-                left_out.append(f"line {node.lineno}: {ast.unparse(node).splitlines()[0][:60]} ({type(error).__name__})")
+                left_out.append(
+                    f"line {node.lineno}: {ast.unparse(node).splitlines()[0][:60]} ({type(error).__name__})"
+                )
                 continue
             raise CannotExamine(f"executing {path} raised\n{short_traceback(error)}") from error
 
