@@ -687,7 +687,8 @@ def test_command_line(file, capsys, name, arguments, status, words):
 )
 def test_command_line_says_why_it_cannot(file, capsys, target, arguments, words):
     contents = {
-        "broken.py": "class VAE:\n    half = 1 / 0\n", "notes.txt": "", "typo.py": "x − 1\n", "leaves.py": "import sys; sys.exit(0)\n",
+        "broken.py": "class VAE:\n    half = 1 / 0\n", "notes.txt": "", "typo.py": "x − 1\n",
+        "leaves.py": "import sys; sys.exit(0)\n",
         "asks.py": "import argparse; p = argparse.ArgumentParser(); p.add_argument('name'); p.parse_args()\n",
     }  # fmt: skip
     for name, content in contents.items():

@@ -120,8 +120,6 @@ def check_reach(patient: Patient, notes: Notes, kl_kind: str | None) -> None:
     if spread is not None and kind in ("log_var", "log_std") and spread.high > LARGEST_EXP:
         text = "Nothing keeps log σ² from growing until exp overflows; data of the order of 1 do not get there."
         notes.remark("overflow", text, f"{SPREADS[kind].name} lies in {spread} whatever the layer before it gives")
-    elif spread is not None and kind in ("log_var", "log_std"):
-        notes.well(f"{SPREADS[kind].name} stays within {spread}")
     notes.well("the heads can give any mean" + (" and a small σ" if spread is not None and kind is not None else ""))
 
 

@@ -37,6 +37,7 @@ class LossProbe:
         self.x = torch.cat([patient.x] * copies)
         self.cond = None if patient.cond is None else torch.cat([patient.cond] * copies)
         self.output: object = None
+        self.as_returned = True  # whether the loss is made of the reconstruction itself, not of what is before it
         self.per_example = False
         self.alone = sites is not None and sites.alone  # a loss that runs the model itself, and needs no output
         self.total: int | None = None if sites is None else sites.total  # which of several parts is minimised
@@ -113,7 +114,7 @@ class LossProbe:
         self.mu = where(patient.mu) if patient.mu_is_reported or patient.exact else None
         self.spread = where(patient.spread)
         self.spreads = [] if self.spread is None else self._elementwise(probe, self.spread)
-        self.recon = where(reference.recon)
+        self.recon = returned = where(reference.recon)
         if parts:
             living = sum(self._sum(part) for part in parts if part.requires_grad)
             given = [leaf.value for leaf in leaves(self.output) if leaf.value.requires_grad]
@@ -121,6 +122,7 @@ class LossProbe:
                 self.alone = True
                 return self.find_sites()
             self.recon = self._recon_site(living, probe, self.recon)
+        self.as_returned = self.recon == returned
         sites = {"recon": self.recon, "mu": self.mu, "spread": self.spread}
         self.likes = {name: flat(probe.at(site).detach()) for name, site in sites.items() if site is not None}
         if len(parts) > 1:

@@ -1,7 +1,6 @@
 """Is the loss an ELBO? Which likelihood is in it, how much does the KL weigh, and does that depend on the batch?"""
 
 import torch
-from torch import Tensor
 
 from course_utils.doctor.loss_probe import CannotTrain, LossProbe, NoLoss
 from course_utils.doctor.loss_weights import Measured, Posterior, fit, measure
@@ -62,7 +61,7 @@ def check_objective(patient: Patient, notes: Notes) -> tuple[str | None, str | N
         _check_terms(measured, 1.0, "unknown", notes, has_spread=patient.spread is not None)
     else:
         _check_weights(patient, measured, _per_example(probe, measured, patient, notes), notes)
-    if measured.form == "none" or (probe.own and patient.forward is not None):
+    if measured.form == "none" or (probe.own and patient.forward is not None) or not probe.as_returned:
         return None, near.kind  # the output looked at need not be the one that the loss is made of
     return measured.form, near.kind if near.is_kl else None
 
@@ -215,7 +214,7 @@ def _check_beta(patient: Patient, form: str, a: float, b: float, weights: str, n
         off = ratio if ratio >= 5 else 2.0 if ratio < 0.01 else 1.0
     averaged = any(abs(a * pixels / factor - 1) < 0.01 for factor in (1.0, 0.5)) and pixels > 10
     if averaged and beta > 10:
-        text = f"The reconstruction is averaged over {pixels} pixels, the KL is not: it weighs far too much at this step."
+        text = f"The reconstruction is averaged over {pixels} pixels, the KL is not, and weighs far too much."
         return notes.error("recon-averaged", text, f"{words}; {weights}")
     if off > 10:
         strong = "too much: codes will carry next to nothing" if beta > 1 else "too little: nearly an autoencoder"
@@ -251,9 +250,14 @@ def _check_target(patient: Patient, m: Measured, notes: Notes) -> None:
     near = 0.01 * x.std()
     if (x - x.mean(0)).square().mean().sqrt() > 10 * near and target.shape == x.shape:
         apart = torch.cdist(target, x) / x.shape[1] ** 0.5
-        others = [name for name, off in _elsewhere(apart, target, x).items() if off < near]
-        if others:
-            return notes.error("recon-target", f"The loss compares the output with {others[0]}.",
+        nearest, which = apart.min(1)
+        what = ""
+        if (target - x.mean(0)).square().mean().sqrt() < near:
+            what = "the mean of the whole batch (a broadcast over its rows?)"
+        elif nearest.max() < near and (which != torch.arange(len(x))).float().mean() > 0.9:  # a row may meet itself
+            what = "another example than the one that was encoded"
+        if what:
+            return notes.error("recon-target", f"The loss compares the output with {what}.",
                 f"targets, computed from the loss's derivatives ({m.form}): they are those to {near / x.std():.0%} of "
                 f"the data's spread, and {apart.diagonal().mean() / x.std():.0%} from the example itself")  # fmt: skip
     low, high = target.min().item(), target.max().item()
@@ -263,16 +267,6 @@ def _check_target(patient: Patient, m: Measured, notes: Notes) -> None:
             f"targets, computed from the loss's derivatives ({m.form}): in [{low:.3g}, {high:.3g}], and not x itself",
         )  # fmt: skip
     notes.well(f"the targets of the loss lie in [{low:.3g}, {high:.3g}]; they are not x itself")
-
-
-def _elsewhere(apart: Tensor, target: Tensor, x: Tensor) -> dict[str, float]:
-    """How far the targets are from being other examples, or the batch's mean; in the data's units."""
-    nearest, which = apart.min(1)
-    moved = which != torch.arange(len(x))
-    return {
-        "the mean of the whole batch (a broadcast over its rows?)": (target - x.mean(0)).square().mean().sqrt().item(),
-        "another example than the one that was encoded": nearest.max().item() if moved.all() else float("inf"),
-    }
 
 
 def _check_absence(patient: Patient, probe: LossProbe, m: Measured, notes: Notes) -> None:

@@ -11,16 +11,8 @@ from torch import Tensor, nn
 
 from course_utils.doctor.outputs import Reading, get, leaves, read, same
 from course_utils.doctor.probe import (
-    Probe,
-    Site,
-    exact,
-    gradients,
-    instead,
-    normals,
-    put_back,
-    seed_everything,
-    state_of,
-)
+    DRAWS, Probe, Site, exact, gradients, instead, normals, put_back, seed_everything, state_of,
+)  # fmt: skip
 
 EXAMPLES, FEWER, MANY = 64, 16, 3000  # so many examples; fewer of more than so many pixels
 OTHERS = ("<frozen", *(str(Path(m.__file__).parent) for m in (torch, traceback)), str(Path(__file__).parent))
@@ -100,7 +92,7 @@ class Patient:
         seed_everything(seed)
         with Probe(self.draws_for(noise) | dict(draws or {}), put=put, still=not as_is) as probe:
             output = self.call(self._forward, *self.inputs(x, cond))
-        parts = [self._part(output, path) for path in self.reading[:4]]
+        parts = [None if path is None else flat(get(output, path)) for path in self.reading[:4]]
         found = probe.at(self.code_site)
         return Run(output, *parts, None if found is None else flat(found), probe)
 
@@ -121,9 +113,6 @@ class Patient:
         """The numbers for the draws of a run: the latent ones as asked for, the others as they were."""
         return {**self.held, **({} if noise is None else dict.fromkeys(self.latent, noise))}
 
-    def _part(self, output: object, path: tuple | None) -> Tensor | None:
-        return None if path is None else flat(get(output, path))
-
     # ------------------------------------------------------------------------------------------- what it is made of
 
     def _look(self) -> None:
@@ -137,13 +126,13 @@ class Patient:
         zero, one = (self.run(noise=0.0), self.run(noise=1.0)) if levels else (base, other)
         entrance = _entrance(zero.probe, one.probe)
         noisy = _noisy(zero.probe, one.probe, entrance)
-        self.reading = read(zero.output, self.x, noisy=[t for _, t in noisy], varies=changed, drawn=zero.probe.samples())
+        drawn = {id(t) for call in zero.probe.calls if call.name in DRAWS for t in call.results}
+        self.reading = read(zero.output, self.x, noisy=[t for _, t in noisy], varies=changed, drawn=drawn)
         self.separate_encoder = self.encoder_output()
         self.code_site = self._code_site(zero, noisy, entrance)
         self._measure_code()
         self._find_heads()
         self.beyond = self._what_it_is(levels)
-        self.draws = len(zero.probe.drawn)
         if self.decode is not None and self.mu is not None:
             self.decoded(self.mu.detach())
 
@@ -167,7 +156,11 @@ class Patient:
         self, zero: Run, noisy: list[tuple[Site, Tensor]], entrance: tuple[int, Tensor] | None
     ) -> Site | None:
         """Where z is made: the first noisy result that is μ without noise, or else what first enters a layer."""
-        mu = self.separate_encoder[0] if self.separate_encoder else self._part(zero.output, self.reading.mu)
+        mu = (
+            self.separate_encoder[0]
+            if self.separate_encoder
+            else (None if self.reading.mu is None else flat(get(zero.output, self.reading.mu)))
+        )
         for wanted in (mu if mu is not None and mu.any() else None, None if entrance is None else entrance[1]):
             found = None if wanted is None else next((s for s, t in noisy if same(t, wanted)), None)
             if found is not None:
@@ -323,7 +316,7 @@ def _entrance(a: Probe, b: Probe) -> tuple[int, Tensor] | None:
     for k, (call, other) in enumerate(zip(a.calls, b.calls, strict=False)):
         if call.name != other.name:
             return None
-        if call.is_entrance and not call.is_product:
+        if call.is_entrance:
             for tensor, changed in zip(call.given, other.given, strict=False):
                 if tensor.shape == changed.shape and tensor.is_floating_point() and not torch.equal(tensor, changed):
                     return k, tensor

@@ -47,15 +47,10 @@ class Call(NamedTuple):
         return self.name in LAYERS or self.name.startswith("conv")
 
     @property
-    def is_product(self) -> bool:
-        """Whether it multiplies the rows of a batch with one another's, as a covariance its noise: no weight is in it."""
-        weighed = any(t.is_leaf and t.requires_grad for t in self.given)
-        return self.name in PRODUCTS and not weighed and len({t.shape[:1] for t in self.given}) == 1
-
-    @property
     def is_entrance(self) -> bool:
-        """Whether a code that goes in is done with: a layer, or a join with something else."""
-        return self.is_layer or self.name in JOINS
+        """Whether a code that goes in is done with: a layer or a join, but no product with a covariance's rows."""
+        rows = self.name in PRODUCTS and not any(t.is_leaf and t.requires_grad for t in self.given)
+        return self.name in JOINS or (self.is_layer and not (rows and len({t.shape[:1] for t in self.given}) == 1))
 
 
 class Probe(TorchFunctionMode):
@@ -106,10 +101,6 @@ class Probe(TorchFunctionMode):
             for j, tensor in enumerate(call.results):
                 if tensor.is_floating_point():
                     yield (k, j), tensor
-
-    def samples(self) -> set[int]:
-        """The ids of what was drawn."""
-        return {id(tensor) for call in self.calls if call.name in DRAWS for tensor in call.results}
 
     def at(self, site: Site | None) -> Tensor | None:
         """The result at a site; None where the run did not get there."""
