@@ -11,7 +11,16 @@ from torch import Tensor, nn
 
 from course_utils.doctor.outputs import Reading, get, leaves, read, same
 from course_utils.doctor.probe import (
-    DRAWS, Probe, Site, exact, gradients, instead, normals, put_back, seed_everything, state_of,
+    DRAWS,
+    Probe,
+    Site,
+    exact,
+    gradients,
+    instead,
+    normals,
+    put_back,
+    seed_everything,
+    state_of,
 )  # fmt: skip
 
 EXAMPLES, FEWER, MANY = 64, 16, 3000  # so many examples; fewer of more than so many pixels
