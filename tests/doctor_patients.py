@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -215,6 +216,18 @@ BROKEN = [
     Broken("tanh, and BCE", WithTanh, loss_with(bce_of_probabilities), "output-range"),
     Broken("no sigmoid, and BCE", Plain, loss_with(bce_of_probabilities), "output-range"),
     Broken("ReLU, and BCE with logits", WithRelu, elbo_loss, "output-range"),
+    Broken("ReLU before the sigmoid", plain(decode=lambda self, z: torch.sigmoid(torch.relu(decode(self, z)))),
+           loss_with(bce_of_probabilities), "output-range"),
+    Broken("softplus, standardised data", plain(decode=lambda self, z: F.softplus(decode(self, z))), squared_loss,
+           "output-range", data="standardised"),
+    Broken("ReLU, squared error", WithRelu, squared_loss, "output-range", error=False),
+    Broken("ReLU on μ", plain(encode=lambda self, x: ((h := encode(self, x))[0].relu(), h[1])), elbo_loss,
+           "head-activation", error=False),
+    Broken("tanh on both heads", plain(encode=lambda self, x: tuple(h.tanh() for h in encode(self, x))), elbo_loss,
+           "head-activation", error=False),
+    Broken("sigmoid on log σ²", plain(encode=lambda self, x: ((h := encode(self, x))[0], h[1].sigmoid())), elbo_loss,
+           "head-activation", error=False),
+    Broken("noise doubled", sampled_with(lambda mu: 2 * torch.randn_like(mu)), elbo_loss, "noise-not-normal"),
     Broken("sigmoid, standardised data", WithSigmoid, squared_loss, "output-range", data="standardised"),
     Broken("tanh, squared error", WithTanh, squared_loss, "output-range", error=False),
     Broken("standardised data, and BCE", Plain, elbo_loss, "data-range", data="standardised"),
@@ -244,6 +257,13 @@ BROKEN = [
            lambda o, x: bce(o[0], x).mean() + 0.5 * (o[1] ** 2 + o[2].exp() - 1 - o[2]).sum(0).mean(),
            "loss-depends-on-batch"),
     Broken("targets standardised in the loss", Plain, lambda o, x: elbo_loss(o, (x - 0.13) / 0.31), "data-range"),
+    Broken("σ² without ½", Plain, loss_with(kl=lambda m, s: 0.5 * (m**2 + 2 * s.exp() - s).sum(1)), "kl-form"),
+    Broken("log σ² turned", Plain, loss_with(kl=lambda m, s: 0.5 * (m**2 + s.exp() + s).sum(1)), "kl-form"),
+    Broken("½ of log σ² alone", Plain, loss_with(kl=lambda m, s: (m**2 + s.exp() - 0.5 * s).sum(1)), "kl-form",
+           error=False),
+    Broken("targets reversed", Plain, lambda o, x: elbo_loss(o, x.flip(0)), "recon-target"),
+    Broken("broadcast over rows", Plain,
+           loss_with(lambda r, x: torch.stack([bce(r, row.expand_as(x)) for row in x]).mean(0)), "recon-target"),
     Broken("reconstruction sign", Plain, loss_with(join=lambda r, k: (k - r).mean()), "recon-sign"),
     Broken("the ELBO as the loss", Plain, loss_with(join=lambda r, k: -(r + k).mean()), "loss-sign"),
     Broken("log of probabilities", WithSigmoid, loss_with(handwritten_bce), "saturation", error=False),
@@ -500,3 +520,189 @@ HEALTHY = [
     Healthy("conditional", Conditional, elbo_loss, cond="one-hot"),
     Healthy("embedded label", EmbeddedLabel, elbo_loss, cond="label"),
 ]
+
+
+# -------------------------------------------------------------------------------------- noise made in other ways
+
+
+def of_numpy(mu: Tensor) -> Tensor:
+    return torch.from_numpy(np.random.standard_normal(tuple(mu.shape))).to(mu)  # noqa: NPY002
+
+
+NOISES: dict[str, Callable[[Tensor], Tensor]] = {
+    "Variable": lambda mu: torch.autograd.Variable(torch.randn(mu.size())),
+    "normal_ in place": lambda mu: mu.new_empty(mu.size()).normal_(),
+    "normal_ of data": lambda mu: torch.autograd.Variable(mu.data.new(mu.size()).normal_()),
+    "distributions": lambda mu: torch.distributions.Normal(0.0, 1.0).sample(mu.shape),
+    "NumPy": of_numpy,
+    "transposed": lambda mu: torch.randn(mu.shape[::-1]).T,
+}
+
+
+def noisy(noise: Callable[[Tensor], Tensor], mistake: str = "") -> type[Plain]:
+    """Plain with noise of another make, right or with a mistake."""
+
+    def reparameterize(self, mu, log_var):
+        if mistake == "averaged":
+            mu = mu.mean(1, keepdim=True).expand_as(mu)
+        return mu + (log_var if mistake == "sigma" else 0.5 * log_var).exp() * noise(mu)
+
+    return plain(reparameterize=reparameterize)
+
+
+# --------------------------------------------------------------------------------- correct, and more than a plain VAE
+
+
+class Quantised(Plain):
+    def __init__(self):
+        super().__init__()
+        self.book = nn.Parameter(torch.randn(16, LATENT))
+
+    def forward(self, x):
+        mu, _ = self.encode(x)
+        chosen = self.book[torch.cdist(mu, self.book).argmin(1)]
+        return self.decode(mu + (chosen - mu).detach()), (chosen.detach() - mu).square().sum(1)
+
+
+class Several(Plain):
+    """Three samples for each example, in rows of their own."""
+
+    def forward(self, x):
+        mu, log_var = self.encode(x)
+        mu, log_var = mu.repeat_interleave(3, 0), log_var.repeat_interleave(3, 0)
+        return self.decode(self.reparameterize(mu, log_var)), mu, log_var
+
+
+class Chain(Plain):
+    """A second code is made of the first."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(LATENT, 2 * LATENT), nn.Linear(LATENT, LATENT)
+
+    def forward(self, x):
+        mu, log_var = self.encode(x)
+        second = self.up(self.reparameterize(mu, log_var)).chunk(2, 1)
+        return self.decode(self.down(self.reparameterize(*second))), kl_of(mu, log_var) + kl_of(*second)
+
+
+class FullCovariance(Plain):
+    def __init__(self):
+        super().__init__()
+        self.to_scale = nn.Linear(WIDTH, LATENT * LATENT)
+
+    def forward(self, x):
+        h = torch.relu(self.hidden(x.flatten(1)))
+        scale = self.to_scale(h).view(-1, LATENT, LATENT).tril() + torch.eye(LATENT)
+        q = torch.distributions.MultivariateNormal(self.to_mu(h), scale_tril=scale, validate_args=False)
+        z = q.rsample()
+        log_p = -0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
+        return self.decode(z), q.log_prob(z) - log_p
+
+
+class Flow(Plain):
+    """A planar flow behind the Gaussian."""
+
+    def __init__(self):
+        super().__init__()
+        self.u, self.w = nn.Parameter(0.3 * torch.randn(LATENT)), nn.Parameter(torch.randn(LATENT))
+
+    def forward(self, x):
+        mu, log_var = self.encode(x)
+        z = self.reparameterize(mu, log_var)
+        bent = torch.tanh(z @ self.w)
+        moved = z + bent[:, None] * self.u
+        log_det = (1 + (1 - bent**2) * (self.w @ self.u)).abs().log()
+        log_q = -0.5 * ((z - mu) ** 2 / log_var.exp() + log_var).sum(1)
+        return self.decode(moved), mu, log_var, log_q - log_det + 0.5 * (moved**2).sum(1)
+
+
+class Mixture(Plain):
+    """A learned mixture as the prior."""
+
+    def __init__(self):
+        super().__init__()
+        self.centres = nn.Parameter(2 * torch.randn(5, LATENT))
+
+    def forward(self, x):
+        mu, log_var = self.encode(x)
+        z = self.reparameterize(mu, log_var)
+        log_q = -0.5 * ((z - mu) ** 2 / log_var.exp() + log_var).sum(1)
+        return self.decode(z), log_q - torch.logsumexp(-0.5 * (z[:, None] - self.centres).square().sum(2), 1)
+
+
+class Masked(Plain):
+    def encode(self, x):
+        return super().encode(x * (torch.rand_like(x) > 0.3))
+
+
+class SampledFirst(Plain):
+    """Returns drawn pixels before their logits."""
+
+    def forward(self, x):
+        logits, mu, log_var = super().forward(x)
+        return torch.bernoulli(logits.sigmoid()), logits, mu, log_var
+
+
+def second_term(output, x):
+    return (bce(output[0], x) + output[-1]).mean()
+
+
+def free_bits(output, x):
+    floor = (0.5 * (output[1] ** 2 + output[2].exp() - 1 - output[2])).mean(0).clamp_min(2.0)
+    return bce(output[0], x).mean() + floor.sum()
+
+
+BEYOND: dict[str, tuple] = {
+    "quantiser": (Quantised, second_term, "a quantiser (argmin) is not examined"),
+    "several samples": (Several, lambda o, x: elbo_loss(o, x.repeat_interleave(3, 0)), "several samples"),
+    "chain": (Chain, second_term, "2 random draws are decoded one after the other"),
+    "full covariance": (FullCovariance, second_term, "no diagonal Gaussian"),
+    "flow": (Flow, second_term, "kl-form"),
+    "mixture prior": (Mixture, second_term, "kl-form"),
+    "masked input": (Masked, elbo_loss, "weight of an ELBO"),
+    "sampled image first": (SampledFirst, lambda o, x: elbo_loss(o[1:], x), "weight of an ELBO"),
+    "free bits": (Plain, free_bits, "kl-form"),
+    "capacity": (Plain, loss_with(join=lambda r, k: r.mean() + 30 * (k.mean() - 40).abs()), "kl-form"),
+}
+
+
+# ------------------------------------------------------------------------------------- one loss in different forms
+
+
+class LossInForward(Plain):
+    weight = 1.0
+
+    def forward(self, x):
+        logits, mu, log_var = super().forward(x)
+        return {"loss": (bce(logits, x) + self.weight * kl_of(mu, log_var)).mean(), "recon": logits.sigmoid()}
+
+
+def in_forward(weight: float) -> tuple[nn.Module, Callable]:
+    model = LossInForward()
+    model.weight = weight
+    return model, lambda output, x: output["loss"]
+
+
+def runs_the_model(weight: float) -> tuple[nn.Module, Callable]:
+    model, loss = Plain(), loss_with(join=lambda r, k: (r + weight * k).mean())
+    return model, lambda output, x: loss(model(x), x)
+
+
+def in_parts(weight: float) -> tuple[nn.Module, Callable]:
+    def loss(output, x):
+        r, k = bce(output[0], x).mean(), weight * kl_of(*output[1:]).mean()
+        return r, k, r + k
+
+    return Plain(), loss
+
+
+def in_a_dict(weight: float) -> tuple[nn.Module, Callable]:
+    def loss(output, x):
+        r, k = bce(output[0], x).mean(), kl_of(*output[1:]).mean()
+        return {"nll": r, "kl": k, "everything": r + weight * k}
+
+    return Plain(), loss
+
+
+LOSS_FORMS = {"in forward": in_forward, "runs the model": runs_the_model, "parts": in_parts, "dict": in_a_dict}

@@ -4,7 +4,7 @@
     print(diagnosis)
 
 From a terminal: ``python -m course_utils.doctor FILE.py:CLASS``. The experiments stand in ``encoder``, ``sampling``,
-``objective``, ``decoder`` and ``overflow``, all that can be found in ``codes``. Names are loaded when they are used:
+``objective`` and ``decoder``, all that can be found in ``codes``. Names are loaded when they are used:
 the command has to put the import path in order before it loads a library.
 """
 

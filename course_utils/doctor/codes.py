@@ -16,12 +16,10 @@ _04 = "04 · What goes wrong"
 _05 = "05 · What goes wrong"
 
 CODES: dict[str, Code] = {
-    # ------------------------------------------------------------------------------------ it does not run, or not far
     "raises": Code("the model or its loss raises an error", "08 · How the clinic works",
         "Repair the line that the traceback names, then examine again."),
     "not-finite": Code("NaN or infinity on ordinary data", "03 · Why the network gives log σ²",
         "Find the first term that is not finite: an exp of a large number, a log of 0, a division by a σ of 0."),
-    # ---------------------------------------------------------------------------------------------------- the encoder
     "one-head": Code("one head for both parameters", _03,
         "Give μ and log σ² a layer each (or one layer of 2L outputs, cut in two)."),
     "latents-averaged": Code("the latent dimensions are averaged into one", _03,
@@ -30,7 +28,6 @@ CODES: dict[str, Code] = {
         "Sample with z = μ + σ·ε (or rsample()); no detach, no_grad, .data or sample() between encoder and decoder."),
     "head-activation": Code("an activation on the encoder's heads", "08 · The output and the data",
         "Let nothing follow the two heads: no ReLU, softplus, tanh or sigmoid on μ or log σ² (a softplus is for σ)."),
-    # --------------------------------------------------------------------------------------------------- the sampling
     "no-sampling": Code("nothing is sampled", "03 · Second way: move the samples",
         "Draw fresh noise in every forward pass, z = μ + exp(½ log σ²)·ε, and decode that z."),
     "noise-frozen": Code("the noise is the same at every call", _03,
@@ -43,7 +40,6 @@ CODES: dict[str, Code] = {
         "The standard deviation is exp(0.5 * log_var): log_var is log σ², so its exponential is σ²."),
     "sigma-mismatch": Code("the sampler and the KL mean different σ", "03 · Why the network gives log σ²",
         "Decide what the encoder's second output is (log σ², σ, …) and use it as that in the sampler and in the KL."),
-    # -------------------------------------------------------------------------------------------------- the objective
     "no-kl": Code("there is no KL in the loss", "04 · A VAE without it",
         "Add 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1), the KL of each example."),
     "kl-sign": Code("the KL enters with the wrong sign", _04,
@@ -64,7 +60,6 @@ CODES: dict[str, Code] = {
         "Return the tensor that was computed from the model's output: no .item(), float(), .detach() or numpy in it."),
     "loss-depends-on-batch": Code("the loss depends on the batch size", _04,
         "Take each term per example, (B,), then one mean over the batch for all of them."),
-    # ----------------------------------------------------------------------------------------- the output and the data
     "output-range": Code("the output's range fits neither likelihood nor data",
         "08 · The output and the data",
         "Let the likelihood decide: logits without activation for BCE with logits, a sigmoid for BCE on "
@@ -77,7 +72,6 @@ CODES: dict[str, Code] = {
         "Compute the cross-entropy from logits: F.binary_cross_entropy_with_logits."),
     "overflow": Code("nothing bounds log σ²", "03 · Why the network gives log σ²",
         "Begin with small weights in the log σ² head and clamp it where it is made: models.layers.LOG_VAR_RANGE."),
-    # -------------------------------------------------------------------------------------- evaluation and conditions
     "samples-at-evaluation": Code("the output varies in eval()", "06 · What goes wrong",
         "For reconstructions to look at or compare, decode μ; for an ELBO, sampling is right."),
     "train-eval-difference": Code("train() and eval() differ", "08 · Training and evaluation",
@@ -86,7 +80,6 @@ CODES: dict[str, Code] = {
         "Join the condition to the encoder's input (unless q(z|x) without it is what you want)."),
     "condition-ignored-decoder": Code("the decoder does not see the condition", "08 · The condition",
         "Join the condition to z: self.decoder(torch.cat([z, cond], dim=-1))."),
-    # ----------------------------------------------------------------------------------------------- what z is used for
     "decoder-ignores-z": Code("the decoder does not see z", "06 · How much of the code is used?",
         "Follow z from the sampler to the decoder's first layer: it is lost or multiplied by 0 on the way."),
     "collapse": Code(

@@ -23,11 +23,21 @@ from course_utils.doctor.source import CannotExamine, load
 
 EXAMPLES = 64
 LOSSES = ("loss", "loss_function", "loss_fn", "vae_loss", "elbo_loss", "criterion", "compute_loss", "elbo")
-TARGETS = ("x", "y", "data", "target", "targets", "input", "inputs", "img", "image", "images", "batch", "orig", "original")
-
-
-class NotFound(Exception):
-    """A loss wants a part of the output that is not there; the text says which."""
+TARGETS = (
+    "x",
+    "y",
+    "data",
+    "target",
+    "targets",
+    "input",
+    "inputs",
+    "img",
+    "image",
+    "images",
+    "batch",
+    "orig",
+    "original",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +86,7 @@ def _try(loss: Callable, model: nn.Module, x: Tensor, cond: Tensor | None) -> No
     try:
         with torch.no_grad():
             loss(forward_of(model)(*([x] if cond is None else [x, cond])), x)
-    except (TypeError, KeyError, NotFound) as error:
+    except (TypeError, KeyError) as error:
         wanted = f"it wants {error}" if isinstance(error, KeyError) else str(error)
         raise CannotExamine(
             f"the training loss cannot be called: {wanted}. Give what is missing as in --loss 'loss_function(beta=1)', "
@@ -120,7 +130,7 @@ def _construct(module: ModuleType, name: str, pairs: Sequence[str]) -> nn.Module
     found = vars(module).get(name)
     if found is None:
         classes = [key for key, kind in vars(module).items() if isinstance(kind, type) and issubclass(kind, nn.Module)]
-        raise CannotExamine(f"{_file(module)} has no {name}; its models: {', '.join(classes) or 'none'}")
+        raise CannotExamine(f"{Path(module.__file__).name} has no {name}; its models: {', '.join(classes) or 'none'}")
     if not callable(found):
         raise CannotExamine(f"{name} is {type(found).__name__}, expected a class (or a function that builds the model)")
     arguments = dict(_argument(pair, module) for pair in pairs)
@@ -129,19 +139,19 @@ def _construct(module: ModuleType, name: str, pairs: Sequence[str]) -> nn.Module
     try:
         model = found(**arguments)
     except (Exception, SystemExit) as error:
-        needed = [p.name for p in inspect.signature(found).parameters.values() if p.default is p.empty and p.kind in (1, 3)]
+        needed = [
+            p.name for p in inspect.signature(found).parameters.values() if p.default is p.empty and p.kind in (1, 3)
+        ]
         missing = [key for key in needed if key not in arguments]
         hint = f"It needs {', '.join(f'{key}=…' for key in missing)}: " if missing else ""
         example = f"{missing[0]}=20" if missing else "latent_dim=20"
-        raise CannotExamine(f"{call} raised\n{short_traceback(error)}\n{hint}give arguments as in {example}.") from error
+        raise CannotExamine(
+            f"{call} raised\n{short_traceback(error)}\n{hint}give arguments as in {example}."
+        ) from error
     if not isinstance(model, nn.Module):
         raise CannotExamine(f"{call} is {type(model).__name__}, expected a torch.nn.Module")
     print(f"Model: {call}, untrained, with {sum(p.numel() for p in model.parameters()):,} parameters.")
     return model
-
-
-def _file(module: ModuleType) -> str:
-    return Path(module.__file__ or "").name
 
 
 def _argument(pair: str, module: ModuleType) -> tuple[str, object]:
@@ -221,7 +231,7 @@ def _loss(module: ModuleType, model: nn.Module, wanted: str | None) -> Callable 
     found = {**of_model, **of_file}
     if not found:
         if name:
-            raise CannotExamine(f"{_file(module)} has no function {name}")
+            raise CannotExamine(f"{Path(module.__file__).name} has no function {name}")
         print(f"Assumed: no training loss (none of {', '.join(LOSSES)}), so the objective is not checked.")
         return None
     name = next(iter(of_file or of_model))
@@ -257,7 +267,7 @@ def _by_names(function: Callable, needed: list[str], given: dict, name: str) -> 
         for key, role in roles.items():
             path = places.get(role, reading.spread)
             if role != "x" and path is None:
-                raise NotFound(f"the loss wants {key}, which was not found in the model's output")
+                raise TypeError(f"the loss wants {key}, which was not found in the model's output")
             values.append(x if role == "x" else get(output, path))
         return function(*values, **given)
 

@@ -83,7 +83,9 @@ def check_collapse(patient: Patient, notes: Notes) -> None:
     measured = (
         f"rate {rates.sum().item():.3g} nats; from code to code the outputs vary {moved.item():.2%} as the data do"
     )
-    if moved < 0.01 and rates.sum() < 0.1 + 0.01 * len(rates):
+    if moved >= 0.01 and not patient.standard_prior:
+        return notes.skipped(f"collapse: the prior is another than N(0, I), so the rate is not known ({measured}).")
+    if moved < 0.01 and (not patient.standard_prior or rates.sum() < 0.1 + 0.01 * len(rates)):
         causes = ", ".join(dict.fromkeys(finding.code for finding in notes.findings if finding.severity == "error"))
         return notes.warning(
             "collapse",

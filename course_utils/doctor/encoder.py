@@ -10,6 +10,7 @@ from course_utils.doctor.report import Notes
 from course_utils.doctor.spreads import SPREADS
 
 SMALLEST_SIGMA = 0.25  # that an encoder must be able to reach
+LARGEST_EXP = 88.0  # beyond, exp overflows in float32
 
 
 def check_heads(patient: Patient, notes: Notes) -> None:
@@ -103,9 +104,9 @@ def check_gradient(patient: Patient, notes: Notes) -> None:
 def check_reach(patient: Patient, notes: Notes, kl_kind: str | None) -> None:
     """What can the heads say at all?  A mean must reach any number, and σ must become small."""
     kind = kl_kind or patient.spread_kind[0] or patient.reading.kind
-    mu, spread = reach_of(patient, patient.mu_site), reach_of(patient, patient.spread_site)
+    mu, spread = (site and reach_of(patient, site) for site in (patient.mu_site, patient.spread_site))
     bounds = []
-    if mu is not None and mu.width < 10 or mu is not None and mu.one_sided:
+    if (mu is not None and mu.width < 10) or (mu is not None and mu.one_sided):
         bounds.append(f"μ lies in {mu} whatever the layer before it gives")
     if spread is not None and kind is not None:
         floor = SPREADS[kind].log_sigma(torch.tensor(spread.low, dtype=torch.float64)).exp().item()
@@ -116,6 +117,9 @@ def check_reach(patient: Patient, notes: Notes, kl_kind: str | None) -> None:
         return notes.warning("head-activation", text, "; ".join(bounds))
     if mu is None:
         return notes.skipped("the range of μ and log σ²: the layer that they come from was not found.")
+    if spread is not None and kind in ("log_var", "log_std") and spread.high > LARGEST_EXP:
+        text = "Nothing keeps log σ² from growing until exp overflows; data of the order of 1 do not get there."
+        notes.remark("overflow", text, f"{SPREADS[kind].name} lies in {spread} whatever the layer before it gives")
     notes.well("the heads can give any mean" + (" and a small σ" if spread is not None and kind is not None else ""))
 
 

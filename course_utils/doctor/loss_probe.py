@@ -7,14 +7,13 @@ places. So it does not matter where the loss is written, what the model returns,
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from course_utils.doctor.outputs import leaves, same
 from course_utils.doctor.patient import ModelRaised, Patient, flat
-from course_utils.doctor.probe import Probe, Site, exact, gradients, seed_everything
+from course_utils.doctor.probe import Probe, Site, gradients, seed_everything
 
 TOTALS = ("loss", "total_loss", "total", "vae_loss", "elbo_loss", "objective", "loss_total")
 
@@ -27,17 +26,8 @@ class CannotTrain(Exception):
     """What the loss returns is tied to no weight; the text says what it is."""
 
 
-@dataclass
-class Numbers:
-    """What is put in the places of a run's own tensors, each (B, …); None leaves the model's own."""
-
-    recon: Tensor | None = None
-    mu: Tensor | None = None
-    spread: Tensor | None = None
-
-
 class LossProbe:
-    """A patient's loss as a function of :class:`Numbers`. Raises :class:`NoLoss` where there is none to be had."""
+    """A patient's loss as a function of the doctor's numbers. Raises :class:`NoLoss` where there is none to be had."""
 
     def __init__(self, patient: Patient, *, copies: int = 1, sites: "LossProbe | None" = None) -> None:
         self.patient, self.copies = patient, copies
@@ -46,7 +36,10 @@ class LossProbe:
             raise NoLoss("no loss was given (loss=lambda output, x: …), and the model has no method loss(x).")
         self.x = torch.cat([patient.x] * copies)
         self.cond = None if patient.cond is None else torch.cat([patient.cond] * copies)
+        self.output: object = None
+        self.as_returned = True  # whether the loss is made of the reconstruction itself, not of what is before it
         self.per_example = False
+        self.alone = sites is not None and sites.alone  # a loss that runs the model itself, and needs no output
         self.total: int | None = None if sites is None else sites.total  # which of several parts is minimised
         self.recon, self.mu, self.spread = (sites.recon, sites.mu, sites.spread) if sites else (None, None, None)
         self.spreads: list[Site] = [] if sites is None else sites.spreads
@@ -64,9 +57,11 @@ class LossProbe:
         with self.tape as probe:
             if self.own:
                 result = patient.call(patient.model.loss, *patient.inputs(self.x, self.cond))
+            elif self.alone:
+                result = patient.call(patient.loss, patient.first.output, self.x)
             else:
-                output = patient.call(patient._forward, *patient.inputs(self.x, self.cond))
-                result = patient.call(patient.loss, output, self.x)
+                self.output = patient.call(patient._forward, *patient.inputs(self.x, self.cond))
+                result = patient.call(patient.loss, self.output, self.x)
         return self._parts(result), probe
 
     def _parts(self, result: object) -> list[Tensor]:
@@ -87,10 +82,9 @@ class LossProbe:
         parts, probe = self._run(noise)
         return self._sum(parts[0] if len(parts) == 1 else next(part for part in parts if part.requires_grad)), probe
 
-    def __call__(self, numbers: Numbers, *, noise: float | None = 0.0) -> Tensor:
-        """The loss with these numbers in the places of the model's own, a scalar. ``noise`` is ε in z = μ + σ·ε."""
-        wanted = ((self.recon, numbers.recon), (self.mu, numbers.mu), (self.spread, numbers.spread))
-        put = {site: value for site, value in wanted if site is not None and value is not None}
+    def __call__(self, *, noise: float | None = 0.0, **numbers: Tensor) -> Tensor:
+        """The loss, a scalar, with numbers (B, …) as ``recon``, ``mu``, ``spread``; ``noise`` is ε in z = μ + σ·ε."""
+        put = {getattr(self, name): value for name, value in numbers.items()}
         parts, _ = self._run(noise if self.patient.exact else None, put)
         return self._sum(parts[0])
 
@@ -120,50 +114,47 @@ class LossProbe:
         self.mu = where(patient.mu) if patient.mu_is_reported or patient.exact else None
         self.spread = where(patient.spread)
         self.spreads = [] if self.spread is None else self._elementwise(probe, self.spread)
-        self.recon = where(reference.recon)
+        self.recon = returned = where(reference.recon)
         if parts:
             living = sum(self._sum(part) for part in parts if part.requires_grad)
+            given = [leaf.value for leaf in leaves(self.output) if leaf.value.requires_grad]
+            if not (self.own or self.alone) and given and not any(g.any() for g in gradients(living, given)):
+                self.alone = True
+                return self.find_sites()
             self.recon = self._recon_site(living, probe, self.recon)
+        self.as_returned = self.recon == returned
         sites = {"recon": self.recon, "mu": self.mu, "spread": self.spread}
         self.likes = {name: flat(probe.at(site).detach()) for name, site in sites.items() if site is not None}
         if len(parts) > 1:
             self.total = self._total(parts)
 
     def _elementwise(self, probe: Probe, site: Site) -> list[Site]:
-        """The site, what it was computed from number by number, and what is computed from it so."""
+        """The site, and what it was computed from number by number."""
         found, tensor = [site], probe.at(site)
         for k in range(site[0], -1, -1):  # backwards: clamps, exponentials, …
             call = probe.calls[k]
             if any(result is tensor for result in call.results) and len(call.given) == 1 and not call.is_layer:
                 tensor = call.given[0]
-                origin = next((s for s, t in probe.results() if t is tensor and t.numel() == call.results[0].numel()), None)
+                origin = next(
+                    (s for s, t in probe.results() if t is tensor and t.numel() == call.results[0].numel()), None
+                )
                 if origin is None:
                     break
                 found.append(origin)
         return found
 
     def _recon_site(self, loss: Tensor, probe: Probe, returned: Site | None) -> Site | None:
-        """The returned reconstruction; where the loss is made of something before it (logits), that."""
-        last = len(probe.calls) if returned is None else returned[0]
-        size = self.x.numel()
-        start = -1 if self.patient.code_site is None or self.own else self.patient.code_site[0]
-        sites = [] if returned is None else [returned]
-        sites += [s for s, t in reversed(list(probe.results())) if start < s[0] < last and t.numel() == size][:6]
+        """The returned reconstruction; where the loss is made of what it was computed from (logits), that."""
+        sites = [] if returned is None else self._elementwise(probe, returned)
         sites = [site for site in sites if probe.at(site).requires_grad]
-        if not sites:
-            return None
-        grads = gradients(loss, [probe.at(site) for site in sites])
+        grads = gradients(loss, [probe.at(site) for site in sites]) if sites else []
         return next((site for site, g in zip(sites, grads, strict=True) if g.any()), None)
 
     def _total(self, parts: list[Tensor]) -> int:
-        """Of several parts: the one with a gradient, the sum of the others, or what alone has both terms in it."""
+        """Of several parts: the one with a gradient, or the one that has both terms in it."""
         living = [i for i, part in enumerate(parts) if part.requires_grad]
         if len(living) == 1:
             return living[0]
-        values = exact(torch.stack([part.detach().sum() for part in parts]))
-        for i in living:
-            if (values.sum() - 2 * values[i]).abs() <= 1e-4 * values[i].abs():
-                return i
         leaves_of = {name: like.clone().requires_grad_() for name, like in self.likes.items() if name != "spread"}
         if len(leaves_of) == 2:
             put = {self.recon: leaves_of["recon"], self.mu: leaves_of["mu"]}
@@ -173,10 +164,6 @@ class LossProbe:
             if len(complete) == 1:
                 return complete[0]
         raise NoLoss(f"it returned {len(parts)} numbers; which is minimised? Return that one alone (or name it loss).")
-
-    def choose_spread(self, site: Site | None) -> None:
-        """Put the spread in at that one of ``spreads``."""
-        self.spread = site
 
     @property
     def sees_posterior(self) -> bool:

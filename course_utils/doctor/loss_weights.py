@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_utils.doctor.loss_probe import LossProbe, NoLoss, Numbers
+from course_utils.doctor.loss_probe import LossProbe, NoLoss
 from course_utils.doctor.patient import Patient
 from course_utils.doctor.probe import exact, gradients
 from course_utils.doctor.spreads import SPREADS, slopes
@@ -59,11 +59,11 @@ def measure(probe: LossProbe, patient: Patient) -> Measured:
         return Measured(*fit_likelihood(recons, grads, probe.x), Posterior("unknown"))
     measured = None
     for site in probe.spreads or [probe.spread]:  # the returned one, or what it was computed from
-        probe.choose_spread(site)
+        probe.spread = site
         found = _measure(probe, patient, recons, generator)
-        if measured is None or found.near.state in ("Gaussian", "learned"):
+        if measured is None or found.near.is_kl:
             measured = found
-        if found.near.state != "other":
+        if found.near.is_kl:
             break
     return measured
 
@@ -95,7 +95,7 @@ def _slopes(probe: LossProbe, parts: list[tuple[str, Tensor]]) -> list[Tensor]:
     total = [0.0] * len(parts)
     for noise in (1.0, -1.0):
         points = {name: value.clone().requires_grad_() for name, value in parts}
-        loss = probe(Numbers(**points), noise=noise)
+        loss = probe(noise=noise, **points)
         total = [t + 0.5 * g for t, g in zip(total, gradients(loss, list(points.values())), strict=True)]
     if not all(g.isfinite().all() for g in total):
         raise NoLoss("it gives NaN or infinity on ordinary numbers of the doctor's own, so it cannot be opened.")

@@ -1,9 +1,8 @@
 """Is the loss an ELBO? Which likelihood is in it, how much does the KL weigh, and does that depend on the batch?"""
 
 import torch
-from torch import Tensor
 
-from course_utils.doctor.loss_probe import CannotTrain, LossProbe, NoLoss, Numbers
+from course_utils.doctor.loss_probe import CannotTrain, LossProbe, NoLoss
 from course_utils.doctor.loss_weights import Measured, Posterior, fit, measure
 from course_utils.doctor.patient import ModelRaised, Patient
 from course_utils.doctor.probe import exact, gradients
@@ -29,6 +28,7 @@ def check_objective(patient: Patient, notes: Notes) -> tuple[str | None, str | N
             notes.error("recon-sign", "The loss does not depend on the reconstruction.", "derivative: 0")
             return None, None
         measured = measure(probe, patient)
+        patient.standard_prior = measured.near.state in ("Gaussian", "nothing", "unknown")
     except NoLoss as why:
         notes.skipped(f"the loss: {why}")
         return None, None
@@ -51,15 +51,17 @@ def check_objective(patient: Patient, notes: Notes) -> tuple[str | None, str | N
         _check_saturation(probe, measured, notes)
         _check_target(patient, measured, notes)
     near = measured.near
-    if near.state == "unknown":
-        _without_posterior(patient, probe, notes)
+    if near.state == "unknown" and _left_over(patient, probe) <= 1e-5:
+        notes.error("no-kl", NO_KL, "gradient of the loss without its reconstruction term: 0")
+    elif near.state == "unknown":
+        notes.skipped("the KL: no μ was found that it could be compared with.")
     elif near.state in ("nothing", "linear"):
         _check_absence(patient, probe, measured, notes)
     elif measured.form is None:
-        _check_terms(measured, 1.0, "of an unknown reconstruction term", notes)
+        _check_terms(measured, 1.0, "unknown", notes, has_spread=patient.spread is not None)
     else:
         _check_weights(patient, measured, _per_example(probe, measured, patient, notes), notes)
-    if measured.form == "none" or (probe.own and patient.forward is not None):
+    if measured.form == "none" or (probe.own and patient.forward is not None) or not probe.as_returned:
         return None, near.kind  # the output looked at need not be the one that the loss is made of
     return measured.form, near.kind if near.is_kl else None
 
@@ -129,7 +131,7 @@ def _per_example(probe: LossProbe, one: Measured, patient: Patient, notes: Notes
 
 def _check_weights(patient: Patient, m: Measured, size: float, notes: Notes) -> None:
     a = m.a * size
-    if not _check_terms(m, size, f"{a:.4g}", notes):
+    if not _check_terms(m, size, f"{a:.4g}", notes, has_spread=patient.spread is not None):
         return
     b = m.near.mu * size
     weights = f"weight of the reconstruction {a:.4g}, of the KL {b:.4g}"
@@ -146,7 +148,7 @@ def _check_weights(patient: Patient, m: Measured, size: float, notes: Notes) -> 
     _check_beta(patient, m.form, a, b, weights, notes)
 
 
-def _check_terms(m: Measured, size: float, a: str, notes: Notes) -> bool:
+def _check_terms(m: Measured, size: float, a: str, notes: Notes, *, has_spread: bool) -> bool:
     """Do the KL's three terms belong together?  Returns whether its weight can be judged."""
     near, far = m.near, m.far
     weights = (
@@ -158,10 +160,13 @@ def _check_terms(m: Measured, size: float, a: str, notes: Notes) -> bool:
             text = "At small rates the KL is not charged as such (free bits, or a target for the rate)."
             notes.remark("kl-form", text, f"at large means the weight is {far.mu * size:.4g}")
             return False
+        if notes.withdraw("no-sampling", unless=has_spread):
+            notes.skipped("no Gaussian code: deterministic codes, held by another term (an MMD?), are not examined.")
+            return False
         if notes.has("one-head"):
             notes.skipped("the form of the KL: μ and the spread are one tensor.")
             return False
-        text = f"The loss depends on μ and the spread, but not as KL(N(μ, σ²) ‖ N(0, I)) does. {OTHER_KL}"
+        text = f"It depends on μ and the spread, but not as KL(N(μ, σ²) ‖ N(0, I)) does. {OTHER_KL}"
         notes.warning("kl-form", text, f"weight of the reconstruction {a}")
         return False
     if near.state == "learned":
@@ -209,7 +214,7 @@ def _check_beta(patient: Patient, form: str, a: float, b: float, weights: str, n
         off = ratio if ratio >= 5 else 2.0 if ratio < 0.01 else 1.0
     averaged = any(abs(a * pixels / factor - 1) < 0.01 for factor in (1.0, 0.5)) and pixels > 10
     if averaged and beta > 10:
-        text = f"The reconstruction is averaged over {pixels} pixels, the KL is not, and so weighs far too much."
+        text = f"The reconstruction is averaged over {pixels} pixels, the KL is not, and weighs far too much."
         return notes.error("recon-averaged", text, f"{words}; {weights}")
     if off > 10:
         strong = "too much: codes will carry next to nothing" if beta > 1 else "too little: nearly an autoencoder"
@@ -227,7 +232,7 @@ def _check_saturation(probe: LossProbe, m: Measured, notes: Notes) -> None:
         return
     wrong = (probe.x < 0.5).to(probe.x).requires_grad_()
     try:
-        loss = probe(Numbers(wrong))
+        loss = probe(recon=wrong)
         finite = bool(loss.isfinite()) and bool(gradients(loss, [wrong])[0].isfinite().all())
     except ModelRaised as error:
         return notes.skipped(f"saturated probabilities: the loss raises ({_last_line(error)}).")
@@ -245,9 +250,14 @@ def _check_target(patient: Patient, m: Measured, notes: Notes) -> None:
     near = 0.01 * x.std()
     if (x - x.mean(0)).square().mean().sqrt() > 10 * near and target.shape == x.shape:
         apart = torch.cdist(target, x) / x.shape[1] ** 0.5
-        others = [name for name, off in _elsewhere(apart, target, x).items() if off < near]
-        if others:
-            return notes.error("recon-target", f"The loss compares the output with {others[0]}.",
+        nearest, which = apart.min(1)
+        what = ""
+        if (target - x.mean(0)).square().mean().sqrt() < near:
+            what = "the mean of the whole batch (a broadcast over its rows?)"
+        elif nearest.max() < near and (which != torch.arange(len(x))).float().mean() > 0.9:  # a row may meet itself
+            what = "another example than the one that was encoded"
+        if what:
+            return notes.error("recon-target", f"The loss compares the output with {what}.",
                 f"targets, computed from the loss's derivatives ({m.form}): they are those to {near / x.std():.0%} of "
                 f"the data's spread, and {apart.diagonal().mean() / x.std():.0%} from the example itself")  # fmt: skip
     low, high = target.min().item(), target.max().item()
@@ -257,16 +267,6 @@ def _check_target(patient: Patient, m: Measured, notes: Notes) -> None:
             f"targets, computed from the loss's derivatives ({m.form}): in [{low:.3g}, {high:.3g}], and not x itself",
         )  # fmt: skip
     notes.well(f"the targets of the loss lie in [{low:.3g}, {high:.3g}]; they are not x itself")
-
-
-def _elsewhere(apart: Tensor, target: Tensor, x: Tensor) -> dict[str, float]:
-    """How far the targets are from being other examples, or the batch's mean; in the data's units."""
-    nearest, which = apart.min(1)
-    moved = which != torch.arange(len(x))
-    return {
-        "the mean of the whole batch (a broadcast over its rows?)": (target - x.mean(0)).square().mean().sqrt().item(),
-        "another example than the one that was encoded": nearest.max().item() if moved.all() else float("inf"),
-    }
 
 
 def _check_absence(patient: Patient, probe: LossProbe, m: Measured, notes: Notes) -> None:
@@ -291,18 +291,8 @@ def _weighs_nothing(probe: LossProbe) -> bool:
         return False
     full = [torch.full_like(probe.likes[name], float("inf")) for name in ("mu", "spread")]
     recon = torch.full_like(probe.likes["recon"], 0.5).requires_grad_()
-    broken = [
-        probe(Numbers(recon, *values)).isfinite().item() is False
-        for values in ((full[0], probe.likes["spread"]), (probe.likes["mu"], full[1]))
-    ]
-    return all(broken)
-
-
-def _without_posterior(patient: Patient, probe: LossProbe, notes: Notes) -> None:
-    """No μ was found: is there more in the loss than the reconstruction?"""
-    if _left_over(patient, probe) <= 1e-5:
-        return notes.error("no-kl", NO_KL, "gradient of the loss without its reconstruction term: 0")
-    notes.skipped("the KL: no μ was found that it could be compared with.")
+    pairs = ((full[0], probe.likes["spread"]), (probe.likes["mu"], full[1]))
+    return not any(probe(recon=recon, mu=mu, spread=spread).isfinite() for mu, spread in pairs)
 
 
 def _left_over(patient: Patient, probe: LossProbe) -> float:

@@ -6,7 +6,7 @@ contain torch distributions. It is taken apart into leaves, each with a path.
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import NamedTuple
 
 import torch
@@ -22,7 +22,7 @@ _SUFFIX = r"(s|z|q|qz|x|latent)?"
 PATTERNS = (
     ("other", r".*(loss|elbo|nll|kl|kld|kldiv|klz|beta|weight|distortion|rate).*"),
     ("recon", r"(p|px)?(rec|decod|xhat|hatx|xrec|logit|xparam|prob|xmean|xmu|pixel).*"),
-    ("recon", r".*(recon|logits|xhat|decoded|xlogits|xbar|xtilde|xprime|xpred)|out|output|outputs|pred|preds|y|yhat|px|pxz"),
+    ("recon", r".*(recon|logits|xhat|decoded|xbar|xtilde|xpred)|out|output|outputs|pred|preds|y|yhat|px|pxz"),
     ("log_var", rf"{_PREFIX}(logvar|logvariance|lnvar|logsigma2|logsigmasq|logsigmasquared|logstd2|lv){_SUFFIX}"),
     ("log_std", rf"{_PREFIX}(logstd|logsigma|logscale|lnsigma|ls){_SUFFIX}"),
     ("var", rf"{_PREFIX}(var|variance|sigma2|sigmasq|sigmasquared){_SUFFIX}"),
@@ -105,16 +105,18 @@ def same(a: Tensor, b: Tensor) -> bool:
     return bool(torch.allclose(a, b, rtol=1e-4, atol=1e-6 * max(1.0, a.abs().max().item())))
 
 
-def read(output: object, x: Tensor, *, noisy: list[Tensor], varies: set[Path]) -> Reading:
+def read(
+    output: object, x: Tensor, *, noisy: list[Tensor], varies: set[Path], drawn: Set[int] = frozenset()
+) -> Reading:
     """Find the parts of an output: by name where there are names, else by shape and by experiment.
 
     ``noisy`` are the tensors that the model computed from its noise, while that was set to 0: among them is z, equal
     to μ then, which tells μ from log σ² in a tuple without names. ``varies`` are the paths of tensors that change with
-    the noise.
+    the noise, ``drawn`` the ids of samples, such as an image's.
     """
     size = x.shape[0]
     found = [leaf for leaf in leaves(output) if leaf.value.dim() and leaf.value.shape[0] == size]
-    image_like = [leaf for leaf in found if leaf.value.numel() == x.numel()]
+    image_like = [leaf for leaf in found if leaf.value.numel() == x.numel() and id(leaf.value) not in drawn]
     recon = _reconstruction(image_like, x, noisy, varies)
     taken = ("recon", "other")
     rest = [leaf for leaf in found if leaf.path != recon and leaf.role not in taken and not same(leaf.value, x)]
@@ -148,8 +150,6 @@ def read(output: object, x: Tensor, *, noisy: list[Tensor], varies: set[Path]) -
 def _reconstruction(image_like: list[Leaf], x: Tensor, noisy: list[Tensor], varies: set[Path]) -> Path | None:
     """Named as a reconstruction, or shaped like x without being x itself; made of the code rather than the code."""
     fitting = [leaf for leaf in image_like if not same(leaf.value, x)]
-    if graphs := [leaf for leaf in fitting if leaf.value.requires_grad]:
-        fitting = graphs  # a sampled image has no gradient
     for roles in (("recon",), ("mu", ""), ("z",)):
         chosen = [leaf for leaf in fitting if leaf.role in roles]
         moving = [leaf for leaf in chosen if leaf.path in varies and not any(same(leaf.value, t) for t in noisy)]

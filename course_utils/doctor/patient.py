@@ -1,6 +1,5 @@
 """The model under examination: runs it with controlled noise and measures what its code really is."""
 
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,10 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.doctor.outputs import Reading, get, leaves, read, same
-from course_utils.doctor.probe import Probe, Site, exact, gradients, instead, normals, seed_everything
+from course_utils.doctor.probe import (
+    DRAWS,
+    Probe,
+    Site,
+    exact,
+    gradients,
+    instead,
+    normals,
+    put_back,
+    seed_everything,
+    state_of,
+)  # fmt: skip
 
-EXAMPLES = 64  # more would measure no better
-FEWER, SLOW = 16, 0.2  # examples of a model whose forward pass takes longer than so many seconds
+EXAMPLES, FEWER, MANY = 64, 16, 3000  # so many examples; fewer of more than so many pixels
 OTHERS = ("<frozen", *(str(Path(m.__file__).parent) for m in (torch, traceback)), str(Path(__file__).parent))
 NORMS = (nn.modules.batchnorm._NormBase,)
 MOST_DRAWS = 12
@@ -61,13 +70,10 @@ class Patient:
         self.parameters = [p for p in self.model.parameters() if p.is_floating_point()]
         for parameter in self.parameters:
             parameter.requires_grad_(True)
+        self.state = state_of(self.model)
         self.latent: tuple[int, ...] = ()  # which draws make z
         self.held: dict[int, Tensor] = {}  # the numbers of all other draws, which stay as they are
-        start = time.perf_counter()
         self.first = self.run()
-        if time.perf_counter() - start > SLOW and len(self.x) > FEWER:
-            self.x, self.cond = self.x[:FEWER], None if self.cond is None else self.cond[:FEWER]
-            self.first = self.run()
         self._look()
 
     # ------------------------------------------------------------------------------------------------- running it
@@ -95,11 +101,12 @@ class Patient:
         seed_everything(seed)
         with Probe(self.draws_for(noise) | dict(draws or {}), put=put, still=not as_is) as probe:
             output = self.call(self._forward, *self.inputs(x, cond))
-        parts = [self._part(output, path) for path in self.reading[:4]]
+        parts = [None if path is None else flat(get(output, path)) for path in self.reading[:4]]
         found = probe.at(self.code_site)
         return Run(output, *parts, None if found is None else flat(found), probe)
 
     def _prepare(self, training: bool, as_is: bool) -> None:
+        put_back(self.state)  # running averages, counters: each run begins where the first did
         self.model.train(training)
         if not as_is:
             for module in self.model.modules():
@@ -115,9 +122,6 @@ class Patient:
         """The numbers for the draws of a run: the latent ones as asked for, the others as they were."""
         return {**self.held, **({} if noise is None else dict.fromkeys(self.latent, noise))}
 
-    def _part(self, output: object, path: tuple | None) -> Tensor | None:
-        return None if path is None else flat(get(output, path))
-
     # ------------------------------------------------------------------------------------------- what it is made of
 
     def _look(self) -> None:
@@ -131,13 +135,13 @@ class Patient:
         zero, one = (self.run(noise=0.0), self.run(noise=1.0)) if levels else (base, other)
         entrance = _entrance(zero.probe, one.probe)
         noisy = _noisy(zero.probe, one.probe, entrance)
-        self.reading = read(zero.output, self.x, noisy=[t for _, t in noisy], varies=changed)
+        drawn = {id(t) for call in zero.probe.calls if call.name in DRAWS for t in call.results}
+        self.reading = read(zero.output, self.x, noisy=[t for _, t in noisy], varies=changed, drawn=drawn)
         self.separate_encoder = self.encoder_output()
         self.code_site = self._code_site(zero, noisy, entrance)
         self._measure_code()
         self._find_heads()
         self.beyond = self._what_it_is(levels)
-        self.draws = len(zero.probe.drawn)
         if self.decode is not None and self.mu is not None:
             self.decoded(self.mu.detach())
 
@@ -157,9 +161,15 @@ class Patient:
         self.held = {i: drawn for i, drawn in others.items() if i not in levels} if levels else {}
         return levels
 
-    def _code_site(self, zero: Run, noisy: list[tuple[Site, Tensor]], entrance: tuple[int, Tensor] | None) -> Site | None:
+    def _code_site(
+        self, zero: Run, noisy: list[tuple[Site, Tensor]], entrance: tuple[int, Tensor] | None
+    ) -> Site | None:
         """Where z is made: the first noisy result that is μ without noise, or else what first enters a layer."""
-        mu = self.separate_encoder[0] if self.separate_encoder else self._part(zero.output, self.reading.mu)
+        mu = (
+            self.separate_encoder[0]
+            if self.separate_encoder
+            else (None if self.reading.mu is None else flat(get(zero.output, self.reading.mu)))
+        )
         for wanted in (mu if mu is not None and mu.any() else None, None if entrance is None else entrance[1]):
             found = None if wanted is None else next((s for s, t in noisy if same(t, wanted)), None)
             if found is not None:
@@ -200,22 +210,19 @@ class Patient:
         self.mu_site = self.spread_site = None
         if self.mean is None or self.code_site is None:
             return
-        if self.mu is None or self.spread is None:
-            other = self.run(noise=1.0 if self.exact else None, seed=1).probe
+        if self.exact and (self.mu is None or self.spread is None):
+            seeded = self.run(noise=1.0, seed=1).probe
             before = [
-                (t, site) for site, t in zero.probe.results()
+                flat(t) for site, t in zero.probe.results()
                 if site < self.code_site and t.numel() == self.mean.numel() and t.shape[:1] == self.x.shape[:1]
-                and (o := other.at(site)) is not None and torch.equal(o, t)
+                and (other := seeded.at(site)) is not None and torch.equal(other, t)
             ]  # fmt: skip
-            if self.mu is None and self.exact:
-                self.mu = next((flat(t) for t, _ in before if same(t, self.mean)), None)
-            if self.spread is None and self.exact and self.mu is not None and self.mu.shape == self.mean.shape:
-                log_sigma = exact(self.sigma).abs().clamp_min(1e-30).log()
-                fits = (
-                    flat(t) for t, _ in before if not same(t, self.mu) and not same(t, self.mean)
-                    and (exact(flat(t)) - 2 * log_sigma).abs().max() < 1e-3
-                )  # fmt: skip
-                self.spread = next(fits, None)
+            if self.mu is None:
+                self.mu = next((t for t in before if same(t, self.mean)), None)
+            if self.spread is None and self.mu is not None and self.mu.shape == self.mean.shape:
+                log_var = 2 * exact(self.sigma).abs().clamp_min(1e-30).log()
+                others = (t for t in before if not same(t, self.mu) and not same(t, self.mean))
+                self.spread = next((t for t in others if (exact(t) - log_var).abs().max() < 1e-3), None)
         if self.mu is None:
             self.mu = self.mean
         found = [(site, t) for site, t in reversed(list(zero.probe.results())) if site < self.code_site]
@@ -232,7 +239,7 @@ class Patient:
         code = self.first.probe.at(self.code_site)
         if len(levels) > 1:
             return f"{len(levels)} random draws are decoded one after the other (several latent variables or samples)"
-        if quantiser and not self.mu_is_reported:
+        if quantiser and not (self.mu_is_reported and self.moves):
             return f"no Gaussian code: what looks like a quantiser ({quantiser}) is not examined"
         if code is not None and code.shape[:1] != self.x.shape[:1]:
             if self.reading.recon is not None:
@@ -242,7 +249,7 @@ class Patient:
             return "several samples are drawn for each example"
         if self.mixed:
             return "no diagonal Gaussian: each number of the noise moves several of z (a full covariance, a flow)"
-        if self.exact and not self.linear and not (self.mu_is_reported and self.spread is not None):
+        if self.exact and not self.linear and not (self.mu_is_reported and same(self.mu, self.zero.code)):
             return "no Gaussian code: z is not μ + σ·ε"
         return ""
 

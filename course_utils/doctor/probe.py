@@ -10,6 +10,7 @@ import copy
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ LAYERS = (
     "tensordot", "layer_norm", "batch_norm", "group_norm", "instance_norm", "scaled_dot_product_attention",
     "multi_head_attention_forward", "rnn_tanh", "gru", "lstm", "gru_cell", "lstm_cell", "rnn_tanh_cell",
 )  # fmt: skip
+PRODUCTS = ("matmul", "__matmul__", "bmm", "einsum", "baddbmm")
 JOINS = ("cat", "concat", "concatenate", "hstack", "stack")
 
 Site = tuple[int, int]  # which call of a run, and which of its results
@@ -46,8 +48,9 @@ class Call(NamedTuple):
 
     @property
     def is_entrance(self) -> bool:
-        """Whether a code that goes in is done with: a layer, or a join with something else."""
-        return self.is_layer or self.name in JOINS
+        """Whether a code that goes in is done with: a layer or a join, but no product with a covariance's rows."""
+        rows = self.name in PRODUCTS and not any(t.is_leaf and t.requires_grad for t in self.given)
+        return self.name in JOINS or (self.is_layer and not (rows and len({t.shape[:1] for t in self.given}) == 1))
 
 
 class Probe(TorchFunctionMode):
@@ -185,7 +188,7 @@ def kept(model: nn.Module) -> Iterator[None]:
     values = [
         (t, t.detach().clone(), t.requires_grad, t.grad, None if t.grad is None else t.grad.clone()) for t in tensors
     ]
-    held = [(value, _inside(value)) for module, attributes, _ in modules for value in attributes.values()]
+    undo = [step for _, attributes, _ in modules for value in attributes.values() if (step := _undo(value))]
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
     try:
@@ -197,8 +200,8 @@ def kept(model: nn.Module) -> Iterator[None]:
             for name, content in contents.items():
                 attributes[name].clear()
                 attributes[name].update(content)
-        for value, before in held:
-            _put_back(value, before)
+        for step in undo:
+            step()
         with torch.no_grad():
             for tensor, value, requires_grad, grad, grad_value in values:
                 tensor.copy_(value)
@@ -211,25 +214,40 @@ def kept(model: nn.Module) -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda)
 
 
-def _inside(value: object) -> object:
-    """The state of what can change without being assigned: a list, a dictionary, a generator."""
-    if type(value) in (list, dict):
-        return value.copy()
-    if isinstance(value, torch.Generator):
-        return value.get_state()
-    return copy.deepcopy(value.bit_generator.state) if isinstance(value, np.random.Generator) else None
+State = list[tuple[nn.Module, dict, dict, dict]]
 
 
-def _put_back(value: object, before: object) -> None:
+def state_of(model: nn.Module) -> State:
+    """What a forward pass may change beside weights: buffers with their values, and plain numbers among attributes."""
+    return [
+        (module, dict(module._buffers), {k: b.detach().clone() for k, b in module._buffers.items() if b is not None},
+         {k: v for k, v in vars(module).items() if type(v) in (int, float) and k != "training"})
+        for module in model.modules()
+    ]  # fmt: skip
+
+
+def put_back(state: State) -> None:
+    """Through ``.data``, so that the graphs of earlier runs stay usable."""
+    for module, buffers, values, numbers in state:
+        module._buffers.update(buffers)
+        vars(module).update(numbers)
+        for name, value in values.items():
+            if not torch.equal(buffers[name], value):
+                buffers[name].data.copy_(value)
+
+
+def _undo(value: object) -> Callable[[], object] | None:
+    """How to undo what happens to an attribute without its being assigned: a list, a dictionary, a generator."""
     if type(value) is list:
-        value[:] = before
-    elif type(value) is dict:
-        value.clear()
-        value.update(before)
-    elif isinstance(value, torch.Generator):
-        value.set_state(before)
-    elif isinstance(value, np.random.Generator):
-        value.bit_generator.state = before
+        return partial(value.__setitem__, slice(None), value.copy())
+    if isinstance(value, torch.Generator):
+        return partial(value.set_state, value.get_state())
+    if isinstance(value, np.random.Generator):
+        return partial(setattr, value.bit_generator, "state", copy.deepcopy(value.bit_generator.state))
+    if type(value) is dict:
+        before = value.copy()
+        return lambda: (value.clear(), value.update(before))
+    return None
 
 
 @contextmanager

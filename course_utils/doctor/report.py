@@ -117,7 +117,7 @@ class Notes:
         self.findings: list[Finding] = []
         self.healthy: list[str] = []
         self.unchecked: list[str] = []
-        self.checks = self.made = self.left_out = 0
+        self.checks = self.made = 0
 
     @contextmanager
     def check(self) -> Iterator[None]:
@@ -152,6 +152,13 @@ class Notes:
     def has(self, *codes: str) -> bool:
         """Whether one of these was found already."""
         return any(finding.code in codes for finding in self.findings)
+
+    def withdraw(self, code: str, *, unless: bool) -> bool:
+        """Take a finding back that a later measurement has explained; returns whether there was one."""
+        if unless or not self.has(code):
+            return False
+        self.findings = [finding for finding in self.findings if finding.code != code]
+        return True
 
     def diagnosis(self) -> Diagnosis:
         """All notes, the most severe findings first."""

@@ -15,6 +15,7 @@ from course_utils.doctor.patient import short_traceback
 
 DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
+# Calls that prepare what definitions use: the arguments of a command line and their defaults, the path.
 SETTINGS = ("add_argument", "set_defaults", "insert", "append", "manual_seed")
 
 
@@ -69,18 +70,15 @@ def _definitions(tree: ast.Module) -> tuple[list[ast.stmt], list[str]]:
     """What defines something; and, for the report, what else stands at the top of the file."""
     kept, left_out = [], []
     for node in tree.body:
+        setting = isinstance(node, ast.Expr) and getattr(getattr(node.value, "func", None), "attr", "") in SETTINGS
         guarded = isinstance(node, ast.Try | ast.If | ast.With) and all(isinstance(n, DEFINITIONS) for n in node.body)
-        if isinstance(node, (*DEFINITIONS, ast.Assign, ast.AnnAssign)) or guarded or _is_setting(node):
+        if isinstance(node, (*DEFINITIONS, ast.Assign, ast.AnnAssign)) or guarded or setting:
             kept.append(node)
-        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) and not isinstance(node, ast.Pass):
+        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) and not isinstance(
+            node, ast.Pass
+        ):
             left_out.append(f"line {node.lineno}: {ast.unparse(node).splitlines()[0][:60]}")
     return kept, left_out
-
-
-def _is_setting(node: ast.stmt) -> bool:
-    """A call that prepares what definitions use: the arguments of a command line and their defaults, the path."""
-    call = node.value if isinstance(node, ast.Expr) else None
-    return isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in SETTINGS
 
 
 def _execute(nodes: list[ast.stmt], module: ModuleType, path: Path, left_out: list[str]) -> None:
@@ -94,7 +92,9 @@ def _execute(nodes: list[ast.stmt], module: ModuleType, path: Path, left_out: li
             exec(compile(ast.Module([node], []), str(path), "exec"), module.__dict__)  # the user asked for this file
         except (Exception, SystemExit) as error:
             if not simple or isinstance(node, ast.Import | ast.ImportFrom):  # what is missing may not be needed
-                left_out.append(f"line {node.lineno}: {ast.unparse(node).splitlines()[0][:60]} ({type(error).__name__})")
+                left_out.append(
+                    f"line {node.lineno}: {ast.unparse(node).splitlines()[0][:60]} ({type(error).__name__})"
+                )
                 continue
             raise CannotExamine(f"executing {path} raised\n{short_traceback(error)}") from error
 
