@@ -145,7 +145,7 @@ def test_a_model_of_ones_own_goes_the_whole_way(name, few, tmp_path):
 
 
 def test_the_importance_weighted_bound_is_the_models_own_loss(few):
-    model = made("IWAE")
+    model = made("Bound")
     x = few.test[:]
     losses = torch.stack([evaluate(model, x, seed=seed).loss for seed in range(100)]).mean()
     bounds = torch.stack([log_likelihood(model, x, samples=5, seed=seed) for seed in range(100, 200)]).mean()

@@ -43,7 +43,7 @@ class IWAE(VAE):
         super().__init__(latent_dim, hidden)
         self.k = k
 
-    def log_weights(self, x, k):  # -> log p(x, z) - log q(z|x) of k codes from q, (k, B), nats
+    def log_weights(self, x, k):  # -> log p(x, z) - log q(z|x) of k codes, (k, B)
         mu, log_var = (parameter.expand(k, *parameter.shape) for parameter in self.encode(x))
         z = self.reparameterize(mu, log_var)  # (k, B, L): new noise for each of the k
         pixels = F.binary_cross_entropy_with_logits(self.decode(z), x.expand(k, *x.shape), reduction="none")
