@@ -90,9 +90,11 @@ def test_check_returns_the_readers_answer_where_it_is_right_and_the_courses_wher
     mine = written(MINE)
     assert check("9.1", mine) is mine
     assert "From here on the notebook uses your double." in capsys.readouterr().out
-    for other in (lambda x: x, written("def double(x): ...\n"), 3):
+    for other in (lambda x: x, 3):
         assert check("9.1", other) is double
         assert "Until yours passes, the notebook uses the course's double." in capsys.readouterr().out
+    assert check("9.1", written("def double(x): ...\n")) is mine, "an empty cell, run again after a restart"
+    assert "the notebook goes on with your kept double" in capsys.readouterr().out
     assert yours("9.1") is mine, "a failed attempt takes nothing away"
 
 
