@@ -14,7 +14,7 @@ from course_utils._checks import check_float
 def importance_bound(log_w: Tensor) -> Tensor:
     """L_K = log 1/K Σ_k w_k of each example: log-weights (K, B) → (B,), nats; with K = 1 the one-sample ELBO.
 
-    Raises ``ValueError`` for another shape. Source: Burda, Grosse & Salakhutdinov 2016, eq. (8).
+    Raises ``ValueError`` for another shape. Source: Burda, Grosse & Salakhutdinov 2016, section 3.
     """
     if check_float("log_w", log_w).dim() != 2 or len(log_w) == 0:
         raise ValueError(f"log_w must be (K, B), K samples for each of B examples, got {tuple(log_w.shape)}")
