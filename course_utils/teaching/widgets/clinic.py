@@ -126,7 +126,7 @@ def still_sigma_knob(model: SmallVAE, x: Tensor, *, ks: Sequence[float] = (0.25,
     knob = SigmaKnob(model, x)
     fig = Figure(figsize=(8.8, 6.0), layout="constrained")
     left, right = fig.subfigures(1, 2, width_ratios=(1.9, 1))
-    right.suptitle("test images, and three reconstructions of each", fontsize=11)
+    right.suptitle("test images, reconstructions", fontsize=11)
     ax = left.add_subplot()
     draw_losses(ax, knob.ks, knob.losses)
     cells = right.subplots(len(chosen), 1, squeeze=False)[:, 0]
