@@ -228,13 +228,13 @@ def _loss(module: ModuleType, model: nn.Module, wanted: str | None) -> Callable 
     names = [name] if name else list(LOSSES)
     of_file = {key: function for key in names if inspect.isfunction(function := vars(module).get(key))}
     of_model = {key: getattr(model, key) for key in names if inspect.ismethod(getattr(model, key, None))}
-    found = {**of_model, **of_file}
+    found = {**of_file, **of_model}  # its own method knows the model best
     if not found:
         if name:
             raise CannotExamine(f"{Path(module.__file__).name} has no function {name}")
         print(f"Assumed: no training loss (none of {', '.join(LOSSES)}), so the objective is not checked.")
         return None
-    name = next(iter(of_file or of_model))
+    name = next(iter(of_model or of_file))
     function = found[name]
     parameters = inspect.signature(function).parameters.values()
     needed = [p.name for p in parameters if p.default is p.empty and p.kind < 2 and p.name not in given]
