@@ -676,7 +676,8 @@ def test_command_line(file, capsys, name, arguments, status, words):
         ("{file}:Odd", [], "takes none of the inputs tried: images (B, 1, 28, 28), vectors (B, 784), images (B, 3, 32"),
         ("{file}:VAE", ["--loss", "wants_more"], "the loss wants z, which was not found"),
         ("{file}:VAE", ["--loss", "weighed"], "what is beta? Nothing is guessed. A number is given as in --loss"),
-        ("{file}:Nothing", [], "too little could be checked"),
+        ("{file}:Nothing", [], "the loss wants recon_x, which was not found"),
+        ("{bare}:Nothing", [], "too little could be checked"),
         ("{file}:VAE", ["--loss", "nothing"], "has no function nothing"),
         ("{broken}:VAE", [], "ZeroDivisionError"),
         ("{leaves}:VAE", [], "has no VAE; its models: none"),
@@ -689,6 +690,9 @@ def test_command_line_says_why_it_cannot(file, capsys, target, arguments, words)
     contents = {
         "broken.py": "class VAE:\n    half = 1 / 0\n", "notes.txt": "", "typo.py": "x − 1\n",
         "leaves.py": "import sys; sys.exit(0)\n",
+        "bare.py": FILE[: FILE.index("class VAE")] + FILE[FILE.index("class Nothing") :].replace(
+            "x.mean()", "x.mean() + torch.randn(len(x))"
+        ),
         "asks.py": "import argparse; p = argparse.ArgumentParser(); p.add_argument('name'); p.parse_args()\n",
     }  # fmt: skip
     for name, content in contents.items():
@@ -757,7 +761,7 @@ def test_whatever_cannot_be_said_is_no_finding(file, monkeypatch):
     assert main([f"{file}:Broken"]) == 2
 
 
-def test_command_line_help_says_that_the_file_is_executed(capsys):
+def test_command_line_help_says_what_of_the_file_is_executed(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--help"])
-    assert stop.value.code == 0 and "FILE is executed" in " ".join(capsys.readouterr().out.split())
+    assert stop.value.code == 0 and "What the FILE defines is executed" in " ".join(capsys.readouterr().out.split())
