@@ -83,16 +83,14 @@ def check_collapse(patient: Patient, notes: Notes) -> None:
     measured = (
         f"rate {rates.sum().item():.3g} nats; from code to code the outputs vary {moved.item():.2%} as the data do"
     )
-    # Without a known rate, only an output that another code does not change at all tells.
-    still = moved < (0.01 if patient.standard_prior else 0.001)
+    still = moved < (0.01 if patient.standard_prior else 0.001)  # the rate is another's, so nothing at all may move
     if not still and not patient.standard_prior:
         return notes.skipped(f"collapse: the prior is another than N(0, I), so the rate is not known ({measured}).")
     if still and (not patient.standard_prior or rates.sum() < 0.1 + 0.01 * len(rates)):
-        state = "q(z|x) is N(0, I) for every x, and " if patient.standard_prior else ""
         causes = ", ".join(dict.fromkeys(finding.code for finding in notes.findings if finding.severity == "error"))
         return notes.warning(
             "collapse",
-            f"The posterior has collapsed: {state}the output is the same for every code.",
+            "The posterior has collapsed: the output is the same for every code, whichever x it is from.",
             measured,
             f"This is a state; its likely cause was found as well: mend {causes} first." if causes else None,
         )
