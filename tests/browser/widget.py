@@ -53,7 +53,11 @@ def _at_most_steps(train, **most):
 
 _replace(_course.load_images, _few_images)
 _course.data.Split.subset = _at_most
-_at_most_steps(_course.fit, epochs=8)
+def _brief_fit(model, data, *, epochs, _fit=_course.fit, **options):
+    first = data[0] if isinstance(data, tuple) else getattr(data, "train", data)
+    return _fit(model, data, epochs=epochs if len(first) <= 200 else min(epochs, 8), **options)
+
+_replace(_course.fit, _brief_fit)
 _at_most_steps(_course.evaluation.train_judge, steps=60)
 _at_most_steps(_course.teaching.clinic.train, steps=60)
 for _name in ("claim", "show"):

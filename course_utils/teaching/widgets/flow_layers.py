@@ -35,7 +35,7 @@ class FlowLayers(Stage):
                 f"{self.paths.shape}, {self.densities.shape} and {self.images.shape}"
             )
         self.layers = self.paths.shape[1] - 1
-        self.sliders = {"layers": Slider(0, self.layers, self.layers, 1), "image": Slider(1, n, 1, 1)}
+        self.sliders = {"layers": Slider(0, self.layers, 0, 1), "image": Slider(1, n, 1, 1)}
         super().__init__(4.6)
         self.axes = self.figure.add_axes((0.08, 0.14, 0.52, 0.78))
         self.image_axes = self.figure.add_axes((0.68, 0.2, 0.3, 0.6))

@@ -125,6 +125,7 @@ class _Scene:
         costs.set(xlim=NATS, xlabel="nats")
         self.bars = Bars(costs, PARTS, COLOURS, animated=animated)
         costs.plot([BEST, BEST], [1.55, 3.5], color=INK, linestyle=":", linewidth=1.4)  # across the last two
+        (self.floor,) = costs.plot([0, 0], [0.55, 1.45], color=INK, linewidth=2.5, **pen)  # across the rate
 
     def move(self, beta: float, floor: float) -> None:
         """Put bars and level where this optimum has them."""
@@ -132,4 +133,5 @@ class _Scene:
         for bar, value, rate in zip(self.left, VALUES, found.rates, strict=True):
             bar.set_height(value * math.exp(-2 * rate))
         self.level.set_ydata([found.level] * 2)
+        self.floor.set_xdata([floor] * 2)
         self.bars.move((found.distortion, found.rate, found.minus_elbo, found.minus_log_p))

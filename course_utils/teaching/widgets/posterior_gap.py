@@ -39,8 +39,8 @@ class PosteriorGap(Stage):
         self.encoder, self.best = (tuple(t.double().cpu() for t in pair) for pair in (encoder, best))
         self.sliders = {
             "image": Slider(0, len(x) - 1, 0, 1),
-            "towards the best": Slider(0.0, 1.0, 0.0, 0.05),
-            "width of q, times": Slider(0.3, 3.0, 1.0, 0.05),
+            "to the best": Slider(0.0, 1.0, 0.0, 0.05),
+            "width of q": Slider(0.3, 3.0, 1.0, 0.05),
         }
         nodes, weights = np.polynomial.hermite_e.hermegauss(24)
         self.nodes = torch.cartesian_prod(*[torch.tensor(nodes)] * 2)  # (576, 2), for E_q in units of q
@@ -103,7 +103,10 @@ def explore_posterior_gap(
 
 
 def still_posterior_gap(picture: PosteriorGap, points: Sequence[tuple[float, float, float]]) -> Figure:
-    """Show several positions (image, towards the best, width) under one another. Raises ValueError for others."""
+    """Show several positions (image, share of the way to the best, width) under one another.
+
+    Raises ValueError for others.
+    """
     points = positions(points, 3, picture.sliders)
     fig = Figure(figsize=(9.0, 3.5 * len(points)), layout="constrained")
     rows = fig.subplots(len(points), 3, squeeze=False, width_ratios=(1, 1, 0.55))
