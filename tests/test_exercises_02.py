@@ -186,7 +186,12 @@ WRONG = [
     ("2.3", "no activation in decode", with_layer("decoder", lambda n: [nn.Linear(n, 400), nn.Linear(400, 784)])),
     ("2.3", f"{SUM}: squared error", vae_with_distortion(lambda logits, x: (logits.sigmoid() - x) ** 2)),
     ("2.3", f"{SUM}: squared error of logits", vae_with_distortion(lambda logits, x: (logits - x) ** 2)),
-    ("2.3", "no samples of the prior", vae(sample=lambda self, n: self.decode(torch.rand(n, 20)).sigmoid())),
+    (
+        "2.3",
+        "no samples of the prior",
+        vae(sample=lambda self, n: self.decode(torch.rand(n, self.to_mu.out_features)).sigmoid()),
+    ),
+    ("2.3", "another latent_dim", vae(sample=lambda self, n: self.decode(torch.randn(n, 20)).sigmoid())),
     ("2.3", "one head for both", vae(encode=lambda self, x: 2 * (self.to_mu(self.hidden(x)),))),
     (
         "2.3",
