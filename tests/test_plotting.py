@@ -192,7 +192,8 @@ def test_curves_of_curves_are_panels_with_one_legend():
     left, right = fig.axes
     assert [ax.get_title() for ax in fig.axes] == ["left", "right"]
     assert (left.get_ylabel(), right.get_ylabel()) == ("y", "") and list(right.lines[0].get_ydata()) == [5, 5, 5]
-    assert len(left.get_legend().get_texts()) == 2 and right.get_legend() is None and not left.texts
+    (legend,) = fig.legends  # outside of both panels
+    assert len(legend.get_texts()) == 2 and not left.texts and {left.get_legend(), right.get_legend()} == {None}
 
 
 def test_panels_are_empty_axes_with_labels():

@@ -195,8 +195,8 @@ def curves(
     for i, (ax, (heading, lines)) in enumerate(zip(np.atleast_1d(axes), parts.items(), strict=True)):
         draw_curves(ax, x, lines, xlabel=xlabel, ylabel="" if i else ylabel, ends=not nested, **options)
         ax.set_title(heading)
-        if nested and i == 0 and len(lines) > 1:
-            ax.legend()
+        if nested and i == 0 and len(lines) > 1:  # outside, so that it lies on no line
+            fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=len(lines))
     return fig
 
 
