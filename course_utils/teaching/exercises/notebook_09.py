@@ -151,7 +151,7 @@ FLOORS = (0.3, 2.0)  # the second lies above the total as well
 
 def _reference(probe: _Probe, images: Tensor, charge: str, floor: float) -> tuple[Tensor, list[float], list[float]]:
     """Weights after four steps with one of CHARGES, and in each step −ELBO and the loss."""
-    twin, elbos, losses = _Probe().to(probe.w), [], []
+    twin, elbos, losses = _Probe().to(probe.w.device, probe.w.dtype), [], []
     optimizer = torch.optim.Adam(twin.parameters(), lr=0.05)
     for step in range(1, 5):
         recon, kl = twin.parts(images)
