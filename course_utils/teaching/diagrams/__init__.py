@@ -67,7 +67,9 @@ ALT = {
         "to 01. 06 leads, with a condition, to 07 The conditional VAE, and that, by what goes wrong, to 08 The bug "
         "clinic. What the VAE leaves open leads from 06 to part two, beyond the VAE: to 09 Posterior collapse, from "
         "there by what is lost to 10 Tighter bounds, and by how to win it back to 11 Richer posteriors; and by how "
-        "much is said to 12 What the code says."
+        "much is said to 12 What the code says. From 12, symbols instead of numbers lead to 13 Discrete codes, several "
+        "levels from there to 14 Hierarchical codes; and how it looks leads to 15 Sharper images, and from there one "
+        "budget for all to 16 VAE, GAN, diffusion."
     ),
 }
 

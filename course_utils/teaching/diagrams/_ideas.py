@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from course_utils.teaching.diagrams._canvas import CODE, DECODER, ENCODER, INK, LOSS, Canvas
 
 
@@ -80,15 +82,19 @@ NOTEBOOKS = [
     ("10", "Tighter bounds", "How far below log p(x)?", LOSS),
     ("11", "Richer posteriors", "Where are the lost nats?", CODE),
     ("12", "What the code says", "What is in the rate?", ENCODER),
+    ("13", "Discrete codes", "Must a code be Gaussian?", CODE),
+    ("14", "Hierarchical codes", "Must it be one code?", CODE),
+    ("15", "Sharper images", "What does blur hide?", DECODER),
+    ("16", "VAE, GAN, diffusion", "What are VAEs for today?", INK),
 ]
 
 
 def course_map() -> Canvas:
     """The notebooks and the ideas that lead from one to the next."""
-    c = Canvas(194, 168)
-    columns, (top, middle, bottom, first, second) = (33, 101, 169), (158, 116, 76, 38, 8)
+    c = Canvas(194, 198)
+    columns, (top, middle, bottom, first, second, third) = (33, 101, 169), (188, 146, 106, 68, 38, 8)
     places = [(columns[0], top), (columns[1], top)]
-    places += [(x, y) for y in (middle, bottom, first, second) for x in columns]
+    places += [(x, y) for y in (middle, bottom, first, second, third) for x in columns]
     for (number, title, question, colour), (x, y) in zip(NOTEBOOKS, places, strict=False):
         c.box(x, y, 46, 15, colour=colour)
         c.text(x, y + 3.1, f"{number}  {title}", size=20, colour=colour, bold=True)
@@ -100,6 +106,9 @@ def course_map() -> Canvas:
         (125, bottom, "what goes wrong"),
         (57, first, "what is lost"),
         (125, first, "win it back"),
+        (57, second, "symbols instead"),
+        (125, second, "several levels"),
+        (57, third, "one budget"),
     ]:
         c.arrow((left, y), (left + 20, y))
         above, below = words.rsplit(" ", 1)
@@ -124,8 +133,8 @@ def course_map() -> Canvas:
     c.text(5, fork + 6, "the same measurements", size=20, align="left", colour=LOSS)
 
     c.text(194, (bottom + first) / 2, "Part two: beyond the VAE", size=24, align="right", bold=True)
-    for start, words in ((bottom, "what the VAE leaves open"), (first, "how much is said")):
-        end = first if start == bottom else second
+    steps = ["what the VAE leaves open", "how much is said", "how it looks"]
+    for (start, end), words in zip(itertools.pairwise([bottom, first, second, third]), steps, strict=True):
         c.arrow((columns[0], start - 8.5), (columns[0], end + 8.5))
         c.text(columns[0] + 2, (start + end) / 2 + 1, words, size=20, align="left", colour=LOSS)
     return c
