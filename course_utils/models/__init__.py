@@ -3,6 +3,7 @@
 from course_utils.models.autoencoder import Autoencoder, AutoencoderOutput
 from course_utils.models.avb import AVB
 from course_utils.models.cvae import CVAE, one_hot_labels
+from course_utils.models.gan import GAN
 from course_utils.models.information import TCVAE, InfoVAE
 from course_utils.models.iwae import IWAE
 from course_utils.models.layers import GaussianHeads, reparameterize
@@ -11,7 +12,7 @@ from course_utils.models.registry import register
 from course_utils.models.vae import VAE, VAEOutput
 
 __all__ = [
-    "AVB", "CVAE", "IWAE", "MADE", "MADEVAE", "TCVAE", "VAE", "Autoencoder", "AutoencoderOutput", "GaussianHeads",
-    "InfoVAE", "VAEOutput",
+    "AVB", "CVAE", "GAN", "IWAE", "MADE", "MADEVAE", "TCVAE", "VAE", "Autoencoder", "AutoencoderOutput",
+    "GaussianHeads", "InfoVAE", "VAEOutput",
     "one_hot_labels", "register", "reparameterize",
 ]  # fmt: skip
