@@ -3,15 +3,18 @@
 from course_utils.models.autoencoder import Autoencoder, AutoencoderOutput
 from course_utils.models.avb import AVB
 from course_utils.models.cvae import CVAE, one_hot_labels
+from course_utils.models.diffusion import DDPM, FlowMatching
+from course_utils.models.gan import GAN
 from course_utils.models.information import TCVAE, InfoVAE
 from course_utils.models.iwae import IWAE
+from course_utils.models.latent_diffusion import LatentDiffusion
 from course_utils.models.layers import GaussianHeads, reparameterize
 from course_utils.models.made import MADE, MADEVAE
 from course_utils.models.registry import register
 from course_utils.models.vae import VAE, VAEOutput
 
 __all__ = [
-    "AVB", "CVAE", "IWAE", "MADE", "MADEVAE", "TCVAE", "VAE", "Autoencoder", "AutoencoderOutput", "GaussianHeads",
-    "InfoVAE", "VAEOutput",
+    "AVB", "CVAE", "DDPM", "GAN", "IWAE", "MADE", "MADEVAE", "TCVAE", "VAE", "Autoencoder", "AutoencoderOutput",
+    "FlowMatching", "GaussianHeads", "InfoVAE", "LatentDiffusion", "VAEOutput",
     "one_hot_labels", "register", "reparameterize",
 ]  # fmt: skip

@@ -1,0 +1,167 @@
+"""The generative adversarial network: a generator that has no likelihood, and a discriminator that replaces it.
+
+B is the batch size, L the number of latent dimensions. The discriminator's logit is, at its optimum, the log of
+p_data(x) / p_generator(x); the generator learns from that ratio alone and is never compared with an image.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from course_utils._checks import check_choice, check_number, check_positive_int
+from course_utils.losses.terms import Terms
+from course_utils.models.layers import (
+    as_input,
+    check_code,
+    check_hidden_dims,
+    check_input,
+    check_no_condition,
+    check_shape,
+    decoder_layers,
+    encoder_layers,
+    standard_noise,
+)
+from course_utils.models.registry import register
+
+OBJECTIVES = ("non_saturating", "minimax")
+
+
+def discriminator_nll(real: Tensor, fake: Tensor) -> Tensor:
+    """−log D(x) − log(1 − D(x̃)), D = σ(logit), from the logits of real and of made images, (B,) each → (B,), in nats.
+
+    Its mean at the best D is log 4 − 2·JSD(p_data, p_generator): log 4 where both are the same distribution.
+    Source: Goodfellow et al. 2014, eq. (1), with the sign reversed.
+    """
+    return F.softplus(-real) + F.softplus(fake)
+
+
+def generator_loss(fake: Tensor, objective: str = "non_saturating") -> Tensor:
+    """What the generator minimises, from the discriminator's logits of its images (B,) → (B,), in nats.
+
+    "non_saturating" is −log D(x̃); "minimax" is log(1 − D(x̃)), its part of the two players' common value. They push in
+    the same direction; but where D is sure of a fake the gradient of the second in the logit, −D, vanishes, and that
+    of the first, D − 1, does not. Raises ``ValueError`` for another name. Source: Goodfellow et al. 2014, section 3.
+    """
+    minimax = check_choice("objective", objective, OBJECTIVES) == "minimax"
+    return -F.softplus(fake) if minimax else F.softplus(-fake)
+
+
+@register
+class GAN(nn.Module):
+    """Generator z → x̃ and discriminator x → logit, for images in [0, 1]. Source: Goodfellow et al. 2014.
+
+    ``trunk`` "mlp" or "conv" and ``hidden_dims`` shape both, as in :class:`VAE`: the discriminator is built like an
+    encoder, with leaky ReLUs and ``dropout``, and the generator like a decoder. With ``batch_norm`` (by default in a
+    convolutional pair) the generator's hidden layers are normalised, over a batch that holds nothing but its own
+    images; the discriminator never is, and what it says of an image depends on no other. ``objective`` is the
+    generator's loss, see :func:`generator_loss`. Raises ``ValueError`` or ``TypeError`` for arguments that do not fit.
+
+    ``fit`` trains both at once, each on its own loss and with its own gradient alone. Usual are a smaller momentum and
+    learning rate: ``fit(gan, …, optimizer=lambda p: torch.optim.Adam(p, lr=2e-4, betas=(0.5, 0.999)))`` (Radford et
+    al. 2016). Neither loss says how good the images are.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int] = (1, 28, 28),
+        latent_dim: int = 64,
+        hidden_dims: Sequence[int] | None = None,
+        trunk: str = "mlp",
+        batch_norm: bool | None = None,
+        dropout: float = 0.3,
+        objective: str = "non_saturating",
+    ) -> None:
+        super().__init__()
+        self.input_shape = check_shape("input_shape", input_shape)
+        self.latent_dim = check_positive_int("latent_dim", latent_dim)
+        dims = check_hidden_dims(hidden_dims, trunk)
+        if batch_norm is not None and not isinstance(batch_norm, bool):
+            raise TypeError(f"batch_norm must be True, False or None, got {batch_norm!r}")
+        self.dropout = check_number("dropout", dropout, least=0)
+        if self.dropout >= 1:
+            raise ValueError(f"dropout is the share of units that is left out, below 1; got {dropout}")
+        self.objective = check_choice("objective", objective, OBJECTIVES)
+        batch_norm = trunk == "conv" if batch_norm is None else batch_norm
+        self.config = dict(
+            input_shape=self.input_shape, latent_dim=self.latent_dim, hidden_dims=dims, trunk=trunk,
+            batch_norm=batch_norm, dropout=self.dropout, objective=objective,
+        )  # fmt: skip
+        layers = decoder_layers(self.input_shape, self.latent_dim, dims, trunk, "relu")
+        self.generator = nn.Sequential(*(_normalised(layers) if batch_norm else layers), nn.Sigmoid())
+        layers, features = encoder_layers(self.input_shape, dims, trunk, "relu")
+        self.discriminator = nn.Sequential(*_leaky(layers, self.dropout), nn.Linear(features, 1), nn.Flatten(0))
+
+    def inputs(self, x: Tensor, y: Tensor, condition: object = None) -> tuple[Tensor]:
+        """What ``loss`` takes, from images (B, C, H, W) and labels: the images. There is no use for a condition."""
+        check_no_condition(self, condition)
+        return (as_input(x, self.input_shape),)
+
+    def generate(self, z: Tensor) -> Tensor:
+        """Codes (B, L) → images (B, *input_shape) in [0, 1]."""
+        return self.generator(check_code(z, self.latent_dim, self._weight))
+
+    def log_ratio(self, x: Tensor) -> Tensor:
+        """The logit of images (B, *input_shape): the discriminator's log p_data(x) / p_generator(x), (B,), in nats."""
+        return self.discriminator(check_input(x, self.input_shape, self._weight))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As many new images as x has, (B, *input_shape), and the codes that they were made of, (B, L)."""
+        z = standard_noise((len(x), self.latent_dim), self._weight, None)
+        return self.generate(z), z
+
+    def loss(self, x: Tensor, *, beta: float = 1.0) -> Terms:
+        """The terms ``generator`` and ``discriminator``, each player's own loss, (B,) each, in nats.
+
+        ``loss`` has the value of ``generator`` and the gradients of both: the generator's weights see only the first,
+        the discriminator's only the second, which takes the images as they are and does not look back at how they were
+        made. Raises ``ValueError`` for a ``beta``, as there is no KL.
+        """
+        if beta != 1.0:
+            raise ValueError(f"a GAN has no KL for beta to weigh, got beta={beta}")
+        real = self.log_ratio(x)
+        fake, _ = self(x)
+        held = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
+        generator = generator_loss(functional_call(self.discriminator, held, (fake,)), self.objective)
+        discriminator = discriminator_nll(real, self.log_ratio(fake.detach()))
+        loss = generator + (discriminator - discriminator.detach())
+        return Terms(loss=loss, generator=generator, discriminator=discriminator)
+
+    @torch.no_grad()
+    def sample(self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+        """``n`` new images (n, *input_shape) in [0, 1], from z ~ N(0, ``temperature``² I).
+
+        With batch normalisation by the averages of training, whatever the mode: an image depends on its own z alone.
+        """
+        shape = check_positive_int("n", n), self.latent_dim
+        z = standard_noise(shape, self._weight, generator, temperature)
+        mode = self.training
+        try:
+            return self.eval().generate(z)
+        finally:
+            self.train(mode)
+
+    @property
+    def _weight(self) -> Tensor:
+        return next(self.parameters())
+
+
+def _normalised(layers: list[nn.Module]) -> list[nn.Module]:
+    """The layers with a batch normalisation before each activation."""
+    found: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, nn.ReLU):
+            before = found[-1]
+            linear = isinstance(before, nn.Linear)
+            found.append(nn.BatchNorm1d(before.out_features) if linear else nn.BatchNorm2d(before.out_channels))
+        found.append(layer)
+    return found
+
+
+def _leaky(layers: list[nn.Module], dropout: float) -> list[nn.Module]:
+    """The layers with leaky ReLUs and dropout in place of the ReLUs: gradients reach the generator everywhere."""
+    pairs = [[nn.LeakyReLU(0.2), nn.Dropout(dropout)] if isinstance(layer, nn.ReLU) else [layer] for layer in layers]
+    return [layer for pair in pairs for layer in pair]

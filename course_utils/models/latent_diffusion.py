@@ -1,0 +1,132 @@
+"""Latent diffusion: an encoder and a decoder that stay as they are, and a generative model of their scaled codes."""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from course_utils._checks import check_choice, check_float
+from course_utils.losses.terms import Terms
+from course_utils.models.layers import check_no_condition
+from course_utils.models.registry import check_registered, register, registered
+
+SCALINGS = ("dimension", "one", "none")
+Part = nn.Module | Mapping[str, object]  # a model, or {"kind": its registered name, "config": its arguments}
+
+
+@register
+class LatentDiffusion(nn.Module):
+    """A generative model of the codes of an encoder-decoder. Source: Rombach et al. 2022.
+
+    ``autoencoder``: any model with ``encode(x)``, codes (B, …) or a pair (mu, log_var), and ``decode(z)``; it is
+    copied and frozen. ``prior``: any model with ``loss(z)`` and ``sample(n)``, or ``loss(z, y)`` and ``sample(n, y)``,
+    such as :class:`FlowMatching`, :class:`DDPM` or a mixture; it is the part that is trained. Of a pair, codes are
+    drawn, or with ``sampled=False`` the means. ``scaling``: before the prior sees them, codes are brought to mean 0 and
+    unit variance, each "dimension" by itself, or all by "one" factor, as in the paper; :meth:`measure` finds both
+    numbers, before training. Sampling takes them back. "none" leaves codes as they are.
+    Saved if both parts can be. Raises ``TypeError`` or ``ValueError`` for parts that do not fit.
+    """
+
+    def __init__(self, *, autoencoder: Part, prior: Part, scaling: str = "dimension", sampled: bool = True) -> None:
+        super().__init__()
+        self.scaling, self.sampled = check_choice("scaling", scaling, SCALINGS), bool(sampled)
+        self.autoencoder = _frozen(_part("autoencoder", autoencoder, "encode", "decode"))
+        self.prior = _part("prior", prior, "loss", "sample")
+        start = 1.0 if scaling == "none" else 0.0  # 0: not yet measured
+        shape = tuple(getattr(self.prior, "input_shape", ())) if scaling == "dimension" else ()
+        self.register_buffer("shift", torch.zeros(shape))
+        self.register_buffer("scale", torch.full(shape, start))
+
+    @property
+    def config(self) -> dict[str, object]:
+        """The constructor's arguments as plain values. Raises ``TypeError`` for a part that cannot be saved."""
+        parts = {"autoencoder": self.autoencoder, "prior": self.prior}
+        described = {name: {"kind": check_registered(part), "config": part.config} for name, part in parts.items()}
+        return described | dict(scaling=self.scaling, sampled=self.sampled)
+
+    def train(self, mode: bool = True) -> "LatentDiffusion":
+        """As ever, but for the autoencoder, which stays in ``eval()``."""
+        super().train(mode)
+        self.autoencoder.eval()
+        return self
+
+    def inputs(self, x: Tensor, y: Tensor, condition: object = None) -> tuple[Tensor, ...]:
+        """What ``loss`` takes, from images (B, C, H, W) and labels: images as the autoencoder takes them (flat, where
+        it does not say), and the labels, where the prior has ``classes``."""
+        check_no_condition(self, condition)
+        own = getattr(self.autoencoder, "inputs", None)
+        x = own(x, y)[0] if own else x.flatten(1)
+        return (x,) if getattr(self.prior, "classes", None) is None else (x, y)
+
+    @torch.no_grad()
+    def measure(self, x: Tensor) -> "LatentDiffusion":
+        """Find shift and scale from the codes of examples x (N, …), a thousand or more; returns the model.
+
+        Raises ``ValueError`` for a dimension in which all codes are one number.
+        """
+        if self.scaling == "none":
+            return self
+        z = self._codes(x)
+        if z.shape[1:] != (wanted := getattr(self.prior, "input_shape", z.shape[1:])):
+            raise ValueError(f"the codes are {tuple(z.shape[1:])} and the prior takes {tuple(wanted)}: its input_shape")
+        dims = 0 if self.scaling == "dimension" else tuple(range(z.dim()))
+        shift, scale = z.mean(dims), z.std(dims)
+        if not (scale.isfinite() & (scale > 0)).all():
+            raise ValueError("codes of one constant number cannot be scaled to unit variance; give more examples")
+        self.shift, self.scale = shift, scale
+        return self
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Examples (B, …) → scaled codes (B, …), which ``prior`` is trained on. Raises ``ValueError`` before
+        :meth:`measure`."""
+        self._check_measured()
+        return (self._codes(x) - self.shift) / self.scale
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Scaled codes (B, …) → what the autoencoder makes of the codes they stand for: the mean of its likelihood,
+        pixels, where it has one, else what its ``decode`` gives."""
+        self._check_measured()
+        params = self.autoencoder.decode(check_float("codes", codes) * self.scale + self.shift)
+        likelihood = getattr(self.autoencoder, "likelihood", None)
+        return params if likelihood is None else likelihood.mean(params)
+
+    def loss(self, x: Tensor, y: Tensor | None = None, *, beta: float = 1.0) -> Terms:
+        """The prior's loss on the codes of x (B, …), with labels y (B,) where it takes them; see there."""
+        codes = self.encode(x)
+        return self.prior.loss(codes, beta=beta) if y is None else self.prior.loss(codes, y, beta=beta)
+
+    def sample(self, n: int, y: Tensor | int | None = None, **how: object) -> Tensor:
+        """``n`` new examples: codes from the prior, given labels y and what else its ``sample`` takes, decoded."""
+        codes = self.prior.sample(n, **how) if y is None else self.prior.sample(n, y, **how)
+        return self.decode(codes)
+
+    def _codes(self, x: Tensor) -> Tensor:
+        """Codes as the encoder gives them."""
+        found = self.autoencoder.encode(x)
+        if isinstance(found, Tensor):
+            return found
+        mu, log_var = found
+        return mu + (0.5 * log_var).exp() * torch.randn_like(mu) if self.sampled else mu
+
+    def _check_measured(self) -> None:
+        if not (self.scale > 0).all():
+            raise ValueError("the scale of the codes is not known yet: call measure(images) before training")
+
+
+def _part(name: str, part: Part, *methods: str) -> nn.Module:
+    if isinstance(part, Mapping):
+        part = registered(part["kind"])(**part["config"])
+    if absent := [method for method in methods if not callable(getattr(part, method, None))]:
+        raise TypeError(
+            f"{name} must have the methods {' and '.join(methods)}; {type(part).__name__} has no {absent[0]}"
+        )
+    if not isinstance(part, nn.Module):
+        raise TypeError(f"{name} must be a torch.nn.Module, got {type(part).__name__}")
+    return part
+
+
+def _frozen(model: nn.Module) -> nn.Module:
+    return copy.deepcopy(model).requires_grad_(False).eval()
