@@ -6,7 +6,7 @@ factors at once: the logit of pixel d sees the pixels before d and no other. Sou
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,15 @@ from course_utils.models.layers import (
 )
 from course_utils.models.registry import register
 from course_utils.models.vae import VAE, VAEOutput
+
+Progress = Callable[[Iterable[int]], Iterable[int]]
+
+
+def toss(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Pixels of 0 and 1 with these logits, in their dtype; the noise is drawn where the generator lives."""
+    device = logits.device if generator is None else generator.device
+    noise = torch.rand(logits.shape, generator=generator, device=device, dtype=logits.dtype).to(logits.device)
+    return (noise < logits.sigmoid()).to(logits.dtype)
 
 
 class MaskedLinear(nn.Linear):
@@ -68,19 +77,67 @@ class MaskedNetwork(nn.Module):
         return h
 
     @torch.no_grad()
-    def draw(self, x: Tensor, z: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
-        """Pixels of 0 and 1, (B, D), drawn one after the other: D passes. Of ``x`` only the shape counts."""
+    def draw(
+        self,
+        x: Tensor,
+        z: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        progress: Progress = iter,
+    ) -> Tensor:
+        """Pixels of 0 and 1, (B, D), drawn one after the other: D passes. Of ``x`` only the shape counts.
+
+        ``progress`` is handed the numbers of the pixels and gives them back, as ``tqdm`` does.
+        """
         x = torch.zeros_like(x)
-        device = x.device if generator is None else generator.device
-        for d in range(x.shape[1]):
-            chance = self(x, z)[:, d].sigmoid()
-            noise = torch.rand(len(x), generator=generator, device=device, dtype=x.dtype).to(x.device)
-            x[:, d] = (noise < chance).to(x.dtype)
+        for d in progress(range(x.shape[1])):
+            x[:, d] = toss(self(x, z)[:, d], generator)
         return x
 
 
+class Autoregressive(nn.Module):
+    """What models without a code share: a ``network`` from flat pixels (B, D) to the logit of each given those before.
+
+    The network also draws pixels one by one, as :meth:`MaskedNetwork.draw` does.
+    """
+
+    def __init__(self, input_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.input_shape = check_shape("input_shape", input_shape)
+        self.likelihood = Bernoulli()
+
+    @property
+    def _weight(self) -> Tensor:
+        return next(self.network.parameters())
+
+    def inputs(self, x: Tensor, y: Tensor, condition: object = None) -> tuple[Tensor]:
+        """What ``loss`` takes, from images (B, C, H, W) and labels: the images. There is no use for a condition."""
+        check_no_condition(self, condition)
+        return (as_input(x, self.input_shape),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, *input_shape) → the logits of their pixels, each given the pixels before it."""
+        check_input(x, self.input_shape, self._weight)
+        return self.network(x.flatten(1)).view_as(x)
+
+    def loss(self, x: Tensor, *, beta: float = 1.0) -> Terms:
+        """−log p(x) per example, (B,), in nats. There is no KL for ``beta`` to weigh."""
+        return Terms(loss=self.likelihood.nll(self(x), x))
+
+    def log_weights(self, x: Tensor, *, samples: int) -> Tensor:
+        """log p(x), (samples, B), the same in every row: there is no code to draw."""
+        return -self.likelihood.nll(self(x), x).double().expand(check_positive_int("samples", samples), -1)
+
+    @torch.no_grad()
+    def sample(self, n: int, *, generator: torch.Generator | None = None, progress: Progress = iter) -> Tensor:
+        """``n`` new images (n, *input_shape) of 0 and 1, drawn pixel by pixel; ``progress`` goes round that loop, such
+        as ``tqdm``."""
+        like = self._weight.new_zeros(check_positive_int("n", n), math.prod(self.input_shape))
+        return self.network.draw(like, generator=generator, progress=progress).view(n, *self.input_shape)
+
+
 @register
-class MADE(nn.Module):
+class MADE(Autoregressive):
     """An autoregressive model without a code; log p(x) is exact for pixels of 0 and 1.
 
     Arguments as for :class:`Autoencoder`; ``hidden_dims=()`` is one masked linear layer. Raises ``ValueError`` or
@@ -94,62 +151,16 @@ class MADE(nn.Module):
         hidden_dims: Sequence[int] | None = None,
         activation: str = "relu",
     ) -> None:
-        super().__init__()
-        self.input_shape = check_shape("input_shape", input_shape)
+        super().__init__(input_shape)
         dims = check_hidden_dims(hidden_dims, "mlp")
         self.config = dict(input_shape=self.input_shape, hidden_dims=dims, activation=activation)
         self.network = MaskedNetwork(math.prod(self.input_shape), 0, dims, activation)
-        self.likelihood = Bernoulli()
-
-    def inputs(self, x: Tensor, y: Tensor, condition: object = None) -> tuple[Tensor]:
-        """What ``loss`` takes, from images (B, C, H, W) and labels: the images. There is no use for a condition."""
-        check_no_condition(self, condition)
-        return (as_input(x, self.input_shape),)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (B, *input_shape) → the logits of their pixels, each given the pixels before it."""
-        check_input(x, self.input_shape, self.network.layers[0].weight)
-        return self.network(x.flatten(1)).view_as(x)
-
-    def loss(self, x: Tensor, *, beta: float = 1.0) -> Terms:
-        """−log p(x) per example, (B,), in nats. There is no KL for ``beta`` to weigh."""
-        return Terms(loss=self.likelihood.nll(self(x), x))
-
-    def log_weights(self, x: Tensor, *, samples: int) -> Tensor:
-        """log p(x), (samples, B), the same in every row: there is no code to draw."""
-        return -self.likelihood.nll(self(x), x).double().expand(check_positive_int("samples", samples), -1)
-
-    @torch.no_grad()
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """``n`` new images (n, *input_shape) of 0 and 1, drawn pixel by pixel."""
-        like = self.network.layers[0].weight.new_zeros(check_positive_int("n", n), math.prod(self.input_shape))
-        return self.network.draw(like, generator=generator).view(n, *self.input_shape)
 
 
-@register
-class MADEVAE(VAE):
-    """A VAE with an autoregressive Bernoulli decoder: p(x|z) is a :class:`MADE` that z reaches at every layer.
-
-    Arguments as for :class:`VAE` with the MLP trunk: ``hidden_dims`` are the encoder's, ``decoder_dims`` those of the
-    masked network, by default the same; ``decoder_dims=()`` is one masked linear layer. A decoder that knows the pixels
-    before can do without z: the model in which a posterior may collapse. Raises ``ValueError`` or ``TypeError`` for
-    arguments that do not fit. Source: the decoder, Germain et al. 2015; such VAEs, Chen et al. 2017.
+class AutoregressiveVAE(VAE):
+    """What VAEs share whose decoder is given the pixels before: a ``decoder`` from flat pixels (B, D) and codes (B, L)
+    to logits (B, D), which also draws pixels one by one, as :meth:`MaskedNetwork.draw` does.
     """
-
-    def __init__(
-        self,
-        *,
-        input_shape: Sequence[int] = (1, 28, 28),
-        latent_dim: int,
-        hidden_dims: Sequence[int] | None = None,
-        decoder_dims: Sequence[int] | None = None,
-        activation: str = "relu",
-    ) -> None:
-        options = dict(input_shape=input_shape, latent_dim=latent_dim, activation=activation)
-        super().__init__(hidden_dims=hidden_dims, **options)
-        inner = self.config["hidden_dims"][::-1] if decoder_dims is None else check_hidden_dims(decoder_dims, "mlp")
-        self.config = {name: self.config[name] for name in (*options, "hidden_dims")} | dict(decoder_dims=inner)
-        self.decoder = MaskedNetwork(math.prod(self.input_shape), self.latent_dim, inner, activation)
 
     def decode(self, z: Tensor, x: Tensor) -> Tensor:
         """Codes (B, L) and the images (B, *input_shape) themselves → the logit of each pixel given z and those before.
@@ -180,18 +191,53 @@ class MADEVAE(VAE):
         decode = lambda z: self.decode(z, repeated)  # noqa: E731
         return gaussian_log_weights(self, x, samples=samples, proposal=proposal, decode=decode)
 
-    def reconstruct(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, *, generator: torch.Generator | None = None, progress: Progress = iter) -> Tensor:
         """One image (B, *input_shape) of 0 and 1 drawn from p(x|z) at z = μ: no mean, as pixels follow from pixels."""
         mu, _ = self.encode(x)
-        return self.decoder.draw(x.flatten(1), mu, generator=generator).view_as(x)
+        return self.decoder.draw(x.flatten(1), mu, generator=generator, progress=progress).view_as(x)
 
     @torch.no_grad()
-    def sample(self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        *,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+        progress: Progress = iter,
+    ) -> Tensor:
         """``n`` new images (n, *input_shape) of 0 and 1: z from the prior N(0, I), then pixel by pixel.
 
-        ``temperature`` multiplies the prior's standard deviation; 0 takes its mean.
+        ``temperature`` multiplies the prior's standard deviation; 0 takes its mean. ``progress`` goes round the loop
+        over pixels, such as ``tqdm``.
         """
         shape = check_positive_int("n", n), self.latent_dim
         z = standard_noise(shape, self.heads.mu.weight, generator, temperature)
         like = z.new_zeros(n, math.prod(self.input_shape))
-        return self.decoder.draw(like, z, generator=generator).view(n, *self.input_shape)
+        return self.decoder.draw(like, z, generator=generator, progress=progress).view(n, *self.input_shape)
+
+
+@register
+class MADEVAE(AutoregressiveVAE):
+    """A VAE with an autoregressive Bernoulli decoder: p(x|z) is a :class:`MADE` that z reaches at every layer.
+
+    Arguments as for :class:`VAE` with the MLP trunk: ``hidden_dims`` are the encoder's, ``decoder_dims`` those of the
+    masked network, by default the same; ``decoder_dims=()`` is one masked linear layer. A decoder that knows the pixels
+    before can do without z: the model in which a posterior may collapse. Raises ``ValueError`` or ``TypeError`` for
+    arguments that do not fit. Source: the decoder, Germain et al. 2015; such VAEs, Chen et al. 2017.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int] = (1, 28, 28),
+        latent_dim: int,
+        hidden_dims: Sequence[int] | None = None,
+        decoder_dims: Sequence[int] | None = None,
+        activation: str = "relu",
+    ) -> None:
+        options = dict(input_shape=input_shape, latent_dim=latent_dim, activation=activation)
+        super().__init__(hidden_dims=hidden_dims, **options)
+        inner = self.config["hidden_dims"][::-1] if decoder_dims is None else check_hidden_dims(decoder_dims, "mlp")
+        self.config = {name: self.config[name] for name in (*options, "hidden_dims")} | dict(decoder_dims=inner)
+        self.decoder = MaskedNetwork(math.prod(self.input_shape), self.latent_dim, inner, activation)
