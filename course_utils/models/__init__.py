@@ -9,9 +9,10 @@ from course_utils.models.layers import GaussianHeads, reparameterize
 from course_utils.models.made import MADE, MADEVAE
 from course_utils.models.registry import register
 from course_utils.models.vae import VAE, VAEOutput
+from course_utils.models.vq_vae import VQVAE, CodePrior
 
 __all__ = [
-    "AVB", "CVAE", "IWAE", "MADE", "MADEVAE", "TCVAE", "VAE", "Autoencoder", "AutoencoderOutput", "GaussianHeads",
-    "InfoVAE", "VAEOutput",
+    "AVB", "CVAE", "IWAE", "MADE", "MADEVAE", "TCVAE", "VAE", "VQVAE", "Autoencoder", "AutoencoderOutput", "CodePrior",
+    "GaussianHeads", "InfoVAE", "VAEOutput",
     "one_hot_labels", "register", "reparameterize",
 ]  # fmt: skip
