@@ -12,9 +12,10 @@ from course_utils.models.layers import GaussianHeads, reparameterize
 from course_utils.models.made import MADE, MADEVAE
 from course_utils.models.registry import register
 from course_utils.models.vae import VAE, VAEOutput
+from course_utils.models.vq_vae import VQVAE, CodePrior
 
 __all__ = [
-    "AVB", "CVAE", "DDPM", "GAN", "IWAE", "MADE", "MADEVAE", "TCVAE", "VAE", "Autoencoder", "AutoencoderOutput",
-    "FlowMatching", "GaussianHeads", "InfoVAE", "LatentDiffusion", "VAEOutput",
+    "AVB", "CVAE", "DDPM", "GAN", "IWAE", "MADE", "MADEVAE", "TCVAE", "VAE", "VQVAE", "Autoencoder", "AutoencoderOutput",
+    "CodePrior", "FlowMatching", "GaussianHeads", "InfoVAE", "LatentDiffusion", "VAEOutput",
     "one_hot_labels", "register", "reparameterize",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ import sys
 try:
     from course_utils.training.checkpoints import load, save
     from course_utils.training.fit import fit
-    from course_utils.training.priors import fit_prior
+    from course_utils.training.priors import fit_code_prior, fit_prior
     from course_utils.training.resume import History
     from course_utils.training.schedules import cyclical_beta, linear_beta
 except KeyboardInterrupt:
@@ -13,4 +13,4 @@ except KeyboardInterrupt:
         sys.exit("interrupted")
     raise
 
-__all__ = ["History", "cyclical_beta", "fit", "fit_prior", "linear_beta", "load", "save"]
+__all__ = ["History", "cyclical_beta", "fit", "fit_code_prior", "fit_prior", "linear_beta", "load", "save"]

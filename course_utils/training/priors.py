@@ -1,4 +1,6 @@
-"""``fit_prior``: a prior fitted to the codes of a trained VAE, afterwards."""
+"""Priors fitted to the codes of a trained model, afterwards: ``fit_prior`` of a VAE, ``fit_code_prior`` of a VQ-VAE."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -7,6 +9,7 @@ from course_utils._checks import check_positive_int
 from course_utils._random import seeded
 from course_utils.evaluation.bounds import batches_of, device_of, method_of
 from course_utils.training.fit import fit
+from course_utils.training.resume import History
 
 
 def fit_prior(prior: str, model: nn.Module, x: Tensor, *, epochs: int = 20, seed: int = 0, **sizes: int) -> nn.Module:
@@ -41,3 +44,24 @@ def fit_prior(prior: str, model: nn.Module, x: Tensor, *, epochs: int = 20, seed
     if prior == "coupling":
         fit(made.prior, codes, epochs=epochs, seed=seed, show=False)
     return made
+
+
+def fit_code_prior(
+    model: nn.Module, x: Tensor, *, epochs: int = 10, lr: float = 2e-3, seed: int = 0, **options: Any
+) -> History:
+    """Train ``model.prior`` of a model with discrete codes, in place, on the codes of images ``x`` (N, …).
+
+    Nothing else moves. ``options`` are further arguments of ``fit``, as ``batch_size`` and ``show``. Raises as ``fit``
+    does, and ``TypeError`` for a model without ``codes``.
+    """
+    choose = method_of(model, "codes", "fit_code_prior")
+    mode = model.training
+    with torch.no_grad():
+        model.eval()
+        codes = torch.cat([choose(*batch) for batch in batches_of(model, (x,), 1000)])
+        model.train(mode)
+    model.prior.requires_grad_(True)
+    try:
+        return fit(model.prior, codes, epochs=epochs, lr=lr, seed=seed, **options)
+    finally:
+        model.prior.requires_grad_(False)
