@@ -40,8 +40,8 @@ class VectorQuantiser(nn.Module):
 
     Terms: ``codebook``, ‖sg[h] − e‖², which moves the codes alone, and ``commitment`` times ‖h − sg[e]‖², which moves
     the encoder alone; both summed over positions. With ``update="ema"`` there is no first term: in ``train()``, each
-    code follows a running mean of what chose it, of weight ``decay`` (their appendix A.1). ``start`` is where codes begin:
-    "data" (at what the encoder gives for the first batch), "normal", N(0, I), or "uniform" on [−1/K, 1/K]. A code that
+    code follows a running mean of what chose it, of weight ``decay`` (their appendix A.1). ``start``: codes begin as
+    "data", what the encoder gives for the first batch, "normal", N(0, I), or "uniform" on [−1/K, 1/K]. A code that
     nobody chose in ``restart`` batches is put where a random position of the batch is; None leaves it where it is.
     Raises ``ValueError`` or ``TypeError`` for arguments that do not fit.
     """
