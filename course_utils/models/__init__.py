@@ -3,6 +3,7 @@
 from course_utils.models.autoencoder import Autoencoder, AutoencoderOutput
 from course_utils.models.avb import AVB
 from course_utils.models.cvae import CVAE, one_hot_labels
+from course_utils.models.hierarchical import HierarchicalVAE, ResidualVAE, precision_weighted
 from course_utils.models.information import TCVAE, InfoVAE
 from course_utils.models.iwae import IWAE
 from course_utils.models.layers import GaussianHeads, reparameterize
@@ -12,6 +13,6 @@ from course_utils.models.vae import VAE, VAEOutput
 
 __all__ = [
     "AVB", "CVAE", "IWAE", "MADE", "MADEVAE", "TCVAE", "VAE", "Autoencoder", "AutoencoderOutput", "GaussianHeads",
-    "InfoVAE", "VAEOutput",
-    "one_hot_labels", "register", "reparameterize",
+    "HierarchicalVAE", "InfoVAE", "ResidualVAE", "VAEOutput",
+    "one_hot_labels", "precision_weighted", "register", "reparameterize",
 ]  # fmt: skip
