@@ -5,6 +5,7 @@ from course_utils.models.avb import AVB
 from course_utils.models.cvae import CVAE, one_hot_labels
 from course_utils.models.diffusion import DDPM, FlowMatching
 from course_utils.models.gan import GAN
+from course_utils.models.hierarchical import HierarchicalVAE, ResidualVAE, precision_weighted
 from course_utils.models.information import TCVAE, InfoVAE
 from course_utils.models.iwae import IWAE
 from course_utils.models.latent_diffusion import LatentDiffusion
@@ -15,7 +16,8 @@ from course_utils.models.vae import VAE, VAEOutput
 from course_utils.models.vq_vae import VQVAE, CodePrior
 
 __all__ = [
-    "AVB", "CVAE", "DDPM", "GAN", "IWAE", "MADE", "MADEVAE", "TCVAE", "VAE", "VQVAE", "Autoencoder", "AutoencoderOutput",
-    "CodePrior", "FlowMatching", "GaussianHeads", "InfoVAE", "LatentDiffusion", "VAEOutput",
-    "one_hot_labels", "register", "reparameterize",
+    "AVB", "CVAE", "DDPM", "GAN", "IWAE", "MADE", "MADEVAE", "TCVAE", "VAE", "VQVAE", "Autoencoder",
+    "AutoencoderOutput", "CodePrior", "FlowMatching", "GaussianHeads", "HierarchicalVAE", "InfoVAE", "LatentDiffusion",
+    "ResidualVAE", "VAEOutput",
+    "one_hot_labels", "precision_weighted", "register", "reparameterize",
 ]  # fmt: skip
