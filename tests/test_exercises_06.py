@@ -118,13 +118,13 @@ RIGHT = {
     "6.1": [ByDistributions],
     "6.2": [step(), step(give=lambda mean: mean.item())],
     "6.3": [by_distributions, lambda r, z, m, v: weights(r, z, m, v).logsumexp(0) - torch.tensor(len(r)).log()],
-    "6.4": [
+    "6.5": [
         agreement_by_loops,
         lambda z, codes, labels, k=10: (
             (near(z, codes, labels, k) == near(z, codes, labels, k).mode(1, True)[0]).double().mean(1)
         ),
     ],
-    "6.5": [
+    "6.4": [
         lambda a, b: stats.ttest_rel(a, b).statistic,
         lambda a, b: math.sqrt(len(a)) * (a - b).mean() / (a - b).std(),
     ],
@@ -165,10 +165,10 @@ WRONG = [
     ("6.3", "closed-form KL", lambda r, z, m, v: (-r).logsumexp(0) - math.log(len(r)) - rate(m, v)),
     ("6.3", "out of range", lambda *a: weights(*a).exp().mean(0).log()),
     ("6.3", "2·log_var in place of log_var", wrong_sigma),
-    ("6.4", "the farthest", lambda z, c, y, k=10: agreement_by_loops(z, c, y, k, far=True)),
-    ("6.4", "how many labels", lambda z, c, y, k=10: [len(row.unique()) for row in near(z, c, y, k)]),
-    ("6.4", "times k", lambda z, c, y, k=10: [Counter(row.tolist()).most_common(1)[0][1] for row in near(z, c, y, k)]),
-    ("6.5", "not paired", lambda a, b: stats.ttest_ind(a, b, equal_var=False).statistic),
-    ("6.5", "standard deviation in place of its error", lambda a, b: (a - b).mean() / (a - b).std()),
-    ("6.5", "sign", lambda a, b: stats.ttest_rel(b, a).statistic),
+    ("6.5", "the farthest", lambda z, c, y, k=10: agreement_by_loops(z, c, y, k, far=True)),
+    ("6.5", "how many labels", lambda z, c, y, k=10: [len(row.unique()) for row in near(z, c, y, k)]),
+    ("6.5", "times k", lambda z, c, y, k=10: [Counter(row.tolist()).most_common(1)[0][1] for row in near(z, c, y, k)]),
+    ("6.4", "not paired", lambda a, b: stats.ttest_ind(a, b, equal_var=False).statistic),
+    ("6.4", "standard deviation in place of its error", lambda a, b: (a - b).mean() / (a - b).std()),
+    ("6.4", "sign", lambda a, b: stats.ttest_rel(b, a).statistic),
 ]

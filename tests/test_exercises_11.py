@@ -12,12 +12,43 @@ from course_utils.teaching.exercises.notebook_06 import VAE
 from course_utils.teaching.exercises.notebook_11 import (
     FlowVAE,
     MixturePrior,
-    banana,
-    planar_layer,
+    coupling_layer,
+    flow_prior,
     sampled_rate,
 )
 
 # Layers and rates -----------------------------------------------------------------------------------------
+
+
+def coupling_by_jacobian(z, net, back=False):
+    """Row by row; the determinant of the way there by brute force, the way back by solving for each number."""
+    half = z.shape[1] // 2
+    stretch, shift = net(z[:, :half])[:, :half].exp(), net(z[:, :half])[:, half:]
+
+    def there(row):
+        out = net(row[:half])
+        return torch.cat([row[:half], row[half:] * torch.exp(out[:half]) + out[half:]])
+
+    result = torch.stack([z[:, half + j] for j in range(half)], 1)
+    result = (result - shift) / stretch if back else result * stretch + shift
+    start = torch.cat([z[:, :half], result], 1) if back else z
+    jacobians = torch.stack([torch.autograd.functional.jacobian(there, row) for row in start])
+    log_det = torch.linalg.slogdet(jacobians).logabsdet
+    return torch.cat([z[:, :half], result], 1), -log_det if back else log_det
+
+
+def coupling_with(moved=None, log_det=None, ask=0):
+    """The layer with other formulas; `ask`: the half that s and t are made of."""
+
+    def layer(z, net, back=False):
+        halves = z.chunk(2, 1)
+        s, t = net(halves[ask]).chunk(2, 1)
+        right = (halves[1] - t) / s.exp() if back else s.exp() * halves[1] + t
+        new = moved(halves[1], s, t, back) if moved else right
+        sign = -1 if back else 1
+        return torch.cat([halves[0], new], 1), log_det(s, back) if log_det else sign * s.sum(1)
+
+    return layer
 
 
 def planar_by_jacobian(z, u, w, b):
@@ -61,21 +92,22 @@ def analytic(z_0, z_K, mu, log_var, log_det):
 
 
 class OneStepAtATime(VAE):
-    """Written otherwise: a list of layers, each with its own network, and log q by torch.distributions."""
+    """Written otherwise: layers that move even and odd places in turn, by masks, and log q by torch.distributions."""
 
     def __init__(self, latent_dim, hidden=400, layers=4):
         super().__init__(latent_dim, hidden)
-        self.latent = latent_dim
-        self.flow = nn.ModuleList(nn.Linear(784, 2 * latent_dim + 1) for _ in range(layers))
+        self.flow = nn.ModuleList(nn.Linear(784 + latent_dim, 2 * latent_dim) for _ in range(layers))
+        for layer in self.flow:
+            nn.init.normal_(layer.weight, std=0.01)
 
     def infer(self, x):
         mu, log_var = self.encode(x)
         z = self.reparameterize(mu, log_var)
         log_q = Normal(mu, (log_var / 2).exp()).log_prob(z).sum(1)
-        for layer in self.flow:
-            out = layer(x)
-            z, log_det = planar_layer(z, out[:, : self.latent], out[:, self.latent : -1], out[:, -1])
-            log_q = log_q - log_det
+        for k, layer in enumerate(self.flow):
+            moves = (torch.arange(z.shape[1]) + k) % 2 == 0
+            s, t = (moves * part for part in layer(torch.cat([z * ~moves, x], 1)).chunk(2, 1))
+            z, log_q = z * s.exp() + t, log_q - s.sum(1)
         return z, log_q - Normal(0.0, 1.0).log_prob(z).sum(1)
 
     def terms(self, x):
@@ -95,10 +127,9 @@ def infer_with(rate):
         mu, log_var = self.encode(x)
         z_0 = z = self.reparameterize(mu, log_var)
         log_det = torch.zeros_like(z[:, 0])
-        for part in self.flow(x).chunk(self.layers, dim=1):
-            u, w, b = part.split(self.sizes, dim=1)
-            z, more = planar_layer(z, u, w, b.squeeze(1))
-            log_det = log_det + more
+        for net in self.flow:
+            z, more = coupling_layer(z, lambda z_a, net=net: net(torch.cat([z_a, x], 1)))
+            z, log_det = z.flip(1), log_det + more
         return z, rate(z_0, z, mu, log_var, log_det)
 
     return other(infer=infer)
@@ -181,37 +212,59 @@ def without_gradient(self, z):
         return MixturePrior.log_prob(self, z)
 
 
-class Bend(Transform):
-    """The flow of 11.6 for torch.distributions."""
+class Couple(Transform):
+    """A layer of 11.4, with its flip, for torch.distributions."""
 
     domain = codomain = torch.distributions.constraints.real_vector
     bijective = True
 
-    def __init__(self, a, b):
+    def __init__(self, net):
         super().__init__()
-        self.a, self.b = a, b
+        self.net = net
+
+    def s_and_t(self, kept):
+        out, half = self.net(kept), kept.shape[1]
+        return out[:, :half], out[:, half:]
 
     def _call(self, e):
-        return torch.stack([e[:, 0], e[:, 1] * torch.exp(self.a * e[:, 0]) + self.b * e[:, 0]], 1)
+        half = e.shape[1] // 2
+        s, t = self.s_and_t(e[:, :half])
+        return torch.cat([e[:, :half], e[:, half:] * torch.exp(s) + t], 1).flip(1)
 
     def _inverse(self, z):
-        return torch.stack([z[:, 0], (z[:, 1] - self.b * z[:, 0]) / torch.exp(self.a * z[:, 0])], 1)
+        z, half = z.flip(1), z.shape[1] // 2
+        s, t = self.s_and_t(z[:, :half])
+        return torch.cat([z[:, :half], (z[:, half:] - t) / torch.exp(s)], 1)
 
     def log_abs_det_jacobian(self, e, z):
-        return self.a * e[:, 0]
+        return self.s_and_t(e[:, : e.shape[1] // 2])[0].sum(1)
 
 
-def banana_by_distributions(eps, z, a, b):
-    base = Independent(Normal(torch.zeros(2).to(z), 1.0), 1)
-    return Bend(a, b)(eps), TransformedDistribution(base, [Bend(a, b)]).log_prob(z)
+def prior_by_distributions(eps, z, nets):
+    base = Independent(Normal(torch.zeros(z.shape[1]).to(z), 1.0), 1)
+    layers = [Couple(net) for net in nets]
+    for layer in layers:
+        eps = layer(eps)
+    return eps, TransformedDistribution(base, layers).log_prob(z)
 
 
-def banana_with(samples=None, log_p=lambda log_p, z, a: log_p):
-    def made(eps, z, a, b):
-        right = banana(eps, z, a, b)
-        return (right[0] if samples is None else samples(eps)), log_p(right[1], z, a)
+def prior_with(samples=None, log_det=1.0, back=lambda z, nets: prior_back(z, reversed(nets))):
+    def made(eps, z, nets):
+        noise, total = back(z, nets)
+        log_p = Normal(0.0, 1.0).log_prob(noise).sum(1) + log_det * total
+        return samples(eps, nets) if samples else prior_by_distributions(eps, z, nets)[0], log_p
 
     return made
+
+
+def prior_back(z, nets, flip=True):
+    total = torch.zeros_like(z[:, 0])
+    for net in nets:
+        z = z.flip(1) if flip else z
+        s, t = net(z.chunk(2, 1)[0]).chunk(2, 1)
+        z = torch.cat([z.chunk(2, 1)[0], (z.chunk(2, 1)[1] - t) / s.exp()], 1)
+        total = total - s.sum(1)
+    return z, total
 
 
 def cross_entropies(t_q, t_p):
@@ -221,17 +274,26 @@ def cross_entropies(t_q, t_p):
 
 
 RIGHT = {
-    "11.1": [planar_by_jacobian, planar_with(hat)],
+    "11.1": [coupling_by_jacobian, coupling_with()],
     "11.2": [rate_by_distributions],
     "11.3": [OneStepAtATime],
-    "11.4": [cross_entropies, lambda t_q, t_p: -F.logsigmoid(t_q) - F.logsigmoid(-t_p)],
+    "11.4": [prior_by_distributions],
     "11.5": [ByDistributions],
-    "11.6": [banana_by_distributions],
+    "11.6": [planar_by_jacobian, planar_with(hat)],
+    "11.7": [cross_entropies, lambda t_q, t_p: -F.logsigmoid(t_q) - F.logsigmoid(-t_p)],
 }
 WRONG = [
-    ("11.1", "unconstrained u", planar_with(lambda u, w: u)),
-    ("11.1", "no log", planar_with(hat, lambda slope: (1 + slope).abs())),
-    ("11.1", "log-det sign", planar_with(hat, lambda slope: -(1 + slope).abs().log())),
+    ("11.1", "the half that moves", coupling_with(ask=1)),
+    (
+        "11.1",
+        "undone in the wrong order",
+        coupling_with(lambda z, s, t, back: z / s.exp() - t if back else s.exp() * z + t),
+    ),
+    ("11.1", "log-det sign on the way back", coupling_with(log_det=lambda s, back: s.sum(1))),
+    ("11.1", "log-det sign", coupling_with(log_det=lambda s, back: s.sum(1) if back else -s.sum(1))),
+    ("11.1", "back is ignored", lambda z, net, back=False: coupling_by_jacobian(z, net)),
+    ("11.1", "not summed over axis 1", coupling_with(log_det=lambda s, back: -s if back else s)),
+    ("11.1", "times 2/L", coupling_with(log_det=lambda s, back: -s.mean(1) if back else s.mean(1))),
     ("11.2", "log-det sign", lambda *case: rate_by_distributions(*case[:4], -case[4])),
     ("11.2", "p at z_0", lambda z_0, z_K, *rest: rate_by_distributions(z_0, z_0, *rest)),
     ("11.2", "q at z_0", lambda *case: rate_by_distributions(*case[:4], 0 * case[4])),
@@ -248,24 +310,36 @@ WRONG = [
     ("11.3", "another rate in terms", other(terms=analytic_terms)),
     ("11.3", "no samples of the prior", other(sample=far_samples)),
     ("11.3", "shape of infer", other(infer=lambda self, x: FlowVAE.infer(self, x)[0])),
-    ("11.4", "the other direction", lambda t_q, t_p: cross_entropies(-t_q, -t_p)),
-    ("11.4", "the encoder's side", lambda t_q, t_p: F.softplus(-t_q) - F.softplus(t_p)),
-    ("11.4", "the other direction", lambda t_q, t_p: cross_entropies(t_p, t_q)),
+    ("11.4", "samples not passed through the flow", prior_with(lambda eps, nets: eps)),
+    ("11.4", "log-det sign", prior_with(log_det=-1.0)),
+    ("11.4", "no log-determinant", prior_with(log_det=0.0)),
+    ("11.4", "density of the noise", prior_with(back=lambda z, nets: (z, 0.0))),
+    ("11.4", "layers in the same order", prior_with(back=lambda z, nets: prior_back(z, nets))),
+    ("11.4", "no flip on the way back", prior_with(back=lambda z, nets: prior_back(z, reversed(nets), flip=False))),
     ("11.5", "log_prob(z): a mixture per dimension", prior(log_prob=per_dimension)),
     ("11.5", "log_prob(z): mean of the logarithms", prior(log_prob=mean_of_logs)),
     ("11.5", "another Gaussian for each dimension", prior(sample=one_for_each_dimension)),
     ("11.5", "exp(log_var) as σ", prior(sample=wide)),
     ("11.5", "other weights", prior(sample=equal_weights)),
     ("11.5", "no gradient", prior(log_prob=without_gradient)),
-    ("11.6", "samples not passed through the flow", banana_with(lambda eps: eps)),
-    ("11.6", "log-det sign", banana_with(log_p=lambda log_p, z, a: log_p + 2 * a * z[:, 0])),
-    ("11.6", "no log-determinant", banana_with(log_p=lambda log_p, z, a: log_p + a * z[:, 0])),
-    ("11.6", "density of the noise", banana_with(log_p=lambda log_p, z, a: Normal(0, 1).log_prob(z).sum(1))),
+    ("11.6", "unconstrained u", planar_with(lambda u, w: u)),
+    ("11.6", "no log", planar_with(hat, lambda slope: (1 + slope).abs())),
+    ("11.6", "log-det sign", planar_with(hat, lambda slope: -(1 + slope).abs().log())),
+    ("11.7", "the other direction", lambda t_q, t_p: cross_entropies(-t_q, -t_p)),
+    ("11.7", "the encoder's side", lambda t_q, t_p: F.softplus(-t_q) - F.softplus(t_p)),
+    ("11.7", "the other direction", lambda t_q, t_p: cross_entropies(t_p, t_q)),
 ]
 
 
-def test_the_banana_integrates_to_1():
+def test_the_flow_prior_integrates_to_1_and_its_samples_come_from_its_density():
+    torch.manual_seed(0)
+    nets = nn.ModuleList(nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 2)).double() for _ in range(3))
     axis = torch.linspace(-12, 12, 801, dtype=torch.float64)
     z = torch.cartesian_prod(axis, axis)
-    _, log_p = banana(z, z, torch.tensor(0.4), torch.tensor(-0.7))
+    with torch.no_grad():
+        _, log_p = flow_prior(z, z, nets)
+        drawn, _ = flow_prior(torch.randn(200_000, 2, dtype=torch.float64), z, nets)
+        _, log_of_drawn = flow_prior(drawn, drawn, nets)
     assert math.isclose(log_p.exp().sum().item() * (axis[1] - axis[0]).item() ** 2, 1.0, abs_tol=1e-3)
+    box = (drawn.abs() < 0.5).all(1)
+    assert math.isclose((box / log_of_drawn.exp()).mean().item(), 1.0, abs_tol=0.03)

@@ -91,6 +91,16 @@ def importance_bound(recon, z, mu, log_var):
     return log_weights.logsumexp(dim=0) - math.log(len(recon))
 
 
+def paired_t(a, b):
+    """Return the mean of the differences a - b in units of its standard error.
+
+    a, b:   (S,), two measurements for each of S seeds
+    result: one number; the standard error is std / sqrt(S), with S - 1 in the variance
+    """
+    difference = a - b
+    return difference.mean() / (difference.std() / math.sqrt(len(difference)))
+
+
 def agreement(z, codes, labels, k=10):
     """Return how far the k codes nearest to each z agree: the largest share of them with one and the same label.
 
@@ -101,16 +111,6 @@ def agreement(z, codes, labels, k=10):
     nearest = torch.cdist(z, codes).topk(k, largest=False).indices  # (n, k)
     votes = F.one_hot(labels[nearest], 10).sum(dim=1)  # (n, 10)
     return votes.amax(dim=1) / k
-
-
-def paired_t(a, b):
-    """Return the mean of the differences a - b in units of its standard error.
-
-    a, b:   (S,), two measurements for each of S seeds
-    result: one number; the standard error is std / sqrt(S), with S - 1 in the variance
-    """
-    difference = a - b
-    return difference.mean() / (difference.std() / math.sqrt(len(difference)))
 
 
 # What a VAE does -----------------------------------------------------------------------------------------
@@ -328,6 +328,32 @@ EXERCISES = (
     ),
     Exercise(
         number="6.4",
+        title="A difference in units of its error",
+        minutes=5,
+        solution=paired_t,
+        hints=(
+            "Each seed has two measurements. Take their difference first: what both share, such as the part of the "
+            "data, is gone from it.",
+            "The standard error of a mean of S numbers is their standard deviation over the root of S.",
+            "d = a - b; then d.mean() / (d.std() / S ** 0.5), with S = len(d).",
+        ),
+        cases=lambda draw: [(draw(n) + shift, draw(n)) for n, shift in ((3, 1), (5, -1), (8, 0))],
+        any_type=True,
+        passed="What the two share from seed to seed cancels in the differences.",
+        mistakes={
+            "not paired": (
+                lambda a, b: (a.mean() - b.mean()) / math.sqrt((a.var() + b.var()) / len(a)),
+                "This is the test for two independent groups. Here both numbers of a seed belong together: what is "
+                "the standard deviation of their differences?",
+            ),
+            "standard deviation in place of its error": (
+                lambda a, b: (a - b).mean() / (a - b).std(),
+                "The mean is measured in standard deviations of a single difference. A mean of S of them is steadier.",
+            ),
+        },
+    ),
+    Exercise(
+        number="6.5",
         title="Do the neighbours agree?",
         minutes=6,
         solution=agreement,
@@ -353,32 +379,6 @@ EXERCISES = (
             "how many labels": (
                 lambda z, codes, labels, k: torch.tensor([len(set(row)) for row in _near(z, codes, labels, k)]),
                 "This counts the different labels among the neighbours. Asked for is how many carry the same one.",
-            ),
-        },
-    ),
-    Exercise(
-        number="6.5",
-        title="A difference in units of its error",
-        minutes=5,
-        solution=paired_t,
-        hints=(
-            "Each seed has two measurements. Take their difference first: what both share, such as the part of the "
-            "data, is gone from it.",
-            "The standard error of a mean of S numbers is their standard deviation over the root of S.",
-            "d = a - b; then d.mean() / (d.std() / S ** 0.5), with S = len(d).",
-        ),
-        cases=lambda draw: [(draw(n) + shift, draw(n)) for n, shift in ((3, 1), (5, -1), (8, 0))],
-        any_type=True,
-        passed="What the two share from seed to seed cancels in the differences.",
-        mistakes={
-            "not paired": (
-                lambda a, b: (a.mean() - b.mean()) / math.sqrt((a.var() + b.var()) / len(a)),
-                "This is the test for two independent groups. Here both numbers of a seed belong together: what is "
-                "the standard deviation of their differences?",
-            ),
-            "standard deviation in place of its error": (
-                lambda a, b: (a - b).mean() / (a - b).std(),
-                "The mean is measured in standard deviations of a single difference. A mean of S of them is steadier.",
             ),
         },
     ),

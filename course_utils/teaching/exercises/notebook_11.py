@@ -11,20 +11,21 @@ from ._exercise import Draw, Exercise
 from .notebook_06 import VAE
 
 
-def planar_layer(z, u, w, b):
-    """Return f(z) = z + u_hat tanh(w.z + b) and log |det df/dz| of each example.
+def coupling_layer(z, net, back=False):
+    """Return z' and log |det dz'/dz| of each example: one half of a code stretches and shifts the other.
 
-    u_hat = u + (m(w.u) - w.u) w / |w|^2 with m(a) = -1 + log(1 + exp(a)): so w.u_hat > -1, and f has an inverse.
+    The first half z_a stays, and net(z_a) gives s and t, joined. The second becomes z_b' = z_b exp(s) + t.
+    With back=True it is the way back: from such a z' to the z that it came from.
 
-    z, u, w: (B, L)
-    b:       (B,)
-    result:  a pair, f(z) (B, L) and the log-determinant (B,)
+    z:      (B, L), L even
+    net:    a function of z_a, (B, L/2) -> (B, L)
+    result: a pair, (B, L) and the log-determinant (B,) of the way that was taken
     """
-    wu = (w * u).sum(dim=1, keepdim=True)
-    u_hat = u + (F.softplus(wu) - 1 - wu) * w / w.square().sum(dim=1, keepdim=True)
-    h = torch.tanh((w * z).sum(dim=1, keepdim=True) + b.unsqueeze(1))
-    slope = (1 - h**2) * (w * u_hat).sum(dim=1, keepdim=True)
-    return z + u_hat * h, torch.log1p(slope).squeeze(1)
+    z_a, z_b = z.chunk(2, dim=1)
+    s, t = net(z_a).chunk(2, dim=1)
+    moved = (z_b - t) * (-s).exp() if back else z_b * s.exp() + t
+    log_det = -s.sum(dim=1) if back else s.sum(dim=1)
+    return torch.cat([z_a, moved], dim=1), log_det
 
 
 def sampled_rate(z_0, z_K, mu, log_var, log_det):
@@ -41,22 +42,25 @@ def sampled_rate(z_0, z_K, mu, log_var, log_det):
 
 
 class FlowVAE(VAE):
-    """Your VAE, with planar layers after its Gaussian. Their u, w and b come from a network of x, self.flow."""
+    """Your VAE, with coupling layers after its Gaussian: self.flow, a network of z_a and x for each.
+
+    After each layer flip(1) turns the order of the numbers round: so the other half moves next.
+    """
 
     def __init__(self, latent_dim, hidden=400, layers=4):
         super().__init__(latent_dim, hidden)
-        self.sizes = [latent_dim, latent_dim, 1]  # of u, w and b
-        self.layers = layers
-        self.flow = nn.Sequential(nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, layers * sum(self.sizes)))
+        self.flow = nn.ModuleList(
+            nn.Sequential(nn.Linear(latent_dim // 2 + 784, 50), nn.ReLU(), nn.Linear(50, latent_dim))
+            for _ in range(layers)
+        )
 
     def infer(self, x):  # (B, 784) -> z_K (B, L), the sampled rate (B,)
         mu, log_var = self.encode(x)
         z_0 = z = self.reparameterize(mu, log_var)
         log_det = torch.zeros_like(z[:, 0])
-        for part in self.flow(x).chunk(self.layers, dim=1):
-            u, w, b = part.split(self.sizes, dim=1)
-            z, more = planar_layer(z, u, w, b.squeeze(1))
-            log_det = log_det + more
+        for net in self.flow:
+            z, more = coupling_layer(z, lambda z_a, net=net: net(torch.cat([z_a, x], dim=1)))
+            z, log_det = z.flip(1), log_det + more
         return z, sampled_rate(z_0, z, mu, log_var, log_det)
 
     def terms(self, x):  # -> recon, kl: (B,) each, nats
@@ -64,14 +68,23 @@ class FlowVAE(VAE):
         return F.binary_cross_entropy_with_logits(self.decode(z), x, reduction="none").sum(1), kl
 
 
-def discriminator_loss(t_q, t_p):
-    """Return the cross-entropy of telling codes of q (label 1) from codes of the prior (label 0), by logits.
+def flow_prior(eps, z, nets):
+    """Return samples of a flow prior, and its log-density in nats. Both use the same layers.
 
-    t_q:    (B,), the discriminator's logits at codes drawn from q(z|x)
-    t_p:    (B,), its logits at codes drawn from p(z), with the same x
-    result: (B,), the sum of the two cross-entropies of each example, in nats
+    From noise to code: for each net a coupling layer, and after it flip(1), as in FlowVAE.
+
+    eps:    (B, L), noise from N(0, I), to make samples of
+    z:      (B, L), codes at which the density is wanted
+    nets:   one function of z_a for each layer, as in coupling_layer
+    result: a pair, samples (B, L) and log p(z) (B,)
     """
-    return F.softplus(-t_q) + F.softplus(t_p)
+    log_det = torch.zeros_like(z[:, 0])
+    for net in nets:
+        eps = coupling_layer(eps, net)[0].flip(1)
+    for net in reversed(nets):
+        z, more = coupling_layer(z.flip(1), net, back=True)
+        log_det = log_det + more
+    return eps, -0.5 * (z**2 + math.log(2 * math.pi)).sum(dim=1) + log_det
 
 
 class MixturePrior(nn.Module):
@@ -95,38 +108,51 @@ class MixturePrior(nn.Module):
         return mu + (0.5 * log_var).exp() * torch.randn_like(mu)
 
 
-def banana(eps, z, a, b):
-    """Return samples of a flow prior and its log-density, in nats. The flow: z_1 = e_1, z_2 = e_2 exp(a z_1) + b z_1.
+def planar_layer(z, u, w, b):
+    """Return f(z) = z + u_hat tanh(w.z + b) and log |det df/dz| of each example.
 
-    eps:    (B, 2), noise from N(0, I), to make samples of
-    z:      (B, 2), codes at which the density is wanted
-    a, b:   (), two numbers
-    result: a pair, samples (B, 2) and log p(z) (B,)
+    u_hat = u + (m(w.u) - w.u) w / |w|^2 with m(a) = -1 + log(1 + exp(a)): so w.u_hat > -1, and f has an inverse.
+
+    z, u, w: (B, L)
+    b:       (B,)
+    result:  a pair, f(z) (B, L) and the log-determinant (B,)
     """
-    samples = torch.stack([eps[:, 0], eps[:, 1] * (a * eps[:, 0]).exp() + b * eps[:, 0]], dim=1)
-    back = torch.stack([z[:, 0], (z[:, 1] - b * z[:, 0]) * (-a * z[:, 0]).exp()], dim=1)
-    return samples, -0.5 * (back**2 + math.log(2 * math.pi)).sum(dim=1) - a * z[:, 0]
+    wu = (w * u).sum(dim=1, keepdim=True)
+    u_hat = u + (F.softplus(wu) - 1 - wu) * w / w.square().sum(dim=1, keepdim=True)
+    h = torch.tanh((w * z).sum(dim=1, keepdim=True) + b.unsqueeze(1))
+    slope = (1 - h**2) * (w * u_hat).sum(dim=1, keepdim=True)
+    return z + u_hat * h, torch.log1p(slope).squeeze(1)
+
+
+def discriminator_loss(t_q, t_p):
+    """Return the cross-entropy of telling codes of q (label 1) from codes of the prior (label 0), by logits.
+
+    t_q:    (B,), the discriminator's logits at codes drawn from q(z|x)
+    t_p:    (B,), its logits at codes drawn from p(z), with the same x
+    result: (B,), the sum of the two cross-entropies of each example, in nats
+    """
+    return F.softplus(-t_q) + F.softplus(t_p)
 
 
 # What a VAE with a flow does, and a prior ----------------------------------------------------------------
 
 
-def _shaken(build: Build, size: int = 3) -> FlowVAE:
+def _shaken(build: Build, size: int = 4) -> FlowVAE:
     """A model whose layers do something, and not much more."""
     model = build.make(size, 50)
-    words = "There is no network self.flow. Layers of the flow need u, w and b for each x: where do they come from?"
+    words = "There are no networks self.flow. Layers of the flow need s and t for each x: where do they come from?"
     build.require(isinstance(getattr(model, "flow", None), nn.Module), "no self.flow", words)
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in model.flow.parameters():
-            parameter += 0.2 * torch.randn_like(parameter)
+            parameter += 0.02 * torch.randn_like(parameter)
     return model
 
 
 def _rate_is_that_of_the_map(build: Build) -> None:
     """log q by autograd's Jacobian of noise → z, whatever the flow is; known slips have their own numbers."""
     model, x = _shaken(build), build.images(4)
-    eps = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).to(x)
+    eps = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)).to(x)
 
     def run(noise: Tensor) -> tuple[Tensor, Tensor]:
         model.reparameterize = lambda mu, log_var: mu + (0.5 * log_var).exp() * noise
@@ -167,13 +193,13 @@ def _rate_is_that_of_the_map(build: Build) -> None:
 def _layers_do_something(build: Build) -> None:
     for layers in (1, 4):
         _shaken(build)
-        model, x = build.make(3, 50, layers), build.images(3)
+        model, x = build.make(4, 50, layers), build.images(3)
         with fixed_noise(), torch.no_grad():
             before = build.run(model.infer, x, doing="in infer of 3 images")[0]
             for parameter in model.flow.parameters():
-                parameter += 0.3
+                parameter += 0.01
             after = model.infer(x)[0]
-        words = f"With {layers} layers, other weights in self.flow leave z as it was. Do all images go through it?"
+        words = f"With layers={layers}, other weights in self.flow leave z as it was. Do all images go through it?"
         build.require(not torch.isclose(before, after).all(1).any(), "the flow is not used", words)
 
 
@@ -304,6 +330,56 @@ def _unconstrained(z, u, w, b):
     return z + u * h, slope.abs().log().squeeze(1)
 
 
+def _net(draw: Draw, size: int) -> nn.Linear:
+    """s and t of a coupling layer of `size` numbers."""
+    net = nn.Linear(size // 2, size)
+    net.weight.data, net.bias.data = 0.5 * draw(size, size // 2), draw(size)
+    return net
+
+
+def _coupling_cases(draw: Draw) -> list[tuple]:
+    return [(draw(n, size), _net(draw, size), back) for n, size in ((1, 2), (2, 4), (5, 6)) for back in (False, True)]
+
+
+def _coupling_with(moved=None, log_det=lambda s, back: -s.sum(1) if back else s.sum(1)):
+    """A coupling layer with other formulas for the second half and for the log-determinant."""
+
+    def layer(z, net, back):
+        z_a, z_b = z.chunk(2, 1)
+        s, t = net(z_a).chunk(2, 1)
+        new = moved(z_b, s, t, back) if moved else coupling_layer(z, net, back)[0].chunk(2, 1)[1]
+        return torch.cat([z_a, new], 1), log_det(s, back)
+
+    return layer
+
+
+def _with_the_other_half(z, net, back):
+    z_a, z_b = z.chunk(2, 1)
+    s, t = net(z_b).chunk(2, 1)
+    return torch.cat([z_a, (z_b - t) * (-s).exp() if back else z_b * s.exp() + t], 1), -s.sum(1) if back else s.sum(1)
+
+
+def _flow_cases(draw: Draw) -> list[tuple]:
+    return [
+        (draw(n, size), draw(n, size), nn.ModuleList(_net(draw, size) for _ in range(layers)))
+        for n, size, layers in ((1, 2, 1), (3, 2, 2), (5, 4, 3))
+    ]
+
+
+def _prior_with(samples=None, log_det=1.0, flips=True, turned=True):
+    """A flow prior with other samples, a factor at the log-determinant, without flips or the turn on the way back."""
+
+    def prior(eps, z, nets):
+        total = torch.zeros_like(z[:, 0])
+        for net in reversed(nets) if turned else nets:
+            z, more = coupling_layer(z.flip(1) if flips else z, net, True)
+            total = total + more
+        right = flow_prior(eps, z, nets)[0]
+        return (samples(eps) if samples else right), -0.5 * (z**2 + math.log(2 * math.pi)).sum(1) + log_det * total
+
+    return prior
+
+
 def _rate_cases(draw: Draw) -> list[tuple]:
     return [(*(draw(n, size) for _ in range(4)), draw(n)) for n, size in ((1, 2), (2, 3), (5, 4))]
 
@@ -316,35 +392,45 @@ def _rate_with(p_at=1, sign=-1.0):
 EXERCISES = (
     Exercise(
         number="11.1",
-        title="One planar layer",
-        minutes=10,
-        solution=planar_layer,
+        title="One coupling layer",
+        minutes=12,
+        solution=coupling_layer,
         hints=(
-            "Three numbers for each example come first: w·u, w·z + b, and |w|². Then u_hat. Which of them does the "
-            "derivative of tanh need?",
-            "The Jacobian is I + u_hat h' wᵀ, with h' = 1 − tanh²(w·z + b). The determinant of I plus such a product "
-            "of two vectors is 1 + h' w·u_hat: one number, not a matrix.",
-            "wu = (w * u).sum(1, keepdim=True); u_hat = u + (F.softplus(wu) − 1 − wu) * w / (w²).sum(1, keepdim=True); "
-            "h = tanh((w * z).sum(1, keepdim=True) + b[:, None]). Return z + u_hat * h, and log(1 + (1 − h²) · (w · "
-            "u_hat)), one number an example.",
+            "z.chunk(2, 1) gives both halves. Which of the two may s and t depend on, so that the way back finds "
+            "the same s and t?",
+            "z_a is the same before and after. So the way back asks net the same question and solves z_b' = z_b "
+            "exp(s) + t for z_b. The Jacobian is triangular, with 1 and exp(s) on its diagonal: the log of its "
+            "determinant is a sum. On the way back it has the other sign.",
+            "s, t = net(z_a).chunk(2, 1). Forwards: z_b * s.exp() + t and s.sum(1). Back: (z_b − t) * (−s).exp() and "
+            "−s.sum(1). Return torch.cat([z_a, moved], 1) and the log-determinant.",
         ),
-        cases=_planar_cases,
-        parts=("f(z)", "log_det"),
-        gradients=("z", "u", "w", "b"),
-        passed="An invertible bend, and its log-determinant for the price of a dot product.",
+        cases=_coupling_cases,
+        parts=("z'", "log_det"),
+        gradients=("z",),
+        passed="Both ways at the same price, and a log-determinant that is a sum.",
         mistakes={
-            "unconstrained u": (
-                _unconstrained,
-                "These are the numbers with u itself. Where w·u < −1 such a layer folds the space: two z arrive at one "
-                "place, and the formula for the density is no longer true. Use u_hat.",
+            "the half that moves": (
+                _with_the_other_half,
+                "Here s and t come from z_b, the half that they change. Who goes back knows only z_b', and cannot ask "
+                "net the same question.",
+            ),
+            "undone in the wrong order": (
+                _coupling_with(lambda z_b, s, t, back: z_b * (-s).exp() - t if back else z_b * s.exp() + t),
+                "Forwards is right. On the way back t was taken away after the stretch was undone. What was done last "
+                "is undone first.",
+            ),
+            "log-det sign on the way back": (
+                _coupling_with(log_det=lambda s, back: s.sum(1)),
+                "The log-determinant of the way back is that of the way there. What stretches in one direction shrinks "
+                "in the other.",
             ),
             "log-det sign": (
-                lambda *case: (planar_layer(*case)[0], -planar_layer(*case)[1]),
-                "The log-determinant has the other sign: that of the way back. Forwards, what stretches is positive.",
+                _coupling_with(log_det=lambda s, back: s.sum(1) if back else -s.sum(1)),
+                "The log-determinants have the other sign. Where exp(s) stretches, log |det| is positive.",
             ),
-            "no log": (
-                lambda *case: (planar_layer(*case)[0], planar_layer(*case)[1].exp()),
-                "This is the determinant. Layers follow each other, so logarithms are added: return the logarithm.",
+            "back is ignored": (
+                lambda z, net, back: coupling_layer(z, net, False),
+                "With back=True the numbers are those of the way there.",
             ),
         },
     ),
@@ -395,12 +481,14 @@ EXERCISES = (
         minutes=20,
         solution=FlowVAE,
         hints=(
-            "Everything but infer and terms is inherited. What has to be remembered while z walks through the layers?",
-            "self.flow(x) has layers · (2L + 1) numbers for each image: cut them with chunk, and each part with split. "
-            "Keep the first z, and add up what planar_layer says of the volume.",
-            "infer: mu, log_var = self.encode(x); z_0 = z = self.reparameterize(mu, log_var); for each part: u, w, b, "
-            "then z, more = planar_layer(z, u, w, b.squeeze(1)) and log_det = log_det + more. Return z and "
-            "sampled_rate(z_0, z, mu, log_var, log_det). terms: recon from self.decode(z), and that rate.",
+            "Encode, reparameterize, decode and loss are inherited. What has to be remembered while z walks through "
+            "the layers?",
+            "self.flow: an nn.ModuleList of networks from L/2 + 784 numbers to L. coupling_layer wants a function of "
+            "z_a alone: a lambda can join x to it. Keep the first z, and add up what the layers say of the volume.",
+            "infer: mu, log_var = self.encode(x); z_0 = z = self.reparameterize(mu, log_var); for net in self.flow: z, "
+            "more = coupling_layer(z, lambda z_a: net(torch.cat([z_a, x], 1))), then z = z.flip(1) and log_det = "
+            "log_det + more. Return z and sampled_rate(z_0, z, mu, log_var, log_det). terms: recon from "
+            "self.decode(z), and that rate.",
         ),
         passed="The rate is that of the bent posterior; after {steps} steps −ELBO is {loss:.0f} nats.",
         checks=(
@@ -418,27 +506,49 @@ EXERCISES = (
     ),
     Exercise(
         number="11.4",
-        title="The discriminator's loss",
-        minutes=6,
-        solution=discriminator_loss,
+        title="A flow as a prior",
+        minutes=10,
+        solution=flow_prior,
         hints=(
-            "A classifier with two classes, like the coin of notebook 05: −log of the probability that it gives to the "
-            "right label. Which label has a code of q?",
-            "−log σ(t) is softplus(−t), and −log(1 − σ(t)) is softplus(t). Written so, they overflow nowhere.",
-            "F.softplus(−t_q) + F.softplus(t_p).",
+            "Samples go forwards, from noise to codes. A density goes backwards: from which noise did this code come, "
+            "and how much was space stretched on the way?",
+            "Forwards a layer and then a flip, for each net. Backwards all of it in the opposite order: the last net "
+            "first, and before each layer the flip. log p(z) is that of the noise, plus the log-determinants of the "
+            "way back.",
+            "for net in nets: eps = coupling_layer(eps, net)[0].flip(1). for net in reversed(nets): z, more = "
+            "coupling_layer(z.flip(1), net, back=True), and add more up. Return eps, and −½ Σ (z² + log 2π) with the z "
+            "that is left, + that sum.",
         ),
-        cases=lambda draw: [(draw(1), draw(1)), (draw(5), draw(5)), (200 * draw(3), 200 * draw(3))],
-        gradients=("t_q", "t_p"),
-        passed="At its optimum the logit is log q(z|x) − log p(z), and its mean over q is the rate.",
+        cases=_flow_cases,
+        parts=("samples", "log p(z)"),
+        gradients=("z",),
+        passed="Noise forwards, codes backwards: a prior of any shape, with an exact density.",
         mistakes={
-            "the other direction": (
-                lambda t_q, t_p: F.softplus(t_q) + F.softplus(-t_p),
-                "Here codes of the prior have label 1. At the optimum the logit is then log p − log q: the rate with a "
-                "minus, and the encoder would be paid for being far from the prior.",
+            "samples not passed through the flow": (
+                _prior_with(samples=lambda eps: eps),
+                "The samples are the noise itself. The decoder has learned with codes from behind the flow.",
             ),
-            "the encoder's side": (
-                lambda t_q, t_p: F.softplus(-t_q) - F.softplus(t_p),
-                "One of the two terms is rewarded and the other punished. A classifier wants both right.",
+            "log-det sign": (
+                _prior_with(log_det=-1.0),
+                "The log-determinant has the other sign. Where the flow stretches, a density becomes smaller.",
+            ),
+            "no log-determinant": (
+                _prior_with(log_det=0.0),
+                "The noise is right, but nothing says how much the flow stretches at z. Such a density integrates to "
+                "something else than 1.",
+            ),
+            "density of the noise": (
+                lambda eps, z, nets: (flow_prior(eps, z, nets)[0], -0.5 * (z**2 + math.log(2 * math.pi)).sum(1)),
+                "This is N(0, I) at z itself. Take z back through the flow first.",
+            ),
+            "layers in the same order": (
+                _prior_with(turned=False),
+                "On the way back the layers come in the same order as on the way there. What was done last is undone "
+                "first.",
+            ),
+            "no flip on the way back": (
+                _prior_with(flips=False),
+                "The samples are flipped after each layer. The way back undoes every step, the flips too.",
             ),
         },
     ),
@@ -460,37 +570,61 @@ EXERCISES = (
     ),
     Exercise(
         number="11.6",
-        title="Two directions of a flow prior",
-        minutes=8,
-        solution=banana,
+        title="One planar layer",
+        minutes=10,
+        solution=planar_layer,
         hints=(
-            "Samples go forwards, from noise to codes. A density goes backwards: from which noise did this code come, "
-            "and how much was the space stretched on the way?",
-            "Backwards: e_1 = z_1 and e_2 = (z_2 − b z_1) exp(−a z_1). The forward map stretches by exp(a z_1), so log "
-            "p(z) is that of the noise less a z_1.",
-            "samples: stack eps_1 and eps_2 · exp(a eps_1) + b eps_1. log p: −½ Σ (e² + log 2π) − a z_1, with e from "
-            "z.",
+            "Three numbers for each example come first: w·u, w·z + b, and |w|². Then u_hat. Which of them does the "
+            "derivative of tanh need?",
+            "The Jacobian is I + u_hat h' wᵀ, with h' = 1 − tanh²(w·z + b). The determinant of I plus such a product "
+            "of two vectors is 1 + h' w·u_hat: one number, not a matrix.",
+            "wu = (w * u).sum(1, keepdim=True); u_hat = u + (F.softplus(wu) − 1 − wu) * w / (w²).sum(1, keepdim=True); "
+            "h = tanh((w * z).sum(1, keepdim=True) + b[:, None]). Return z + u_hat * h, and log(1 + (1 − h²) · (w · "
+            "u_hat)), one number an example.",
         ),
-        cases=lambda draw: [(draw(n, 2), draw(n, 2), draw(), draw()) for n in (1, 3, 5)],
-        parts=("samples", "log p(z)"),
-        passed="Noise forwards, codes backwards: a prior that bends, with an exact density.",
+        cases=_planar_cases,
+        parts=("f(z)", "log_det"),
+        gradients=("z", "u", "w", "b"),
+        passed="An invertible bend, and its log-determinant for the price of a dot product.",
         mistakes={
-            "samples not passed through the flow": (
-                lambda eps, z, a, b: (eps, banana(eps, z, a, b)[1]),
-                "The samples are the noise itself. The decoder has learned with codes from behind the flow.",
+            "unconstrained u": (
+                _unconstrained,
+                "These are the numbers with u itself. Where w·u < −1 such a layer folds the space: two z arrive at one "
+                "place, and the formula for the density is no longer true. Use u_hat.",
             ),
             "log-det sign": (
-                lambda eps, z, a, b: (banana(eps, z, a, b)[0], banana(eps, z, a, b)[1] + 2 * a * z[:, 0]),
-                "The log-determinant enters with +. Where the flow stretches, the same probability fills more space.",
+                lambda *case: (planar_layer(*case)[0], -planar_layer(*case)[1]),
+                "The log-determinant has the other sign: that of the way back. Forwards, what stretches is positive.",
             ),
-            "density of the noise": (
-                lambda eps, z, a, b: (banana(eps, z, a, b)[0], -0.5 * (z**2 + math.log(2 * math.pi)).sum(1)),
-                "This is N(0, I) at z itself. Take z back through the flow first.",
+            "no log": (
+                lambda *case: (planar_layer(*case)[0], planar_layer(*case)[1].exp()),
+                "This is the determinant. Layers follow each other, so logarithms are added: return the logarithm.",
             ),
-            "no log-determinant": (
-                lambda eps, z, a, b: (banana(eps, z, a, b)[0], banana(eps, z, a, b)[1] + a * z[:, 0]),
-                "The noise is right, but nothing says how much the flow stretches at z. Such a density integrates to "
-                "something else than 1.",
+        },
+    ),
+    Exercise(
+        number="11.7",
+        title="The discriminator's loss",
+        minutes=6,
+        solution=discriminator_loss,
+        hints=(
+            "A classifier with two classes, like the coin of notebook 05: −log of the probability that it gives to the "
+            "right label. Which label has a code of q?",
+            "−log σ(t) is softplus(−t), and −log(1 − σ(t)) is softplus(t). Written so, they overflow nowhere.",
+            "F.softplus(−t_q) + F.softplus(t_p).",
+        ),
+        cases=lambda draw: [(draw(1), draw(1)), (draw(5), draw(5)), (200 * draw(3), 200 * draw(3))],
+        gradients=("t_q", "t_p"),
+        passed="At its optimum the logit is log q(z|x) − log p(z), and its mean over q is the rate.",
+        mistakes={
+            "the other direction": (
+                lambda t_q, t_p: F.softplus(t_q) + F.softplus(-t_p),
+                "Here codes of the prior have label 1. At the optimum the logit is then log p − log q: the rate with a "
+                "minus, and the encoder would be paid for being far from the prior.",
+            ),
+            "the encoder's side": (
+                lambda t_q, t_p: F.softplus(-t_q) - F.softplus(t_p),
+                "One of the two terms is rewarded and the other punished. A classifier wants both right.",
             ),
         },
     ),
