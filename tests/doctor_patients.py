@@ -644,6 +644,58 @@ class SampledFirst(Plain):
         return torch.bernoulli(logits.sigmoid()), logits, mu, log_var
 
 
+class GammaCode(Plain):
+    """A positive code; its KL to Gamma(2, 1), with the shape and the rate of q from the two heads."""
+
+    def forward(self, x):
+        shape, rate = (F.softplus(t) + 0.5 for t in self.encode(x))
+        q, prior = torch.distributions.Gamma(shape, rate), torch.distributions.Gamma(2.0, 1.0)
+        return self.decode(q.rsample()), torch.distributions.kl_divergence(q, prior).sum(1)
+
+
+class SeveralInside(Plain):
+    """Three samples for each example, along an axis of their own."""
+
+    def forward(self, x):
+        mu, log_var = (t[:, None].expand(-1, 3, -1) for t in self.encode(x))
+        return self.decode(self.reparameterize(mu, log_var)), mu, log_var
+
+
+def averaged_over_samples(output, x):
+    logits, mu, log_var = output
+    x = x.flatten(1)[:, None].expand_as(logits)
+    return (
+        F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(2).mean(1) + kl_of(mu, log_var)[:, 0]
+    ).mean()
+
+
+class Words(Plain):
+    """Sentences of nine words out of thirty; the decoder sees the word before, some of them blotted out."""
+
+    WORDS, LENGTH = 30, 9
+
+    def __init__(self, mistake: str = "") -> None:
+        super().__init__()
+        self.mistake = mistake
+        self.embed, self.read = nn.Embedding(self.WORDS, WIDTH), nn.GRU(WIDTH, WIDTH, batch_first=True)
+        self.write, self.word = nn.GRU(WIDTH, WIDTH, batch_first=True), nn.Linear(WIDTH, self.WORDS)
+
+    def forward(self, words):
+        words = words.long()
+        h = self.read(self.embed(words))[1][0]
+        mu, log_var = self.to_mu(h), self.to_log_var(h)
+        z = mu + (log_var if self.mistake == "sigma" else 0.5 * log_var).exp() * torch.randn_like(mu)
+        before = F.pad(words, (1, -1)) * (torch.rand(words.shape) > 0.3)
+        z = z.detach() if self.mistake == "cut off" else z
+        h = self.write(self.embed(before), torch.tanh(self.back(z))[None])[0]
+        return F.log_softmax(self.word(h), 2), mu, log_var
+
+
+def words_loss(output, x, sign=1.0):
+    log_p, mu, log_var = output
+    return (F.nll_loss(log_p.transpose(1, 2), x.long(), reduction="sum") + sign * kl_of(mu, log_var).sum()) / len(x)
+
+
 def second_term(output, x):
     return (bce(output[0], x) + output[-1]).mean()
 
@@ -656,6 +708,8 @@ def free_bits(output, x):
 BEYOND: dict[str, tuple] = {
     "quantiser": (Quantised, second_term, "a quantiser (argmin) is not examined"),
     "several samples": (Several, lambda o, x: elbo_loss(o, x.repeat_interleave(3, 0)), "several samples"),
+    "several samples inside": (SeveralInside, averaged_over_samples, "several samples"),
+    "a gamma code": (GammaCode, second_term, "no Gaussian code: z is made of draws by standard_gamma"),
     "chain": (Chain, second_term, "2 random draws are decoded one after the other"),
     "full covariance": (FullCovariance, second_term, "no diagonal Gaussian"),
     "flow": (Flow, second_term, "kl-form"),
@@ -663,6 +717,7 @@ BEYOND: dict[str, tuple] = {
     "masked input": (Masked, elbo_loss, "weight of an ELBO"),
     "sampled image first": (SampledFirst, lambda o, x: elbo_loss(o[1:], x), "weight of an ELBO"),
     "free bits": (Plain, free_bits, "kl-form"),
+    "small capacity": (Plain, loss_with(join=lambda r, k: r.mean() + 1000 * (k.mean() - 3).abs()), "kl-form"),
     "capacity": (Plain, loss_with(join=lambda r, k: r.mean() + 30 * (k.mean() - 40).abs()), "kl-form"),
 }
 

@@ -373,6 +373,55 @@ def test_a_number_that_is_nan_is_neither_healthy_nor_wrong(x):
     assert any("NaN" in text for text in diagnosis.unchecked)
 
 
+@pytest.mark.parametrize(
+    "mistake, sign, code",
+    [("", 1, None), ("sigma", 1, "sigma-exp-log-var"), ("cut off", 1, "encoder-cut-off"), ("", -1, "kl-sign"),
+     ("", 0, "no-kl")],
+)  # fmt: skip
+def test_sentences_are_examined_as_far_as_that_goes(mistake, sign, code):
+    """The output holds probabilities of words, and the blots on words before are no second latent variable."""
+    torch.manual_seed(0)
+    words = torch.randint(1, 30, (64, 9))
+    with pytest.raises(TypeError, match=r"for words: x.float\(\)"):
+        examine(patients.Words(), words)
+    diagnosis = examine(patients.Words(mistake), words.float(), loss=lambda o, x: patients.words_loss(o, x, sign))
+    found = [f.code for f in diagnosis.findings if f.severity != "remark"]
+    assert found == ([code] if code else []), str(diagnosis)
+    assert diagnosis.enough and not any("several" in text for text in diagnosis.unchecked)
+
+
+def test_the_output_is_told_from_what_is_nearly_the_same(x):
+    """At the start a tanh changes next to nothing."""
+    model = patients.WithTanh()
+    torch.nn.init.normal_(model.out.weight, std=1e-4)
+    torch.nn.init.zeros_(model.out.bias)
+    diagnosis = examine(model, 2 * x - 1, loss=patients.squared_loss)
+    assert not [f for f in diagnosis.findings if f.severity != "remark"], str(diagnosis)
+    assert any("weight of an ELBO" in text and "squared error" in text for text in diagnosis.healthy)
+
+
+def test_the_name_of_a_layer_may_say_what_no_loss_says(x):
+    for name, warned in (("fc_logsigma", False), ("fc_var", True)):
+        model = patients.plain(
+            lambda self, name=name: setattr(self, name, torch.nn.Linear(patients.WIDTH, patients.LATENT)),
+            encode=lambda self, x, name=name: (
+                self.to_mu(h := torch.relu(self.hidden(x.flatten(1)))), getattr(self, name)(h)
+            ),
+            reparameterize=lambda self, mu, s: mu + s.exp() * torch.randn_like(mu),
+        )()  # fmt: skip
+        assert (examine(model, x).find("sigma-exp-log-var") is not None) == warned
+
+
+def test_of_a_large_model_fewer_examples_are_used(x, monkeypatch):
+    seen = []
+    model = patients.plain(encode=lambda self, x: (seen.append(len(x)), patients.encode(self, x))[1])()
+    for most, used in ((10**9, 32), (1, 8)):
+        monkeypatch.setattr("course_utils.doctor.examination.MOST_NUMBERS", most)
+        seen.clear()
+        examine(model, x)
+        assert max(seen) == used
+
+
 def test_a_frozen_encoder_is_found(x):
     model = patients.Plain()
     for layer in (model.hidden, model.to_mu, model.to_log_var):
@@ -629,6 +678,13 @@ class Odd(VAE):
     def forward(self, x):
         return super().forward(x.view(len(x), 555))
 
+class Later(VAE):
+    def forward(self, x):
+        return super().forward(x.view(len(x), 784)).no_such_attribute
+
+def wants_key(*output, **settings):
+    return settings["weight"]
+
 class Nothing(nn.Module):
     def forward(self, x):
         return x.mean()
@@ -680,7 +736,10 @@ def test_command_line(file, capsys, name, arguments, status, words):
         ("{bare}:Nothing", [], "too little could be checked"),
         ("{file}:VAE", ["--loss", "nothing"], "has no function nothing"),
         ("{broken}:VAE", [], "ZeroDivisionError"),
-        ("{leaves}:VAE", [], "has no VAE; its models: none"),
+        ("{leaves}:VAE", [], "ends itself (line 1: sys.exit('needs a GPU'))"),
+        ("{raises}:VAE", [], "ends itself (line 1: raise SystemExit)"),
+        ("{file}:Later", [], "What got furthest:\nimages (B, 1, 28, 28): my_model.py"),
+        ("{file}:VAE", ["--loss", "wants_key"], "--loss 'loss_function(weight=1)'"),
         ("{asks}:VAE", [], "has no VAE; its models: none"),
         ("{notes}:VAE", [], "no Python file"),
         ("{typo}:VAE", [], "cannot be read as Python"),
@@ -689,7 +748,7 @@ def test_command_line(file, capsys, name, arguments, status, words):
 def test_command_line_says_why_it_cannot(file, capsys, target, arguments, words):
     contents = {
         "broken.py": "class VAE:\n    half = 1 / 0\n", "notes.txt": "", "typo.py": "x − 1\n",
-        "leaves.py": "import sys; sys.exit(0)\n",
+        "leaves.py": "import sys; sys.exit('needs a GPU')\n", "raises.py": "raise SystemExit\n",
         "bare.py": FILE[: FILE.index("class VAE")] + FILE[FILE.index("class Nothing") :].replace(
             "x.mean()", "x.mean() + torch.randn(len(x))"
         ),
@@ -718,9 +777,16 @@ def test_the_command_tries_the_usual_shapes(width, shape, file, capsys):
     assert shape in capsys.readouterr().out
 
 
+def test_the_command_prefers_a_shape_with_a_row_for_each_example(file, capsys):
+    """64 images of 3 × 32 × 32 would do for a model of 64 × 64 pixels, and 48 rows would come out."""
+    file.write_text(FILE.replace("784", "4096"), encoding="utf-8")
+    assert main([f"{file}:VAE"]) == 0
+    assert "Assumed: it takes images (B, 1, 64, 64)" in capsys.readouterr().out
+
+
 def test_nothing_is_trained_downloaded_or_left_by_the_command_s_import(file, capsys):
     """What defines nothing is left out: it would train, exit, or write."""
-    work = "open('trained', 'w').close()\nmodel = VAE()\nfor epoch in range(3):\n    1 / 0\nimport sys\nsys.exit(3)\n"
+    work = "open('trained', 'w').close()\nmodel = VAE()\nfor epoch in range(3):\n    1 / 0\nwhile True:\n    pass\n"
     file.write_text(f"import no_such_library\n{FILE}\n{work}if __name__ == '__main__':\n    1 / 0\n", encoding="utf-8")
     path = list(sys.path)
     assert main([f"{file}:VAE"]) == 0 and sys.path == path

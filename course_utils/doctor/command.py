@@ -18,26 +18,14 @@ from course_utils.data.load import load_images
 from course_utils.doctor.examination import examine
 from course_utils.doctor.outputs import get, leaves, read, role_of
 from course_utils.doctor.patient import forward_of, short_traceback
+from course_utils.doctor.probe import Probe
 from course_utils.doctor.report import Diagnosis
 from course_utils.doctor.source import CannotExamine, load
 
 EXAMPLES = 64
 LOSSES = ("loss", "loss_function", "loss_fn", "vae_loss", "elbo_loss", "criterion", "compute_loss", "elbo")
-TARGETS = (
-    "x",
-    "y",
-    "data",
-    "target",
-    "targets",
-    "input",
-    "inputs",
-    "img",
-    "image",
-    "images",
-    "batch",
-    "orig",
-    "original",
-)
+TARGETS = ("x", "y", "data", "target", "targets", "input", "inputs", "img", "image", "images", "batch", "orig",
+           "original")  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,10 +75,10 @@ def _try(loss: Callable, model: nn.Module, x: Tensor, cond: Tensor | None) -> No
         with torch.no_grad():
             loss(forward_of(model)(*([x] if cond is None else [x, cond])), x)
     except (TypeError, KeyError) as error:
-        wanted = f"it wants {error}" if isinstance(error, KeyError) else str(error)
+        key = error.args[0] if isinstance(error, KeyError) and error.args else "beta"
         raise CannotExamine(
-            f"the training loss cannot be called: {wanted}. Give what is missing as in --loss 'loss_function(beta=1)', "
-            "or write loss(output, x) that calls it, and name that."
+            f"the training loss cannot be called: {type(error).__name__}: {error}. Give what is missing as in --loss "
+            f"'loss_function({key}=1)', or write loss(output, x) that calls it, and name that."
         ) from error
     except Exception:
         return  # for the examination to report
@@ -191,31 +179,34 @@ def _inputs(model: nn.Module, images: Tensor, labels: Tensor, classes: int) -> t
         "one-hot labels as the condition": F.one_hot(labels, classes).float(),
         "integer labels as the condition": labels,
     }
-    second, errors = None, []
+    taken, errors = [], []
     for (condition, cond), (shape, x) in product(conditions.items(), _shapes(images).items()):
+        tape = Probe(still=False)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), tape:
                 output = forward_of(model)(*([x] if cond is None else [x, cond]))
         except (Exception, SystemExit) as error:
-            errors.append((shape, short_traceback(error, lines=1)))
+            errors.append((len(tape.calls), f"{shape}: {short_traceback(error, lines=1)}"))
             continue
         found = list(leaves(output))
-        if not any(leaf.value.dim() == 0 or len(leaf.value) == len(x) for leaf in found):
-            errors.append((shape, "it gives no row for each example"))
+        rows = [leaf.value.dim() == 0 or len(leaf.value) == len(x) for leaf in found]
+        if not any(rows):
+            errors.append((len(tape.calls), f"{shape}: it gives no row for each example"))
             continue
         rebuilt = any(leaf.value.numel() == x.numel() for leaf in found)
-        if rebuilt:
+        if rebuilt and all(rows):
             print(f"Assumed: it takes {shape} in [0, 1], {condition}.")
             return x, cond
-        second = second or (shape, condition, x, cond)
-    if second is None:
+        taken.append((rebuilt, f"{shape} in [0, 1], {condition}", x, cond))
+    if not taken:
         tried = ", ".join(_shapes(images))
         raise CannotExamine(
-            f"the model takes none of the inputs tried: {tried}; without a condition and with labels as one. The first "
-            f"said\n{errors[0][1]}\nCall examine(model, x, …) with a batch as it takes it."
+            f"the model takes none of the inputs tried: {tried}; without a condition and with labels as one. What got "
+            f"furthest:\n{max(errors)[1]}\nCall examine(model, x, …) with a batch as it takes it."
         )
-    print(f"Assumed: it takes {second[0]} in [0, 1], {second[1]}; no output has the shape of the input.")
-    return second[2], second[3]
+    rebuilt, words, x, cond = max(taken, key=lambda fitting: fitting[0])
+    print(f"Assumed: it takes {words}; {'not every' if rebuilt else 'no'} output is as the input is.")
+    return x, cond
 
 
 def _loss(module: ModuleType, model: nn.Module, wanted: str | None) -> Callable | None:

@@ -55,15 +55,14 @@ def check_code_is_used(patient: Patient, notes: Notes) -> None:
 def check_collapse(patient: Patient, notes: Notes) -> None:
     """After training: is z still worth something, and how many of its dimensions?
 
-    Collapse is a state, whatever its cause: q(z|x) is the prior, and the output is the same with another example's
-    code. An untrained decoder hardly reacts to z either, so first comes the question whether it was trained: even a
-    collapsed model has learned the mean image, and an untrained one has not. Only if the average output explains more
-    than half of the mean image's own contrast is anything said about collapse.
+    Collapse is a state: q(z|x) is the prior, and the output is the same with another example's code. An untrained
+    decoder hardly reacts to z either; but even a collapsed one has learned the mean image. Only if the average output
+    explains more than half of that image's contrast is anything said.
     """
     if notes.has("no-sampling", "noise-frozen", "latents-averaged") or patient.mean is None or patient.beyond:
         return notes.skipped("collapse: it needs a model that samples one Gaussian code.")
-    if patient.zero.recon is None:
-        return notes.skipped("collapse: no reconstruction was found.")
+    if patient.zero.recon is None or patient.zero.recon.numel() != patient.x.numel():
+        return notes.skipped("collapse: no reconstruction was found that could be compared with x.")
     recon, x = exact(patient.zero.recon), exact(patient.x.flatten(1))
     share = max(_explained(image.mean(0), x.mean(0)) for image in (recon, recon.sigmoid()))
     if share < 0.5:
@@ -150,8 +149,8 @@ def check_condition(patient: Patient, notes: Notes) -> None:
 def check_range(patient: Patient, notes: Notes, form: str | None) -> None:
     """Can the output be what the likelihood takes it for, and can it reach the data?"""
     reach = reach_of(patient)
-    if reach is None:
-        return notes.skipped("the range of the output: no reconstruction was found, or not the layer before it.")
+    if reach is None or patient.first.recon.numel() != patient.x.numel():
+        return notes.skipped("the range of the output: no output of x's shape was found, or not the layer before it.")
     low, high = patient.x.min().item(), patient.x.max().item()
     measured = f"outputs lie in {reach}, whatever the last layer gives; the data in [{low:.3g}, {high:.3g}]"
     outside = low < -1e-6 or high > 1 + 1e-6
@@ -168,14 +167,14 @@ def check_range(patient: Patient, notes: Notes, form: str | None) -> None:
         second = "the decoder applies it twice" if narrow else f"the loss ({form}) applies another"
         text = f"The output has been through a sigmoid, and {second}: pixels can only be between 0.5 and 0.73."
         return notes.error("double-sigmoid", text, measured)
-    if logits and reach.bounded:
+    if logits and (reach.one_sided or max(-reach.low, reach.high) <= 1 + 1e-6):
         text = f"The loss ({form}) wants logits, any real number, and the output is bounded."
         return notes.error("output-range", text, measured)
     if form == "BCE on probabilities" and not reach.unit:
         text = "The loss is a cross-entropy of probabilities, and the output can leave [0, 1]."
         return notes.error("output-range", text, measured)
     if form in (None, "squared error", "absolute error", "BCE on probabilities"):
-        room = 0.02 * max(min(high - low, reach.width), 1e-6)
+        room = 0.02 * max(min(high - low, reach.high - reach.low), 1e-6)
         if low < reach.low - room or high > reach.high + room:
             if outside or not notes.has("data-range"):
                 text = "The output cannot reach the data, whatever the decoder learns."

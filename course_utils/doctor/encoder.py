@@ -106,7 +106,7 @@ def check_reach(patient: Patient, notes: Notes, kl_kind: str | None) -> None:
     kind = kl_kind or patient.spread_kind[0] or patient.reading.kind
     mu, spread = (site and reach_of(patient, site) for site in (patient.mu_site, patient.spread_site))
     bounds = []
-    if (mu is not None and mu.width < 10) or (mu is not None and mu.one_sided):
+    if mu is not None and (mu.high - mu.low < 10 or mu.one_sided):
         bounds.append(f"μ lies in {mu} whatever the layer before it gives")
     if spread is not None and kind is not None:
         floor = SPREADS[kind].log_sigma(torch.tensor(spread.low, dtype=torch.float64)).exp().item()

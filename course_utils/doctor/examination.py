@@ -5,6 +5,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +14,13 @@ from course_utils.doctor.decoder import check_code_is_used, check_collapse, chec
 from course_utils.doctor.encoder import check_averaging, check_gradient, check_heads, check_reach
 from course_utils.doctor.objective import check_objective
 from course_utils.doctor.outputs import role_of
-from course_utils.doctor.patient import EXAMPLES, FEWER, MANY, ModelRaised, Patient
-from course_utils.doctor.probe import kept
+from course_utils.doctor.patient import ModelRaised, Patient, forward_of
+from course_utils.doctor.probe import Probe, kept
 from course_utils.doctor.report import Diagnosis, Notes
 from course_utils.doctor.sampling import check_modes, check_noise, check_spread, measure_spread
 
-FEWEST = 8
+FEWEST, EXAMPLES = 8, 64
+MOST_NUMBERS = 5_000_000  # in one forward pass: of a large model fewer examples are used
 PATIENCE = 2.0  # seconds without a word
 
 
@@ -37,13 +39,12 @@ def examine(
     Nothing is trained, and the model is left as it was: weights, buffers, gradients, mode, random state, device.
 
     Shapes: ``x`` (B, …) floating-point, as the model takes it, at least 8 examples, of which the first 64 are used
-    (16 of more than 3,000 pixels);
-    ``cond`` (B, …), passed as ``model(x, cond)``. ``loss(output, x)`` is the training loss; without one,
-    ``model.loss(x)``, ``model.loss(x, cond)`` or ``model.loss(output, x)`` is used if it exists. The doctor calls it
-    with outputs in which it has put numbers of its own, so it must compute from its arguments. ``forward(x)`` returns
-    the output where that is not ``model(x)``, ``encode(x)`` the pair (μ, second output), ``decode(z)`` the
-    reconstruction; with ``cond`` each gets it as one more argument. Raises ``TypeError`` or ``ValueError`` for
-    arguments that do not fit; what the model itself raises is reported as a finding.
+    (fewer for a large model); ``cond`` (B, …), passed as ``model(x, cond)``. ``loss(output, x)`` is the training
+    loss; without one, ``model.loss(x)``, ``model.loss(x, cond)`` or ``model.loss(output, x)`` is used if it exists. The
+    doctor calls it with outputs in which it has put numbers of its own, so it must compute from its arguments.
+    ``forward(x)`` returns the output where that is not ``model(x)``, ``encode(x)`` the pair (μ, second output),
+    ``decode(z)`` the reconstruction; with ``cond`` each gets it as one more argument. Raises ``TypeError`` or
+    ``ValueError`` for arguments that do not fit; what the model itself raises is reported as a finding.
     """
     _check_arguments(model, x, cond, loss=loss, forward=forward, encode=encode, decode=decode)
     notes = Notes()
@@ -107,8 +108,11 @@ def _run_checks(patient: Patient, notes: Notes) -> None:
 
 def _patient(model, x, cond, *callables) -> Patient:
     """The patient on the first examples; on all of them, if it runs with no other batch size."""
-    x = x.detach().clone()
-    few = FEWER if x[0].numel() > MANY else EXAMPLES
+    x, few = x.detach().clone(), EXAMPLES
+    with suppress(Exception), Probe() as tape:
+        (callables[1] or forward_of(model))(*(t[:FEWEST] for t in (x, cond) if t is not None))
+        numbers = sum(t.numel() for call in tape.calls for t in call.results)
+        few = min(max(FEWEST, FEWEST * MOST_NUMBERS // max(numbers, 1)), EXAMPLES)
     try:
         return Patient(model, x[:few], None if cond is None else cond[:few], *callables)
     except ModelRaised:
@@ -138,16 +142,17 @@ def _check_arguments(model: object, x: object, cond: object, **functions: object
         made = "; did you pass the class? Make an instance of it first" if isinstance(model, type) else ""
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}{made}")
     if isinstance(model, torch.jit.ScriptModule):
-        raise TypeError(
-            "model is traced or scripted, so nothing inside can be watched; give the module it was made from"
-        )
+        raise TypeError("model is traced or scripted: nothing inside can be watched; give what it was made from")
     for name, function in functions.items():
         if function is not None and not callable(function):
             raise TypeError(f"{name} must be a function, got {type(function).__name__}")
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a torch.Tensor, a batch as the model takes it, got {type(x).__name__}")
     if not x.is_floating_point():
-        raise TypeError(f"x must hold floating-point numbers, got {x.dtype}; for 8-bit images: x.float() / 255")
+        raise TypeError(
+            f"x must hold floating-point numbers, got {x.dtype}; for 8-bit images: x.float() / 255; "
+            "for words: x.float(), with forward=lambda x: model(x.long())"
+        )
     if x.dim() < 2 or len(x) < FEWEST:
         raise ValueError(f"x must be a batch (B, …) of at least {FEWEST} examples, got shape {tuple(x.shape)}")
     if not x.isfinite().all():
@@ -155,6 +160,5 @@ def _check_arguments(model: object, x: object, cond: object, **functions: object
     if bool((x == x[:1]).all()):
         raise ValueError("all examples of x are the same; the doctor needs examples that differ")
     if cond is not None and (not isinstance(cond, Tensor) or cond.shape[:1] != x.shape[:1]):
-        raise ValueError(
-            f"cond must be a tensor with one row per example, {len(x)}, got {getattr(cond, 'shape', cond)}"
-        )
+        got = getattr(cond, "shape", cond)
+        raise ValueError(f"cond must be a tensor with one row per example, {len(x)}, got {got}")

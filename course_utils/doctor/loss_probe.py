@@ -1,9 +1,8 @@
 """Runs a training loss on numbers of the doctor's own, and differentiates it with respect to them.
 
-A loss a·(reconstruction term) + b·KL is opened up by its derivatives: those with respect to the reconstruction have a
-shape that names the likelihood and a size that gives a, those with respect to μ and log σ² do the same for b. Forward
-pass and loss run together; wherever reconstruction, μ and spread are *computed*, the doctor's numbers take their
-places. So it does not matter where the loss is written, what the model returns, or what is kept in between.
+A loss a·(reconstruction term) + b·KL is opened up by its derivatives: those with respect to the reconstruction name
+the likelihood and give a, those with respect to μ and log σ² give b. Forward pass and loss run together; wherever
+reconstruction, μ and spread are *computed*, the doctor's numbers take their places, so the loss may stand anywhere.
 """
 
 from collections.abc import Mapping
@@ -44,8 +43,6 @@ class LossProbe:
         self.recon, self.mu, self.spread = (sites.recon, sites.mu, sites.spread) if sites else (None, None, None)
         self.spreads: list[Site] = [] if sites is None else sites.spreads
         self.likes: dict[str, Tensor] = {} if sites is None else sites.likes
-
-    # ------------------------------------------------------------------------------------------------- running it
 
     def _run(self, noise: float | None, put: Mapping[Site, Tensor] | None = None) -> tuple[list[Tensor], Probe]:
         """Forward pass and loss in one; the parts of what the loss returned, and the tape."""
@@ -92,8 +89,6 @@ class LossProbe:
         self.per_example = value.dim() > 0 and value.numel() > 1
         return value.sum()
 
-    # ------------------------------------------------------------------------------------------------- opening it up
-
     def find_sites(self) -> None:
         """Where reconstruction, μ and spread are made in a run of the loss, and which returned part is the total.
 
@@ -109,7 +104,8 @@ class LossProbe:
         def where(values: Tensor | None) -> Site | None:
             if values is None:
                 return None
-            return next((site for site, t in probe.results() if t.numel() == values.numel() and same(t, values)), None)
+            close = [(site, t) for site, t in probe.results() if t.numel() == values.numel() and same(t, values)]
+            return next((s for s, t in close if torch.equal(flat(t), values)), close[0][0] if close else None)
 
         self.mu = where(patient.mu) if patient.mu_is_reported or patient.exact else None
         self.spread = where(patient.spread)

@@ -86,6 +86,19 @@ def _measure(probe: LossProbe, patient: Patient, recons: list[Tensor], generator
     return Measured(*likelihood, near, far)
 
 
+def weight_at_small_rates(probe: LossProbe, kind: str | None) -> float:
+    """The weight of ½μ² where the KL is next to nothing: another one under a capacity or free bits."""
+    generator = torch.Generator().manual_seed(2)
+    parts = [
+        ("recon", probe.random("recon", generator, 0.05, 0.95)),
+        ("mu", probe.random("mu", generator, -0.01, 0.01)),
+    ]
+    if probe.sees_posterior:
+        one = 1.0 if kind in ("std", "var") else 0.0
+        parts.append(("spread", probe.random("spread", generator, one - 0.01, one + 0.01)))
+    return fit(exact(parts[1][1]), exact(_slopes(probe, parts)[1]))[0]
+
+
 def _slopes(probe: LossProbe, parts: list[tuple[str, Tensor]]) -> list[Tensor]:
     """Derivatives of the loss with respect to each part, averaged over ε = 1 and ε = −1.
 
@@ -175,6 +188,8 @@ def fit_likelihood(recons: list[Tensor], grads: list[Tensor], x: Tensor) -> tupl
     r, other, g, g_other, x = (exact(t.flatten(1)) for t in (*recons, *grads, x))
     if not g.any():
         return "none", 0.0, None
+    if r.shape != x.shape:  # probabilities of classes
+        return None, 0.0, None
     mean = ContinuousBernoulli().mean
     forms = {  # name: (φ, w)
         "squared error": (lambda t: t, lambda t: 2.0),

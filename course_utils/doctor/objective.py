@@ -3,7 +3,7 @@
 import torch
 
 from course_utils.doctor.loss_probe import CannotTrain, LossProbe, NoLoss
-from course_utils.doctor.loss_weights import Measured, Posterior, fit, measure
+from course_utils.doctor.loss_weights import Measured, Posterior, fit, measure, weight_at_small_rates
 from course_utils.doctor.patient import ModelRaised, Patient
 from course_utils.doctor.probe import exact, gradients
 from course_utils.doctor.report import Notes
@@ -60,7 +60,7 @@ def check_objective(patient: Patient, notes: Notes) -> tuple[str | None, str | N
     elif measured.form is None:
         _check_terms(measured, 1.0, "unknown", notes, has_spread=patient.spread is not None)
     else:
-        _check_weights(patient, measured, _per_example(probe, measured, patient, notes), notes)
+        _check_weights(patient, probe, measured, _per_example(probe, measured, patient, notes), notes)
     if measured.form == "none" or (probe.own and patient.forward is not None) or not probe.as_returned:
         return None, near.kind  # the output looked at need not be the one that the loss is made of
     return measured.form, near.kind if near.is_kl else None
@@ -129,7 +129,7 @@ def _per_example(probe: LossProbe, one: Measured, patient: Patient, notes: Notes
     return size if abs(change_a - 0.5) < 0.1 else 1.0
 
 
-def _check_weights(patient: Patient, m: Measured, size: float, notes: Notes) -> None:
+def _check_weights(patient: Patient, probe: LossProbe, m: Measured, size: float, notes: Notes) -> None:
     a = m.a * size
     if not _check_terms(m, size, f"{a:.4g}", notes, has_spread=patient.spread is not None):
         return
@@ -145,6 +145,9 @@ def _check_weights(patient: Patient, m: Measured, size: float, notes: Notes) -> 
         return notes.error("recon-sign", "The loss does not depend on the reconstruction.", "derivative: 0")
     if any(f.code == "loss-depends-on-batch" and f.severity == "error" for f in notes.findings):
         return notes.skipped("the weight of the KL: it depends on the batch size, see above.")
+    if m.near.state == "Gaussian" and abs(weight_at_small_rates(probe, m.near.kind) / m.near.mu - 1) > 0.1:
+        text = "At small rates the KL is not charged as such (free bits, or a target for the rate)."
+        return notes.remark("kl-form", text, f"where the KL is large: {weights}")
     _check_beta(patient, m.form, a, b, weights, notes)
 
 

@@ -17,7 +17,7 @@ from course_utils.doctor.spreads import SPREADS
 Path = tuple[str | int, ...]
 
 # Names without case and punctuation, as in zLogVar -> "zlogvar"; the first pattern that fits decides.
-_PREFIX = r"(z|q|qz|enc|encoder|latent|posterior)?"
+_PREFIX = r"(fc|to|linear|head)?(z|q|qz|enc|encoder|latent|posterior)?"
 _SUFFIX = r"(s|z|q|qz|x|latent)?"
 PATTERNS = (
     ("other", r".*(loss|elbo|nll|kl|kld|kldiv|klz|beta|weight|distortion|rate).*"),
@@ -117,6 +117,9 @@ def read(
     size = x.shape[0]
     found = [leaf for leaf in leaves(output) if leaf.value.dim() and leaf.value.shape[0] == size]
     image_like = [leaf for leaf in found if leaf.value.numel() == x.numel() and id(leaf.value) not in drawn]
+    if not image_like:  # probabilities of classes for each number of x, such as for words
+        image_like = [leaf for leaf in found if leaf.value.numel() % x.numel() == 0 and leaf.path in varies]
+        image_like = [leaf for leaf in image_like if not any(same(leaf.value, t) for t in noisy)]
     recon = _reconstruction(image_like, x, noisy, varies)
     taken = ("recon", "other")
     rest = [leaf for leaf in found if leaf.path != recon and leaf.role not in taken and not same(leaf.value, x)]

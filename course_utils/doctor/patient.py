@@ -9,9 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from course_utils.doctor.outputs import Reading, get, leaves, read, same
+from course_utils.doctor.outputs import Reading, get, leaves, read, role_of, same
 from course_utils.doctor.probe import (
     DRAWS,
+    NO_GAUSSIANS,
     Probe,
     Site,
     exact,
@@ -23,7 +24,6 @@ from course_utils.doctor.probe import (
     state_of,
 )  # fmt: skip
 
-EXAMPLES, FEWER, MANY = 64, 16, 3000  # so many examples; fewer of more than so many pixels
 OTHERS = ("<frozen", *(str(Path(m.__file__).parent) for m in (torch, traceback)), str(Path(__file__).parent))
 NORMS = (nn.modules.batchnorm._NormBase,)
 MOST_DRAWS = 12
@@ -76,8 +76,6 @@ class Patient:
         self.first = self.run()
         self._look()
 
-    # ------------------------------------------------------------------------------------------------- running it
-
     def call(self, function: Callable, *arguments: object) -> object:
         """Call the patient's own code; what it raises becomes :class:`ModelRaised`."""
         try:
@@ -122,8 +120,6 @@ class Patient:
         """The numbers for the draws of a run: the latent ones as asked for, the others as they were."""
         return {**self.held, **({} if noise is None else dict.fromkeys(self.latent, noise))}
 
-    # ------------------------------------------------------------------------------------------- what it is made of
-
     def _look(self) -> None:
         """Find the noise, the code that it makes, and the parts of the output."""
         base, again, other = self.first, self.run(), self.run(seed=1)
@@ -156,6 +152,10 @@ class Patient:
                 others[i] = drawn
             else:
                 levels.append(i)
+        if len(levels) > 1:  # what a tiny change does not move is compared with a number: a mask, such as lost words
+            nudged = {i: self.run(draws={i: base.probe.drawn[i] * (1 + 1e-5)}).probe for i in levels}
+            others |= {i: base.probe.drawn[i] for i in levels if _entrance(base.probe, nudged[i]) is None}
+            levels = [i for i in levels if i not in others]
         if not levels:  # where z goes into no layer, the smaller draws are left
             levels = [i for i, drawn in others.items() if drawn.numel() != self.x.numel()][-1:]
         self.held = {i: drawn for i, drawn in others.items() if i not in levels} if levels else {}
@@ -165,11 +165,8 @@ class Patient:
         self, zero: Run, noisy: list[tuple[Site, Tensor]], entrance: tuple[int, Tensor] | None
     ) -> Site | None:
         """Where z is made: the first noisy result that is μ without noise, or else what first enters a layer."""
-        mu = (
-            self.separate_encoder[0]
-            if self.separate_encoder
-            else (None if self.reading.mu is None else flat(get(zero.output, self.reading.mu)))
-        )
+        mu = None if self.reading.mu is None else flat(get(zero.output, self.reading.mu))
+        mu = self.separate_encoder[0] if self.separate_encoder else mu
         for wanted in (mu if mu is not None and mu.any() else None, None if entrance is None else entrance[1]):
             found = None if wanted is None else next((s for s, t in noisy if same(t, wanted)), None)
             if found is not None:
@@ -234,9 +231,9 @@ class Patient:
     def _what_it_is(self, levels: list[int]) -> str:
         """Empty for one Gaussian code per example; else what the model is instead, as far as that can be seen."""
         names = [call.name for call in self.first.probe.calls]
+        drawn_by = [name for name in names if name in DRAWS]
         quantiser = next((name for name in names if name in QUANTISERS or (name == "min" and "embedding" in names)), "")
-        sizes = [leaf.value.numel() / self.x.numel() for leaf in leaves(self.first.output)]
-        code = self.first.probe.at(self.code_site)
+        code = self.zero.probe.at(self.code_site)
         if len(levels) > 1:
             return f"{len(levels)} random draws are decoded one after the other (several latent variables or samples)"
         if quantiser and not (self.mu_is_reported and self.moves):
@@ -245,8 +242,10 @@ class Patient:
             if self.reading.recon is not None:
                 return "the code has no row for each example"
             return "several samples are drawn for each example"
-        if self.reading.recon is None and any(size > 1 and size == int(size) for size in sizes):
+        if code is not None and code.dim() > 2 and code.shape[1] > 1 and same(code, code[:, :1].expand_as(code)):
             return "several samples are drawn for each example"
+        if self.latent and drawn_by[self.latent[0]] in NO_GAUSSIANS:
+            return f"no Gaussian code: z is made of draws by {drawn_by[self.latent[0]].strip('_')}"
         if self.mixed:
             return "no diagonal Gaussian: each number of the noise moves several of z (a full covariance, a flow)"
         if self.exact and not self.linear and not (self.mu_is_reported and same(self.mu, self.zero.code)):
@@ -294,12 +293,10 @@ class Patient:
             return self.run(code=code, cond=cond, noise=0.0).recon if self.code_site is not None else None
         self.run()  # sets the mode
         output = self.call(decode, *([code] if cond is None else [code, cond]))
-        found = [leaf.value for leaf in leaves(output) if leaf.value.numel() == self.x.numel()]
+        found = [leaf.value for leaf in leaves(output) if leaf.value.numel() % self.x.numel() == 0]
         if not found and self.decode is not None:
             raise ValueError(f"decode(z) must return a reconstruction, {tuple(self.x.shape)}; got {_shapes(output)}")
         return flat(found[0]) if found else None
-
-    # ------------------------------------------------------------------------------------------------------ gradients
 
     def gradients(self, values: Tensor) -> list[Tensor]:
         """Of a random combination of ``values``, with respect to each parameter: what influences them, and where."""
@@ -308,6 +305,12 @@ class Patient:
     def influences(self, values: Tensor) -> list[Tensor]:
         """For each parameter a mask of the elements that ``values`` depend on."""
         return [gradient != 0 for gradient in self.gradients(values)]
+
+    def roles_of_weights(self, masks: list[Tensor]) -> set[str]:
+        """What the names of the layers say whose weights are in the masks."""
+        names = [name for name, p in self.model.named_parameters() if p.is_floating_point()]
+        behind = ".".join(name for name, mask in zip(names, masks, strict=True) if mask.any())
+        return set(map(role_of, behind.split(".")))
 
     def only(self, values: Tensor, others: Tensor) -> list[Tensor]:
         """Masks of the elements that ``values`` depend on and ``others`` do not: those of a head of its own."""

@@ -1,9 +1,8 @@
 """Two tools for experiments on somebody else's model: a tape of what it computes, and a promise to leave no trace.
 
-:class:`Probe` stands between a model and the functions of torch while the model runs. It writes down every call, can
-give a random draw the numbers that are wanted, and can put another tensor in the place of any result. Which results
-are noise, the code or μ is then found from outside, by comparing the tapes of runs that differ in one thing, and not
-by following tensors through the program: so it does not matter how the noise was made or how often it was wrapped.
+:class:`Probe` writes down every call of a function of torch, can give a random draw other numbers, and can put another
+tensor in the place of any result. Which results are noise, the code or μ is found by comparing the tapes of runs that
+differ in one thing: so it does not matter how the noise was made or how often it was wrapped.
 """
 
 import copy
@@ -18,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-DRAWS = (
-    "randn", "randn_like", "normal", "normal_", "rand", "rand_like", "uniform_", "bernoulli", "bernoulli_",
-    "exponential_", "multinomial", "_standard_gamma", "log_normal_", "poisson",
+NO_GAUSSIANS = (
+    "bernoulli", "bernoulli_", "exponential_", "multinomial", "_standard_gamma", "_sample_dirichlet", "log_normal_",
+    "poisson", "cauchy_", "geometric_",
 )  # fmt: skip
+DRAWS = ("randn", "randn_like", "normal", "normal_", "rand", "rand_like", "uniform_", *NO_GAUSSIANS)
 # A decoder begins with one of these; whatever touches z before is element by element and still the code.
 LAYERS = (
     "linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv", "addmm", "baddbmm", "einsum",

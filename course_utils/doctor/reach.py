@@ -25,16 +25,6 @@ class Reach(NamedTuple):
         """Whether all lie on one side of 0."""
         return self.low >= -1e-6 or self.high <= 1e-6
 
-    @property
-    def bounded(self) -> bool:
-        """Whether all lie within [−1, 1], or on one side of 0."""
-        return self.one_sided or (self.low >= -1 - 1e-6 and self.high <= 1 + 1e-6)
-
-    @property
-    def width(self) -> float:
-        """How far apart the ends are."""
-        return self.high - self.low
-
     def __str__(self) -> str:
         return f"[{self.low:.3g}, {self.high:.3g}]"
 

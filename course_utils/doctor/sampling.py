@@ -142,6 +142,8 @@ def check_spread(patient: Patient, notes: Notes, kl_kind: str | None) -> None:
         return notes.error("noise-not-normal", text, by, "Multiply σ by torch.randn_like(mu) and by nothing else.")
     if stated == kind or (stated is None and kind != "log_std"):
         return notes.well(f"the noise has the size that the encoder says ({words})")
+    if stated is None and "log_std" in patient.roles_of_weights(patient.only(patient.spread, patient.mu)):
+        return notes.well(f"the noise has the size that the name of a layer says ({words})")
     if stated is None:
         text = "σ is exp(s): right if s is log σ, wrong if s is log σ²."
         return notes.warning("sigma-exp-log-var", text, by)

@@ -18,6 +18,8 @@ DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef
 # Calls that prepare what definitions use: the arguments of a command line and their defaults, the path.
 SETTINGS = ("add_argument", "set_defaults", "insert", "append", "manual_seed")
 
+ENDS = ("sys.exit", "exit", "quit", "os._exit")
+
 
 class CannotExamine(Exception):
     """There is nothing to examine; the text says why."""
@@ -26,14 +28,14 @@ class CannotExamine(Exception):
 def load(path: Path) -> tuple[ModuleType, list[str]]:
     """The file as a module, its folder importable, and the lines that were left out.
 
-    The module's name is nobody else's: under its own, a file called copy.py would take the library's place. In a
-    package (a folder with ``__init__.py``) it belongs to that, so that relative imports work.
+    The module's name is nobody else's: a file may be called copy.py. In a package (a folder with ``__init__.py``) it
+    belongs to that, so that relative imports work.
     """
     try:
         tree = ast.parse(_source(path), filename=str(path))
     except (SyntaxError, ValueError, UnicodeDecodeError) as error:
         raise CannotExamine(f"{path} cannot be read as Python: {error}") from error
-    kept, left_out = _definitions(tree)
+    kept, left_out = _definitions(tree, path.name)
     folder, package = path.resolve().parent, []
     while (folder / "__init__.py").is_file():
         package.insert(0, folder.name)
@@ -66,19 +68,29 @@ def _source(path: Path) -> str:
     return path.read_text(encoding="utf-8-sig")
 
 
-def _definitions(tree: ast.Module) -> tuple[list[ast.stmt], list[str]]:
-    """What defines something; and, for the report, what else stands at the top of the file."""
+def _definitions(tree: ast.Module, file: str) -> tuple[list[ast.stmt], list[str]]:
+    """What defines something; and, for the report, what else stands at the top of the file.
+
+    A file that ends the program whenever it is run (or imported) says that it is not to be used like this.
+    """
     kept, left_out = [], []
     for node in tree.body:
+        call = node.value if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
+        if isinstance(node, ast.Raise) or (call and ast.unparse(call.func) in ENDS):
+            raise CannotExamine(
+                f"{file} ends itself ({_line(node)}); put that under if __name__ == '__main__': to import it."
+            )
         setting = isinstance(node, ast.Expr) and getattr(getattr(node.value, "func", None), "attr", "") in SETTINGS
         guarded = isinstance(node, ast.Try | ast.If | ast.With) and all(isinstance(n, DEFINITIONS) for n in node.body)
         if isinstance(node, (*DEFINITIONS, ast.Assign, ast.AnnAssign)) or guarded or setting:
             kept.append(node)
-        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)) and not isinstance(
-            node, ast.Pass
-        ):
-            left_out.append(f"line {node.lineno}: {ast.unparse(node).splitlines()[0][:60]}")
+        elif not isinstance(getattr(node, "value", None), ast.Constant) and not isinstance(node, ast.Pass):
+            left_out.append(_line(node))
     return kept, left_out
+
+
+def _line(node: ast.stmt) -> str:
+    return f"line {node.lineno}: {ast.unparse(node).splitlines()[0][:60]}"
 
 
 def _execute(nodes: list[ast.stmt], module: ModuleType, path: Path, left_out: list[str]) -> None:
@@ -86,15 +98,13 @@ def _execute(nodes: list[ast.stmt], module: ModuleType, path: Path, left_out: li
     for node in nodes:
         simple = isinstance(node, DEFINITIONS)
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None and _is_work(node.value):
-            left_out.append(f"line {node.lineno}: {ast.unparse(node).splitlines()[0][:60]}")
+            left_out.append(_line(node))
             continue
         try:
             exec(compile(ast.Module([node], []), str(path), "exec"), module.__dict__)  # the user asked for this file
         except (Exception, SystemExit) as error:
             if not simple or isinstance(node, ast.Import | ast.ImportFrom):  # what is missing may not be needed
-                left_out.append(
-                    f"line {node.lineno}: {ast.unparse(node).splitlines()[0][:60]} ({type(error).__name__})"
-                )
+                left_out.append(f"{_line(node)} ({type(error).__name__})")
                 continue
             raise CannotExamine(f"executing {path} raised\n{short_traceback(error)}") from error
 
