@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -36,6 +37,7 @@ def build(folder: Path) -> int:
         if status := sphinx(arguments):
             return status
         write_font(out)
+        shutil.rmtree(out / "_sources", ignore_errors=True)  # empty
         shutil.rmtree(folder, ignore_errors=True)
         shutil.move(out, folder)
     return 0
@@ -66,5 +68,6 @@ if __name__ == "__main__":
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "site")
     options = parser.parse_args()
     status = build(options.folder)
-    print(f"{options.folder / 'index.html'}" if not status else "no site: see the warnings above")
+    made = f"{options.folder / 'index.html'}, in {time.process_time():.0f} seconds of one core"
+    print(made if not status else "No site: see the warnings above.")
     sys.exit(status)

@@ -30,16 +30,19 @@ GLOSSARY = NOTEBOOKS / "glossary.ipynb"
 README_URL = f"https://github.com/{REPOSITORY}#readme"
 HELP = ("A first hint", "A second hint", "A third hint", "One way to write it")
 
+MOVES = "Here it moves in the page: a smaller model, trained on MNIST, whose decoder computes in your browser. Drag in "
+MOVES += "the square, or reach it with Tab and use the arrow keys."
 # What moves in the page: notebook -> its call -> model, what it is.
 EXPLORERS = {
     "explore_latents": {
-        "plane": "A VAE with two latent numbers. The square shows what its decoder makes of each place.",
-        "digits": "A VAE with ten latent numbers. A digit sets the code of a test image; the square holds the two "
-        "dimensions that move most over the data, the sliders the next four.",
+        "plane": "A VAE with two latent numbers. The square shows what its decoder makes of each place. The buttons "
+        "lead to the codes of ten test images.",
+        "digits": "A VAE with ten latent numbers. The square holds two of the six that move most over the data, the "
+        "sliders the other four. The buttons lead to the codes of ten test images.",
     },
     "explore_style": {
-        "style": "A conditional VAE with a learned prior. Choose the digit, and change the style in standard "
-        "deviations of the prior of that digit; below, all ten digits in the same style.",
+        "style": "A conditional VAE with a learned prior. The buttons choose the digit. Square and sliders change the "
+        "style, in standard deviations of that digit's prior. The row shows all ten digits in the same style.",
     },
 }
 
@@ -208,8 +211,7 @@ def explorers(call: str) -> str:
         parts.append(f'<script src="models/{name}.js" defer></script>')
         parts.append(f'<figure class="explorer" data-model="{name}"><figcaption>{words}</figcaption></figure>')
     last = '<script src="_static/explorer.js" defer></script>'
-    words = "A smaller model of the same kind, trained on MNIST; its decoder computes in your browser."
-    return f'<div id="latent-space"><p>{words}</p>{"".join(parts)}{last}</div>'
+    return f'<div id="latent-space"><p>{MOVES}</p>{"".join(parts)}{last}</div>'
 
 
 # --- words ----------------------------------------------------------------------------------------
@@ -236,6 +238,10 @@ def explained(text: str, definitions: dict[str, str]) -> str:
         tip = f'<span class="tip" role="tooltip">{definitions[slug(link[2])]}</span>'
         return f'<span class="term">[{link[1]}](glossary.ipynb#{link[2]}){tip}</span>'
 
+    def as_markdown(summary: re.Match) -> str:  # behind a blank line it is; there a number must not begin a list
+        return "<summary>\n\n" + re.sub(r"^(\d+)\.", r"\1\\.", summary[1]) + "\n\n</summary>"
+
+    text = re.sub(r"<summary>(.+)</summary>", as_markdown, text)
     text = re.sub(r"\[([^\]]+)\]\(glossary\.ipynb#([^)]+)\)", with_meaning, text)
     return re.sub(r"\]\(([\w.]*)#([^)]+)\)", lambda found: f"]({found[1]}#{slug(found[2])})", text)
 
@@ -245,7 +251,7 @@ def readme() -> tuple[str, str]:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     text = text.replace("](notebooks/", "](").partition("\n## For maintainers")[0]
     front, start, rest = text.partition("\n## Start\n")
-    rest = f"# Run it, teach with it, use it\n{start}{rest}"
+    rest = re.sub(r"\n## As a website\n.*?(?=\n## )", "", f"# Run it, teach with it, use it\n{start}{rest}", flags=re.DOTALL)
     front = front.replace("](#", "](start.md#")
     picture = r"^\[?!\[([^\]]*)\]\(images/gallery\.png\)(?:\]\([^)]*\))?$"
     linked = r'<p><a href="06_the_vae.html#latent-space"><img src="pictures/gallery.png" alt="\1"></a></p>'

@@ -29,8 +29,8 @@ const range = (n) => [...Array(n).keys()];
 
 function explorer(figure) {
   const model = DECODERS[figure.dataset.model], decode = decoderOf(model), conditional = Boolean(model.mu);
-  const [across, up, ...others] = model.order.slice(0, 6), choice = conditional || Boolean(model.start);
-  const tiles = choice ? 9 : 15;  // of the square, each way
+  const [across, up] = model.order.slice(0, 2).sort(), others = model.order.slice(2, 6);
+  const tiles = others.length ? 9 : 15;  // of the square, each way
   const state = { place: model.order.map(() => 0), digit: 7 };
   const input = (place, digit) => !conditional ? place : [
     ...place.map((e, i) => model.mu[digit][i] + model.sigma[digit][i] * e), ...range(10).map((d) => +(d === digit))];
@@ -47,7 +47,7 @@ function explorer(figure) {
   const pad = made("canvas", { className: "pad", width: 28 * tiles, height: 28 * tiles, tabIndex: 0 }, box);
   const one = made("canvas", { className: "made", width: 28, height: 28 }, box);
   const ground = Object.assign(document.createElement("canvas"), { width: pad.width, height: pad.height });
-  const buttons = choice ? made("div", { className: "digits" }, figure) : null;
+  const buttons = made("div", { className: "digits" }, figure);
   const sliders = others.map((i) => {
     const label = made("label", { textContent: named(i) }, figure);
     return made("input", { type: "range", min: -REACH, max: REACH, step: 0.05, i }, label);
@@ -76,7 +76,7 @@ function explorer(figure) {
     put(one, 1, [input(place, digit)]);
     if (ten) put(ten, 10, range(10).map((d) => input(place, d)));
     for (const slider of sliders) slider.value = place[slider.i];
-    if (buttons) [...buttons.children].forEach((button, d) => button.setAttribute("aria-pressed", d === digit));
+    if (conditional) [...buttons.children].forEach((button, d) => button.setAttribute("aria-pressed", d === digit));
     words.textContent = `${named(across)} = ${said(place[across])}, ${named(up)} = ${said(place[up])}`;
     pad.setAttribute("aria-valuenow", place[across]);
     pad.setAttribute("aria-valuetext", words.textContent);
@@ -103,7 +103,7 @@ function explorer(figure) {
     change({ [move[0]]: clamped(state.place[move[0]] + (event.shiftKey ? 0.5 : 0.1) * move[1]) }, false);
   });
   for (const slider of sliders) slider.addEventListener("input", () => change({ [slider.i]: +slider.value }));
-  if (buttons) range(10).forEach((digit) => made("button", { type: "button", textContent: digit, onclick() {
+  range(10).forEach((digit) => made("button", { type: "button", textContent: digit, onclick() {
     state.digit = digit;
     change(conditional ? {} : model.start[digit]);
   } }, buttons));

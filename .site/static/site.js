@@ -1,6 +1,7 @@
-// What is folded opens for print and for a link that leads into it.
+// What is folded opens for print (but hints, set-up and plumbing) and for a link that leads into it.
 addEventListener("beforeprint", () => {
-  for (const part of document.querySelectorAll("details:not([open])")) part.open = part.dataset.printed = true;
+  for (const part of document.querySelectorAll("details:not([open], .help, .setup, .hide)"))
+    part.open = part.dataset.printed = true;
 });
 addEventListener("afterprint", () => {
   for (const part of document.querySelectorAll("details[data-printed]")) part.open = false;
@@ -13,4 +14,4 @@ const reveal = () => {
 addEventListener("hashchange", reveal);
 addEventListener("DOMContentLoaded", reveal);
 // A page on a disk cannot read other pages, so search shows no excerpts there.
-if (location.protocol === "file:" && window.DOCUMENTATION_OPTIONS) DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
