@@ -21,11 +21,10 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT)]
 
-import pages  # noqa: E402
-
 
 def build(folder: Path) -> int:
     """Write the site into `folder`, in the place of the one that was there; return Sphinx' exit status."""
+    import pages
     from sphinx.cmd.build import main as sphinx
 
     if folder.exists() and any(folder.iterdir()) and not (folder / "searchindex.js").exists():
@@ -33,8 +32,9 @@ def build(folder: Path) -> int:
     with tempfile.TemporaryDirectory() as place:
         source, out = Path(place, "source"), Path(place, "out")
         pages.write(source, out)
-        arguments = ["-q", "-W", "--keep-going", "-c", str(HERE), "-d", str(Path(place, "trees")), str(source), str(out)]
-        if status := sphinx(arguments):
+        quiet_and_strict = ["-q", "-W", "--keep-going"]
+        folders = ["-c", str(HERE), "-d", str(Path(place, "trees")), str(source), str(out)]
+        if status := sphinx(quiet_and_strict + folders):
             return status
         write_font(out)
         shutil.rmtree(out / "_sources", ignore_errors=True)  # empty

@@ -1,6 +1,6 @@
 """The small decoders that the website computes with: trained here, and kept as whole numbers of eight bits.
 
-    .venv/bin/python .site/decoders.py            # trains three models on MNIST, about four minutes, and writes decoders.npz
+    .venv/bin/python .site/decoders.py      # trains three models on MNIST, four minutes, and writes decoders.npz
 
 For each model the file holds every linear layer of its decoder: `weight`, int8 (out, in), with a `scale` for each row,
 and `bias`, float32. Between the layers stands a ReLU, behind the last one a sigmoid. Beside them: `order`, the latent

@@ -30,8 +30,8 @@ GLOSSARY = NOTEBOOKS / "glossary.ipynb"
 README_URL = f"https://github.com/{REPOSITORY}#readme"
 HELP = ("A first hint", "A second hint", "A third hint", "One way to write it")
 
-MOVES = "Here it moves in the page: a smaller model, trained on MNIST, whose decoder computes in your browser. Drag in "
-MOVES += "the square, or reach it with Tab and use the arrow keys."
+MOVES = """Here it moves in the page: a smaller model, trained on MNIST, whose decoder computes in your browser. Drag in
+the square, or reach it with Tab and use the arrow keys."""
 # What moves in the page: notebook -> its call -> model, what it is.
 EXPLORERS = {
     "explore_latents": {
@@ -122,7 +122,7 @@ def with_answers_covered(cells: Iterator[NotebookNode]) -> Iterator[NotebookNode
             if asked:
                 yield new_markdown_cell(question + asks)
         else:
-            asked = asked and not cell.source.startswith("#") or "**Predict" in cell.source
+            asked = (asked and not cell.source.startswith("#")) or "**Predict" in cell.source
             yield cell
 
 
@@ -251,7 +251,9 @@ def readme() -> tuple[str, str]:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     text = text.replace("](notebooks/", "](").partition("\n## For maintainers")[0]
     front, start, rest = text.partition("\n## Start\n")
-    rest = re.sub(r"\n## As a website\n.*?(?=\n## )", "", f"# Run it, teach with it, use it\n{start}{rest}", flags=re.DOTALL)
+    rest = re.sub(
+        r"\n## As a website\n.*?(?=\n## )", "", f"# Run it, teach with it, use it\n{start}{rest}", flags=re.DOTALL
+    )
     front = front.replace("](#", "](start.md#")
     picture = r"^\[?!\[([^\]]*)\]\(images/gallery\.png\)(?:\]\([^)]*\))?$"
     linked = r'<p><a href="06_the_vae.html#latent-space"><img src="pictures/gallery.png" alt="\1"></a></p>'

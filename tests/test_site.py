@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from .conftest import NOTEBOOKS, ROOT
 from .test_notebook_files import MATHS, MIN_ALT, cells, outputs, prose
 
 sys.path.insert(0, str(ROOT / ".site"))
-import pages  # noqa: E402
+import pages
 
 GLOSSARY = ROOT / "notebooks" / "glossary.ipynb"
 MOST_BYTES = 1_500_000  # of a page with all that it loads
@@ -79,7 +80,7 @@ def test_all_notebooks_are_in_the_contents_and_each_leads_to_the_next(soups):
     for name in ["index.html", *names]:
         side = [a["href"] for a in soups[name].select(".sidebar-tree a")]
         assert len(side) == len(names) + 2 and all(other in side or other == name for other in names)
-    for name, after in zip(names, names[1:], strict=False):
+    for name, after in itertools.pairwise(names):
         assert soups[name].select_one("a.next-page")["href"] == after
         assert soups[after].select_one("a.prev-page")["href"] == name
 
@@ -102,7 +103,9 @@ def test_every_page_has_its_pictures_with_words_its_links_and_little_weight(page
     links = [a["href"] for a in page.select(".tools a")]
     colab = f"https://colab.research.google.com/github/{REPOSITORY}/blob/main/notebooks/{path.name}"
     assert links == [colab, path.name] and (site / path.name).read_bytes() == path.read_bytes()
-    files = {tag[name].partition("?")[0] for kind, name in LOADED.items() for tag in page.find_all(kind) if tag.get(name)}
+    files = {
+        tag[name].partition("?")[0] for kind, name in LOADED.items() for tag in page.find_all(kind) if tag.get(name)
+    }
     loaded = [site / f"{path.stem}.html", site / "_static" / "math.woff", *(site / file for file in files)]
     assert sum(file.stat().st_size for file in loaded if file.is_file()) < MOST_BYTES
 
@@ -114,6 +117,16 @@ def test_the_front_page_is_the_readme_s_without_what_only_its_maintainers_need(s
     assert all(front.article.select_one(f'td a[href="{path.stem}.html"]') for path in NOTEBOOKS)
     text = front.get_text() + start.get_text()
     assert "For lecturers" in text and "For maintainers" not in text and "requirements.txt" in text
+
+
+def test_the_first_picture_may_be_a_link_to_what_moves(monkeypatch, tmp_path):
+    shown = "![Digits](images/gallery.png)"
+    for picture in (shown, f"[{shown}](https://OWNER.github.io/NAME/06_the_vae.html#latent-space)"):
+        (tmp_path / "README.md").write_text(f"# Title\n\n{picture}\n\n## Start\n", encoding="utf-8")
+        monkeypatch.setattr(pages, "ROOT", tmp_path)
+        assert (
+            '<a href="06_the_vae.html#latent-space"><img src="pictures/gallery.png" alt="Digits">' in pages.readme()[0]
+        )
 
 
 # --- what is folded -------------------------------------------------------------------------------
@@ -128,7 +141,9 @@ def test_answers_hints_and_appendices_are_covered(page, path):
     for cover in covers:
         question = cover.find_previous(string=re.compile("Predict"))
         assert not question.find_parent("details") or question.find_parent("details") in cover.parents
-        assert cover.select(".cell_input") and cover.find_all(["p", "ol", "ul"], recursive=False), "no code or no answer"
+        assert cover.select(".cell_input") and cover.find_all(["p", "ol", "ul"], recursive=False), (
+            "no code or no answer"
+        )
         assert not cover.find(["h2", "h3"])
     appendices = [cell for _, cell in cells(notebook, "markdown") if re.match(r"## *(A\d|Appendix)", cell.source)]
     assert len(page.select("section > details.appendix")) == len(appendices)

@@ -17,7 +17,7 @@ function decoderOf({ layers }) {
       next[row] = last ? 1 / (1 + Math.exp(-sum)) : Math.max(sum, 0);
     }
     return next;
-  }, input);
+  }, Float32Array.from(input));
 }
 
 const REACH = 3;  // how far the controls go, in standard deviations of the prior
@@ -35,12 +35,17 @@ function explorer(figure) {
   const input = (place, digit) => !conditional ? place : [
     ...place.map((e, i) => model.mu[digit][i] + model.sigma[digit][i] * e), ...range(10).map((d) => +(d === digit))];
 
-  function put(canvas, columns, codes) {  // pictures side by side, row by row
+  function put(canvas, columns, n, code) {  // the picture of a code in the n-th place of a canvas, row by row
     const context = canvas.getContext("2d"), tile = context.createImageData(28, 28);
-    codes.forEach((code, n) => {
-      decode(code).forEach((x, i) => tile.data.set([255 * x, 255 * x, 255 * x, 255], 4 * i));
-      context.putImageData(tile, 28 * (n % columns), 28 * Math.floor(n / columns));
-    });
+    const pixels = new Uint32Array(tile.data.buffer);
+    decode(code).forEach((x, i) => { pixels[i] = 0xff000000 + 0x010101 * Math.round(255 * x); });
+    context.putImageData(tile, 28 * (n % columns), 28 * Math.floor(n / columns));
+  }
+  function putTile(n) {  // of the square
+    const step = (2 * REACH) / tiles, place = [...state.place];
+    place[across] = step * (n % tiles + 0.5) - REACH;
+    place[up] = REACH - step * (Math.floor(n / tiles) + 0.5);
+    put(ground, tiles, n, input(place, state.digit));
   }
 
   const box = made("div", { className: "panels" }, figure);
@@ -60,32 +65,38 @@ function explorer(figure) {
   for (const [canvas, label] of [[one, "The decoded picture"], [ten, "All ten digits in this style"]])
     if (canvas) { canvas.setAttribute("role", "img"); canvas.setAttribute("aria-label", label); }
 
-  let stale = true, waiting = false;  // whether the square has to be decoded again; whether a drawing is on its way
+  let stale = tiles * tiles, tile = 0, waiting = false;  // how many tiles to decode again, from which; drawing soon?
   function draw() {
     waiting = false;
-    const { place, digit } = state, step = (2 * REACH) / tiles;
-    if (stale) put(ground, tiles, range(tiles * tiles).map((n) => input(place.map((z, i) => i === across
-      ? step * (n % tiles + 0.5) - REACH : i === up ? REACH - step * (Math.floor(n / tiles) + 0.5) : z), digit)));
-    stale = false;
+    const { place, digit } = state;
+    put(one, 1, 0, input(place, digit));
+    if (ten) range(10).forEach((d) => put(ten, 10, d, input(place, d)));
+    // The tiles take turns, so that the square never keeps the picture waiting.
+    for (const until = performance.now() + 10; stale && performance.now() < until; tile = (tile + 1) % tiles ** 2) {
+      putTile(tile);
+      stale -= 1;
+    }
+    if (stale) soon();
     const context = pad.getContext("2d"), scale = pad.width / (2 * REACH);
     context.drawImage(ground, 0, 0);
     context.beginPath();
     context.arc((clamped(place[across]) + REACH) * scale, (REACH - clamped(place[up])) * scale, 7, 0, 7);
     Object.assign(context, { lineWidth: 4, strokeStyle: "#ffb000" });
     context.stroke();
-    put(one, 1, [input(place, digit)]);
-    if (ten) put(ten, 10, range(10).map((d) => input(place, d)));
     for (const slider of sliders) slider.value = place[slider.i];
     if (conditional) [...buttons.children].forEach((button, d) => button.setAttribute("aria-pressed", d === digit));
     words.textContent = `${named(across)} = ${said(place[across])}, ${named(up)} = ${said(place[up])}`;
     pad.setAttribute("aria-valuenow", place[across]);
     pad.setAttribute("aria-valuetext", words.textContent);
   }
-  function change(values, square = true) {  // latent dimension -> number
-    for (const [i, z] of Object.entries(values)) state.place[i] = z;
-    stale ||= square;
+  function soon() {
     if (!waiting) requestAnimationFrame(draw);
     waiting = true;
+  }
+  function change(values, square = true) {  // latent dimension -> number
+    for (const [i, z] of Object.entries(values)) state.place[i] = z;
+    if (square) stale = tiles * tiles;
+    soon();
   }
 
   const drag = (event) => {
