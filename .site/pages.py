@@ -111,7 +111,7 @@ def with_answers_covered(cells: Iterator[NotebookNode]) -> Iterator[NotebookNode
         if cell.cell_type == "code":
             if asked and not tagged(cell, "exercise"):
                 asked, covered = False, True
-                yield folded("prediction", "You have guessed? Show the code and the answer")
+                yield folded("prediction", "Guess first. Then show the code and the answer")
             yield cell
         elif covered and not tagged(cell, "exercise", "help"):
             answer, question, asks = cell.source.partition("**Predict")
@@ -235,6 +235,8 @@ def explained(text: str, definitions: dict[str, str]) -> str:
     """Markdown whose links to terms carry the terms' meaning, and whose addresses are those of Sphinx."""
 
     def with_meaning(link: re.Match) -> str:
+        if slug(link[2]) not in definitions:
+            raise ValueError(f"{link[0]}: the glossary has no such term")
         tip = f'<span class="tip" role="tooltip">{definitions[slug(link[2])]}</span>'
         return f'<span class="term">[{link[1]}](glossary.ipynb#{link[2]}){tip}</span>'
 
