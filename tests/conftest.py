@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import os
 import re
@@ -114,6 +115,23 @@ def fence(tmp_path_factory: pytest.TempPathFactory) -> Fence:
 def python(*arguments: str) -> list[str]:
     """A command line for the Python that runs the tests."""
     return [sys.executable, *arguments]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Path:
+    """The website, built with no network; a skip that says what is missing, a failure where COURSE_SITE demands it."""
+    needed = ("sphinx", "myst_nb", "furo", "math_core", "ziamath", "fontTools")
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        reason = f"{', '.join(missing)} not installed: python -m pip install -r .site/requirements.txt"
+        if os.environ.get("COURSE_SITE") == "required":
+            pytest.fail(f"COURSE_SITE=required, but {reason}", pytrace=False)
+        pytest.skip(reason)
+    fence, folder = Fence(tmp_path_factory.mktemp("fence")), tmp_path_factory.mktemp("site") / "built"
+    command = fence.command(python(str(ROOT / ".site" / "build.py"), str(folder)))
+    ran = subprocess.run(command, env=fence.environment(), capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-6000:]
+    assert int(re.search(r"in (\d+) seconds", ran.stdout)[1]) < 120
+    return folder
 
 
 @functools.cache

@@ -137,7 +137,8 @@ def copy(tmp_path):
     for path in (*NOTEBOOKS, ROOT / "notebooks" / "glossary.ipynb", ROOT / "README.md", ROOT / "pyproject.toml"):
         shutil.copy(path, tmp_path / path.relative_to(ROOT))
     address = f"https://colab.research.google.com/github/{session.REPOSITORY}/blob/main/notebooks/99_x.ipynb"
-    badge, setup = f"[![Open in Colab](badge.svg)]({address})\nΩ", session.SETUP_CELL
+    site = session.REPOSITORY.replace("/", ".github.io/")
+    badge, setup = f"[![Open in Colab](badge.svg)]({address})\nΩ https://{site}/06_the_vae.html", session.SETUP_CELL
     sources = {"markdown": badge, "code": setup, "raw": f"github.com/{session.REPOSITORY}-other stays"}
     cells = [
         {"cell_type": kind, "metadata": {}, "source": source.splitlines(keepends=True)}
@@ -161,7 +162,8 @@ def test_set_repository_moves_everything_together_and_back_restores_every_byte(c
     set_repository.set_repository("Ada-L/my.vae--course", root=copy)
     after = contents(copy)
     whole, name = re.escape(session.REPOSITORY), re.escape(session.REPOSITORY.partition("/")[2])
-    old = rf"github(?:\.com)?/{whole}(?![\w-])|/content/{name}(?![\w-])"
+    pages = whole.replace("/", r"\.github\.io/")
+    old = rf"github(?:\.com)?/{whole}(?![\w-])|/content/{name}(?![\w-])|{pages}(?![\w-])"
     left = {name for name, content in after.items() if re.search(old, content.decode())}
     assert not left, f"still named in {sorted(left)}: course_utils.teaching.set_repository should change it"
     notebooks = {f"notebooks/{path.name}" for path in (copy / "notebooks").iterdir()}
@@ -172,7 +174,7 @@ def test_set_repository_moves_everything_together_and_back_restores_every_byte(c
         assert f"({address})" in after[name].decode(), name
     assert moved(copy)["REPOSITORY"] == "Ada-L/my.vae--course"
     raw = after["notebooks/99_x.ipynb"]
-    assert raw.endswith(b"\r\n") and "Ω".encode() in raw
+    assert raw.endswith(b"\r\n") and "Ω https://Ada-L.github.io/my.vae--course/06_the_vae.html".encode() in raw
     _, setup, other = json.loads(raw)["cells"]
     assert "".join(setup["source"]) == moved(copy)["SETUP_CELL"]
     assert "/content/my.vae--course" in moved(copy)["SETUP_CELL"]

@@ -347,6 +347,7 @@ def test_what_work_leaves_behind_breaks_no_check_and_no_check_breaks_it(tracked,
         "Untitled.ipynb": "{}", "notes.txt": f"github.com/{REPOSITORY}", "answers/1.1.py": "def squared_error(",
         "answers/README.md": f"github.com/{REPOSITORY}", "data/MNIST/raw/.download-x/half": "x", "runs/vae.pt": "x",
         "slides/01_autoencoder.slides.html": f"/content/{REPOSITORY.partition('/')[2]}", "figures/01.png": "x",
+        "site/01_autoencoder.html": f"github.com/{REPOSITORY}", "site/01_autoencoder.ipynb": saved,
         "notebooks/data.csv": "1,2", ".vscode/settings.json": "{}",
     }  # fmt: skip
     for name, content in work.items():
@@ -399,7 +400,7 @@ def test_ci_runs_the_readme_s_own_command(tmp_path):
     def run(command: str) -> subprocess.CompletedProcess[str]:
         readme = README.replace(marked("test"), command) if command else README.replace("command: test", "")
         (tmp_path / "README.md").write_text(readme, encoding="utf-8")
-        environment = os.environ | {"COURSE_BROWSER": "no"}  # no browser has to be installed for this
+        environment = os.environ | {"COURSE_BROWSER": "no", "COURSE_SITE": "no"}  # nothing to be installed for this
         return subprocess.run(["bash", str(script)], capture_output=True, text=True, cwd="/", env=environment)
 
     green = run("pwd && echo '===== 3 passed, 1 skipped in 0.1s ====='")

@@ -50,12 +50,13 @@ def set_repository(repository: str, *, root: Path = ROOT) -> list[Path]:
 
 
 def _renamed(text: str, old: str, new: str) -> str:
-    """`text` with the addresses of `old` on GitHub and Colab, and its folder there, made those of `new`."""
+    """`text` with the addresses of `old` on GitHub, its Pages and Colab, and its folder there, made those of `new`."""
     ends_here = r"(?![\w-]|\.(?!git\b)\w)"  # neither inside a longer name nor before a suffix other than .git
     for before, after in [
         (f"github.com/{old}", f"github.com/{new}"),
         (f"colab.research.google.com/github/{old}", f"colab.research.google.com/github/{new}"),
         (f"/content/{old.partition('/')[2]}", f"/content/{new.partition('/')[2]}"),
+        (old.replace("/", ".github.io/"), new.replace("/", ".github.io/")),
     ]:
         text = re.sub(re.escape(before) + ends_here, after, text)
     return text
