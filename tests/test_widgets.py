@@ -18,6 +18,7 @@ from course_utils.teaching.widgets import (
     SigmaKnob,
     explore_codes,
     explore_elbo_gap,
+    explore_flow_path,
     explore_kl,
     explore_latents,
     explore_linear_collapse,
@@ -28,6 +29,7 @@ from course_utils.teaching.widgets import (
     explore_style,
     still_code_plane,
     still_elbo_gap,
+    still_flow_path,
     still_kl,
     still_latents,
     still_linear_collapse,
@@ -40,6 +42,7 @@ from course_utils.teaching.widgets import (
 from course_utils.teaching.widgets.code_plane import CodePlane
 from course_utils.teaching.widgets.digit_style import DigitStyle
 from course_utils.teaching.widgets.elbo_gap import ElboGap
+from course_utils.teaching.widgets.flow_path import FlowPath
 from course_utils.teaching.widgets.kl_explorer import KLPicture
 from course_utils.teaching.widgets.latent_explorer import LatentExplorer
 from course_utils.teaching.widgets.linear_collapse import LinearCollapse
@@ -82,6 +85,13 @@ def write(labels, style):
     return decode(style) * (0.5 + labels.view(-1, 1, 1, 1) / 20)
 
 
+def path(digit, guidance):
+    """Ten straight steps of six points from a ring to a place that depends on both."""
+    ring = torch.stack([torch.arange(6).cos(), torch.arange(6).sin(), torch.arange(6) / 6], 1)
+    end = torch.tensor([digit - 4.5, 2.0, 0.0]) / 3 * (1 + guidance)
+    return ring + torch.linspace(0, 1, 11).view(-1, 1, 1) * (end + 0.1 * ring - ring)
+
+
 CODES = torch.randn(300, 3, generator=torch.Generator().manual_seed(0)).clamp(-1.7, 1.7)
 CODES[:2] = torch.tensor([[-3.7, -1.7, 0], [3.7, 1.7, 0]])  # so that the map goes from -4 to 4 and from -2 to 2
 LABELS = torch.arange(300) % 10
@@ -115,6 +125,10 @@ EXPLORERS = {
     "rotated code": Explorer(
         Rotation, explore_rotation, lambda decode, curve, angles: still_rotation(decode, curve, angles=angles),
         (decode, {5.0 * k: (0.5 - 0.02 * k, -30 - 0.01 * k, -28.0) for k in range(19)}), {"angle": (0, 90)}, 4,
+    ),
+    "flow of codes": Explorer(
+        FlowPath, explore_flow_path, still_flow_path, (path, decode, CODES, LABELS),
+        {"digit": (0, 9), "time": (0, 1), "guidance": (0, 3)}, 4,
     ),
     "sampling slip": Explorer(
         SigmaKnob, explore_sigma_knob, lambda model, x, ks: still_sigma_knob(model, x, ks=ks),

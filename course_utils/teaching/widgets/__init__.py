@@ -9,6 +9,7 @@ from course_utils.teaching.widgets.code_plane import explore_codes, still_code_p
 from course_utils.teaching.widgets.digit_style import explore_style, still_style
 from course_utils.teaching.widgets.elbo_gap import explore_elbo_gap, still_elbo_gap
 from course_utils.teaching.widgets.flow_layers import explore_flow, still_flow
+from course_utils.teaching.widgets.flow_path import explore_flow_path, still_flow_path
 from course_utils.teaching.widgets.kl_explorer import explore_kl, still_kl
 from course_utils.teaching.widgets.latent_explorer import explore_latents, still_latents
 from course_utils.teaching.widgets.linear_collapse import explore_linear_collapse, still_linear_collapse
@@ -18,10 +19,10 @@ from course_utils.teaching.widgets.reparameterized import explore_samples, still
 from course_utils.teaching.widgets.rotation import explore_rotation, still_rotation
 
 __all__ = [
-    "PosteriorGap", "SigmaKnob", "explore_codes", "explore_elbo_gap", "explore_flow", "explore_kl", "explore_latents",
-    "explore_linear_collapse", "explore_loss_scale", "explore_posterior_gap", "explore_rotation", "explore_samples",
-    "explore_sigma_knob", "explore_style", "still_code_plane", "still_elbo_gap", "still_flow", "still_kl",
-    "still_latents", "still_linear_collapse", "still_loss_scale", "still_posterior_gap", "still_rotation",
-    "still_samples", "still_sigma_knob",
+    "PosteriorGap", "SigmaKnob", "explore_codes", "explore_elbo_gap", "explore_flow", "explore_flow_path",
+    "explore_kl", "explore_latents", "explore_linear_collapse", "explore_loss_scale", "explore_posterior_gap",
+    "explore_rotation", "explore_samples", "explore_sigma_knob", "explore_style", "still_code_plane",
+    "still_elbo_gap", "still_flow", "still_flow_path", "still_kl", "still_latents", "still_linear_collapse",
+    "still_loss_scale", "still_posterior_gap", "still_rotation", "still_samples", "still_sigma_knob",
     "still_style",
 ]  # fmt: skip
