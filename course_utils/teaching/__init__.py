@@ -19,7 +19,7 @@ _HOME_OF = {
     **dict.fromkeys(("explore_sigma_knob", "still_sigma_knob", "explore_rotation", "still_rotation"), "widgets"),
     **dict.fromkeys(("PosteriorGap", "explore_posterior_gap", "still_posterior_gap"), "widgets"),
 }
-_MODULES = ("clinic", "diagrams", "plotting", "widgets")
+_MODULES = ("clinic", "comparison", "diagrams", "plotting", "widgets")
 
 __all__ = [*_HOME_OF, *_MODULES]
 
