@@ -11,6 +11,7 @@ from course_utils.models.iwae import IWAE
 from course_utils.models.latent_diffusion import LatentDiffusion
 from course_utils.models.layers import GaussianHeads, reparameterize
 from course_utils.models.made import MADE, MADEVAE
+from course_utils.models.pixel_cnn import MaskedConv2d, PixelCNN, PixelVAE
 from course_utils.models.registry import register
 from course_utils.models.vae import VAE, VAEOutput
 from course_utils.models.vq_vae import VQVAE, CodePrior
@@ -18,6 +19,6 @@ from course_utils.models.vq_vae import VQVAE, CodePrior
 __all__ = [
     "AVB", "CVAE", "DDPM", "GAN", "IWAE", "MADE", "MADEVAE", "TCVAE", "VAE", "VQVAE", "Autoencoder",
     "AutoencoderOutput", "CodePrior", "FlowMatching", "GaussianHeads", "HierarchicalVAE", "InfoVAE", "LatentDiffusion",
-    "ResidualVAE", "VAEOutput",
+    "MaskedConv2d", "PixelCNN", "PixelVAE", "ResidualVAE", "VAEOutput",
     "one_hot_labels", "precision_weighted", "register", "reparameterize",
 ]  # fmt: skip

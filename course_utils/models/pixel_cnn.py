@@ -83,16 +83,18 @@ class PixelNetwork(nn.Module):
         self.act = ACTIVATIONS[check_choice("activation", activation, tuple(ACTIVATIONS))]()
         if latent_dim:
             trunk_layers = decoder_layers((maps, *shape[1:]), latent_dim, dims, trunk, activation)
-            self.from_z = nn.Sequential(*trunk_layers, self.act, nn.Conv2d(maps, channels, 1))
+            self.from_z = nn.Sequential(*trunk_layers)
+            self.join = nn.Conv2d(maps, channels, 1)
 
     def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
         """(B, D) and (B, L) → (B, D)."""
-        h = self.first(x.unflatten(1, self.shape))
+        h, told = self.first(x.unflatten(1, self.shape)), 0.0
         if z is not None:
-            h = h + self.from_z(z)
+            maps = self.from_z(z)
+            h, told = h + self.join(maps), maps[:, :1]
         for layer in self.inner:
             h = h + layer(self.act(h))
-        return self.last(self.act(h)).flatten(1)
+        return (self.last(self.act(h)) + told).flatten(1)
 
     @torch.no_grad()
     def draw(
@@ -108,17 +110,20 @@ class PixelNetwork(nn.Module):
         looks = [layer.looks() for layer in layers]
         # What each layer sees, place by place, with a border of black.
         seen = [x.new_zeros(height + REACH, width + 2 * REACH, n, layer.in_channels) for layer in layers]
-        told = x.new_zeros(height, width, 1, 1) if z is None else self.from_z(z).permute(2, 3, 0, 1).contiguous()
+        maps = x.new_zeros(n, 1, height, width) if z is None else self.from_z(z)
+        told = maps[:, :1].permute(2, 3, 0, 1)
+        joined = None if z is None else self.join(maps).permute(2, 3, 0, 1).contiguous()
         last = self.last.weight.flatten(1)
         for d in progress(range(height * width)):
-            i, j = d // width + REACH, d % width + REACH
-            h = told[i - REACH, j - REACH]
+            row, column = divmod(d, width)
+            h = 0.0 if joined is None else joined[row, column]
             for k, (layer, (offsets, weight)) in enumerate(zip(layers, looks, strict=True)):
                 if k:
-                    seen[k][i, j] = self.act(h)
-                patch = [seen[k][i + row, j + column] for row, column in offsets]
-                h = h + (F.linear(torch.cat(patch, 1), weight, layer.bias) if patch else layer.bias)
-            seen[0][i, j] = toss(F.linear(self.act(h), last, self.last.bias).expand(n, 1), generator)
+                    seen[k][row + REACH, column + REACH] = self.act(h)
+                patch = [seen[k][row + REACH + i, column + REACH + j] for i, j in offsets]
+                h = h + (F.linear(torch.cat(patch, 1), weight, layer.bias) if patch else layer.bias.expand(n, -1))
+            logits = F.linear(self.act(h), last, self.last.bias) + told[row, column]
+            seen[0][row + REACH, column + REACH] = toss(logits, generator)
         return seen[0][REACH:, REACH:-REACH, :, 0].permute(2, 0, 1).flatten(1)
 
 
