@@ -16,6 +16,7 @@ from course_utils.teaching.clinic import SmallVAE
 from course_utils.teaching.display import to_png
 from course_utils.teaching.widgets import (
     SigmaKnob,
+    explore_code_swap,
     explore_codes,
     explore_elbo_gap,
     explore_flow_path,
@@ -28,6 +29,7 @@ from course_utils.teaching.widgets import (
     explore_sigma_knob,
     explore_style,
     still_code_plane,
+    still_code_swap,
     still_elbo_gap,
     still_flow_path,
     still_kl,
@@ -40,6 +42,7 @@ from course_utils.teaching.widgets import (
     still_style,
 )  # fmt: skip
 from course_utils.teaching.widgets.code_plane import CodePlane
+from course_utils.teaching.widgets.code_swap import CodeSwap
 from course_utils.teaching.widgets.digit_style import DigitStyle
 from course_utils.teaching.widgets.elbo_gap import ElboGap
 from course_utils.teaching.widgets.flow_path import FlowPath
@@ -92,6 +95,12 @@ def path(digit, guidance):
     return ring + torch.linspace(0, 1, 11).view(-1, 1, 1) * (end + 0.1 * ring - ring)
 
 
+def decode_index(index):
+    """(n, 10) -> (n, 1, 8, 20): a shade for each code, each where its place is."""
+    return (index / 20).view(-1, 1, 2, 5).repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+INDEX = torch.randint(1, 19, (12, 10), generator=torch.Generator().manual_seed(0))
 CODES = torch.randn(300, 3, generator=torch.Generator().manual_seed(0)).clamp(-1.7, 1.7)
 CODES[:2] = torch.tensor([[-3.7, -1.7, 0], [3.7, 1.7, 0]])  # so that the map goes from -4 to 4 and from -2 to 2
 LABELS = torch.arange(300) % 10
@@ -102,6 +111,12 @@ with torch.random.fork_rng():
 EXPLORERS = {
     "code plane": Explorer(
         CodePlane, explore_codes, still_code_plane, (decode, CODES[:, :2], LABELS), {"z₁": (-4, 4), "z₂": (-2, 2)}, 9,
+    ),
+    "code swap": Explorer(
+        lambda: CodeSwap(decode_index, INDEX, grid=(2, 5), codes=20),
+        lambda: explore_code_swap(decode_index, INDEX, grid=(2, 5), codes=20),
+        lambda points: still_code_swap(decode_index, INDEX, points, grid=(2, 5), codes=20),
+        (), {"image": (1, 12), "place": (1, 10), "code": (0, 19)}, 4,
     ),
     "digit and style": Explorer(
         DigitStyle, explore_style, still_style, (write,),

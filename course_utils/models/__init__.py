@@ -19,6 +19,6 @@ from course_utils.models.vq_vae import VQVAE, CodePrior
 __all__ = [
     "AVB", "CVAE", "DDPM", "GAN", "IWAE", "MADE", "MADEVAE", "TCVAE", "VAE", "VQVAE", "Autoencoder",
     "AutoencoderOutput", "CodePrior", "FlowMatching", "GaussianHeads", "HierarchicalVAE", "InfoVAE", "LatentDiffusion",
-    "MaskedConv2d", "PixelCNN", "PixelVAE", "ResidualVAE", "VAEOutput",
-    "one_hot_labels", "precision_weighted", "register", "reparameterize",
+    "MaskedConv2d", "PixelCNN", "PixelVAE", "ResidualVAE", "VAEOutput", "one_hot_labels", "precision_weighted",
+    "register", "reparameterize",
 ]  # fmt: skip

@@ -101,9 +101,10 @@ class VectorQuantiser(nn.Module):
     @torch.no_grad()
     def _follow(self, h: Tensor, index: Tensor) -> None:
         """Move the codes as far as that is not left to the optimiser."""
-        n = torch.bincount(index.flatten(), minlength=self.codes)
+        n = _of_all_processes(torch.bincount(index.flatten(), minlength=self.codes))
         if self.ema:
             sums = torch.zeros_like(self.sums).index_add_(0, index.flatten(), h.flatten(0, 1))
+            sums = _of_all_processes(sums)
             self.counts.lerp_(n.to(sums), 1 - self.decay)
             self.sums.lerp_(sums, 1 - self.decay)
             known = self.counts > 1e-5  # nobody was there for long: it stays where it is
@@ -115,14 +116,17 @@ class VectorQuantiser(nn.Module):
     @torch.no_grad()
     def _put(self, which: Tensor, h: Tensor) -> None:
         """Put these codes, a mask (K,), where random positions of the batch are."""
-        h, many = h.flatten(0, 1), int(which.sum())
-        chosen = torch.randperm(len(h), device=h.device)[torch.arange(many, device=h.device) % len(h)]
-        self.codebook[which] = h[chosen]
+        many = int(which.sum())
+        if many == 0:
+            return
+        h = h.flatten(0, 1)
+        chosen = h[torch.randperm(len(h), device=h.device)[torch.arange(many, device=h.device) % len(h)]]
+        if _several_processes():
+            distributed.broadcast(chosen, 0)  # each drew from its own part of the batch
+        self.codebook[which] = chosen
         if self.ema:
-            self.counts[which], self.sums[which] = 1.0, h[chosen]
+            self.counts[which], self.sums[which] = 1.0, chosen
         self.idle[which] = 0
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.broadcast(self.codebook.data, 0)  # the processes drew from other batches
 
 
 class FiniteScalarQuantiser(nn.Module):
@@ -202,6 +206,17 @@ class GumbelQuantiser(nn.Module):
         index, log_q = self.choose(h), h.log_softmax(2)
         z = F.gumbel_softmax(h, tau=self.temperature) @ self.codebook if self.training else self.look_up(index)
         return Quantised(z, index, {"kl": (log_q.exp() * (log_q + math.log(self.codes))).sum((1, 2))})
+
+
+def _several_processes() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def _of_all_processes(values: Tensor) -> Tensor:
+    """The sum over all processes that train one model together, in place."""
+    if _several_processes():
+        distributed.all_reduce(values)
+    return values
 
 
 QUANTISERS = {"vector": VectorQuantiser, "finite scalar": FiniteScalarQuantiser, "gumbel": GumbelQuantiser}

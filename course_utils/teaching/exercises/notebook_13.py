@@ -40,12 +40,15 @@ def vq_terms(h, code):
 
 
 class VQVAE(nn.Module):
-    """Your VQ-VAE: 784 pixels, hidden layers of 400, a code of `tokens` whole numbers from 0 to codes - 1."""
+    """Your VQ-VAE: 784 pixels, hidden layers of 400, `tokens` whole numbers below `codes`.
+
+    self.book is an nn.Embedding(codes, dim); its codes begin as draws from N(0, 1).
+    """
 
     def __init__(self, codes, tokens=16, dim=8, hidden=400):
         super().__init__()
         self.tokens, self.dim = tokens, dim
-        self.book = nn.Embedding(codes, dim)  # begins as N(0, 1)
+        self.book = nn.Embedding(codes, dim)
         self.encoder = nn.Sequential(nn.Linear(784, hidden), nn.ReLU(), nn.Linear(hidden, tokens * dim))
         self.decoder = nn.Sequential(nn.Linear(tokens * dim, hidden), nn.ReLU(), nn.Linear(hidden, 784))
 
@@ -67,7 +70,7 @@ class VQVAE(nn.Module):
         recon = F.binary_cross_entropy_with_logits(self.decode(z), x, reduction="none").sum(1)
         return recon + codebook + 0.25 * commitment
 
-    def sample(self, n, prior):  # (n, 784), pixels; prior.sample(n) gives n codes, (n, tokens)
+    def sample(self, n, prior):  # (n, 784), pixels; prior.sample(n): (n, tokens)
         return self.decode_codes(prior.sample(n)).sigmoid()
 
 

@@ -6,6 +6,7 @@ can be tested without a browser; the panel around it only connects sliders with 
 
 from course_utils.teaching.widgets.clinic import SigmaKnob, explore_sigma_knob, still_sigma_knob
 from course_utils.teaching.widgets.code_plane import explore_codes, still_code_plane
+from course_utils.teaching.widgets.code_swap import explore_code_swap, still_code_swap
 from course_utils.teaching.widgets.digit_style import explore_style, still_style
 from course_utils.teaching.widgets.elbo_gap import explore_elbo_gap, still_elbo_gap
 from course_utils.teaching.widgets.flow_layers import explore_flow, still_flow
@@ -19,10 +20,10 @@ from course_utils.teaching.widgets.reparameterized import explore_samples, still
 from course_utils.teaching.widgets.rotation import explore_rotation, still_rotation
 
 __all__ = [
-    "PosteriorGap", "SigmaKnob", "explore_codes", "explore_elbo_gap", "explore_flow", "explore_flow_path",
-    "explore_kl", "explore_latents", "explore_linear_collapse", "explore_loss_scale", "explore_posterior_gap",
-    "explore_rotation", "explore_samples", "explore_sigma_knob", "explore_style", "still_code_plane",
-    "still_elbo_gap", "still_flow", "still_flow_path", "still_kl", "still_latents", "still_linear_collapse",
-    "still_loss_scale", "still_posterior_gap", "still_rotation", "still_samples", "still_sigma_knob",
-    "still_style",
+    "PosteriorGap", "SigmaKnob", "explore_code_swap", "explore_codes", "explore_elbo_gap", "explore_flow",
+    "explore_flow_path", "explore_kl", "explore_latents", "explore_linear_collapse", "explore_loss_scale",
+    "explore_posterior_gap", "explore_rotation", "explore_samples", "explore_sigma_knob", "explore_style",
+    "still_code_plane", "still_code_swap", "still_elbo_gap", "still_flow", "still_flow_path", "still_kl",
+    "still_latents", "still_linear_collapse", "still_loss_scale", "still_posterior_gap", "still_rotation",
+    "still_samples", "still_sigma_knob", "still_style",
 ]  # fmt: skip
