@@ -9,6 +9,7 @@ from course_utils.evaluation.grid import (
     log_evidence_on_grid,
     posterior_on_grid,
 )
+from course_utils.evaluation.image_sets import PrecisionRecall, frechet_distance, precision_recall, sharpness
 from course_utils.evaluation.information import (
     factor_entropy,
     factor_information,
@@ -33,9 +34,10 @@ from course_utils.evaluation.samples import (
 )
 
 __all__ = [
-    "ActiveUnits", "CodeGaussian", "GridPosterior", "Judge", "LinearGaussian", "active_units", "closest_gaussian",
-    "different_pairs", "effective_classes", "evaluate", "factor_entropy", "factor_information", "fit_gaussian",
-    "gap_on_grid", "grid_of_codes", "kl_per_dimension", "largest_step", "linear", "log_evidence_on_grid",
-    "log_likelihood", "lost_share", "mutual_information_gap", "nearest_images", "optimal_rates", "posterior_on_grid",
-    "rate_parts", "reached_share", "spherical", "standard_normal", "train_judge",
+    "ActiveUnits", "CodeGaussian", "GridPosterior", "Judge", "LinearGaussian", "PrecisionRecall", "active_units",
+    "closest_gaussian", "different_pairs", "effective_classes", "evaluate", "factor_entropy", "factor_information",
+    "fit_gaussian", "frechet_distance", "gap_on_grid", "grid_of_codes", "kl_per_dimension", "largest_step",
+    "linear", "log_evidence_on_grid", "log_likelihood", "lost_share", "mutual_information_gap", "nearest_images",
+    "optimal_rates", "posterior_on_grid", "precision_recall", "rate_parts", "reached_share", "sharpness",
+    "spherical", "standard_normal", "train_judge",
 ]  # fmt: skip

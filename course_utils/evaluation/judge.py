@@ -27,16 +27,24 @@ class Judge(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, 1, 28, 28), or flat (B, 784) → class logits (B, 10)."""
-        check_batch("x", x)
-        if math.prod(x.shape[1:]) != 784:
-            raise ValueError(f"the judge looks at 28×28 images, got x of shape {tuple(x.shape)}")
-        return self.layers(x.reshape(-1, 1, 28, 28))
+        return self.layers(_as_images(x))
 
     @torch.no_grad()
     def probabilities(self, x: Tensor, *, batch_size: int = 1000) -> Tensor:
         """Class probabilities (B, 10) for images in [0, 1]; pixels outside are clipped, as a viewer would."""
-        parts = check_batch("x", x).split(check_positive_int("batch_size", batch_size))
-        found = torch.cat([self(part.clamp(0, 1)).softmax(1) for part in parts])
+        return self._seen(x, batch_size, len(self.layers)).softmax(1)
+
+    @torch.no_grad()
+    def features(self, x: Tensor, *, batch_size: int = 1000) -> Tensor:
+        """What the last layer sees of images in [0, 1], (B, 128), clipped as for :meth:`probabilities`; to measure.
+
+        Without gradients: what is trained on a network's features looks good to that network.
+        """
+        return self._seen(x, batch_size, len(self.layers) - 1)
+
+    def _seen(self, x: Tensor, batch_size: int, depth: int) -> Tensor:
+        parts = _as_images(x).split(check_positive_int("batch_size", batch_size))
+        found = torch.cat([self.layers[:depth](part.clamp(0, 1)) for part in parts])
         if not found.isfinite().all():
             raise ValueError("the images must be finite, got NaN: the judge would recognise none of them")
         return found
@@ -44,6 +52,13 @@ class Judge(nn.Module):
     def recognised(self, x: Tensor, *, confidence: float = 0.9) -> Tensor:
         """Which images (B,) the judge gives one class with more than ``confidence``."""
         return self.probabilities(x).amax(1) > check_share("confidence", confidence)
+
+
+def _as_images(x: Tensor) -> Tensor:
+    """Images (B, 1, 28, 28) from these or from flat ones. Raises ``ValueError`` for other sizes."""
+    if math.prod(check_batch("x", x).shape[1:]) != 784:
+        raise ValueError(f"the judge looks at 28×28 images, got x of shape {tuple(x.shape)}")
+    return x.reshape(-1, 1, 28, 28)
 
 
 def train_judge(data: ImageData, *, steps: int = 900, batch_size: int = 128, seed: int = 0, show: bool = True) -> Judge:
