@@ -1,5 +1,6 @@
 """Hierarchical VAEs: rates, merge and weights against closed forms, quadrature and torch.distributions."""
 
+import itertools
 import math
 
 import pytest
@@ -315,3 +316,22 @@ def test_methods_refuse_what_does_not_fit(kind):
     ):
         with pytest.raises(error, match=words):
             call()
+
+
+@each
+def test_normalisation_stands_before_every_activation_and_evaluation_knows_no_batch(kind):
+    model = made(kind, norm=True)
+    layers = [layer for net in model.modules() if isinstance(net, torch.nn.Sequential) for layer in net]
+    befores = [a for a, b in itertools.pairwise(layers) if isinstance(b, torch.nn.ReLU)]
+    assert len(befores) >= 4 and all(isinstance(layer, torch.nn.BatchNorm1d) for layer in befores)
+    x = images()
+    model.eval()
+    torch.testing.assert_close(model.reconstruct(x)[:2], model.reconstruct(x[:2]))
+    model.train()
+    assert not torch.allclose(model.reconstruct(x)[:2], model.reconstruct(x[:2]))
+
+
+def test_what_levels_add_begins_smaller_the_more_there_are():
+    torch.manual_seed(0)
+    few, many = (ResidualVAE(latent_dims=(8,) * k, **SMALL).adds[0][-1].weight.std() for k in (1, 9))
+    torch.testing.assert_close(few / many, torch.tensor(3.0), atol=0.1, rtol=0)

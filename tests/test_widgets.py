@@ -22,6 +22,7 @@ from course_utils.teaching.widgets import (
     explore_flow_path,
     explore_kl,
     explore_latents,
+    explore_levels,
     explore_linear_collapse,
     explore_loss_scale,
     explore_rotation,
@@ -34,6 +35,7 @@ from course_utils.teaching.widgets import (
     still_flow_path,
     still_kl,
     still_latents,
+    still_levels,
     still_linear_collapse,
     still_loss_scale,
     still_rotation,
@@ -48,6 +50,7 @@ from course_utils.teaching.widgets.elbo_gap import ElboGap
 from course_utils.teaching.widgets.flow_path import FlowPath
 from course_utils.teaching.widgets.kl_explorer import KLPicture
 from course_utils.teaching.widgets.latent_explorer import LatentExplorer
+from course_utils.teaching.widgets.levels import Levels
 from course_utils.teaching.widgets.linear_collapse import LinearCollapse
 from course_utils.teaching.widgets.loss_scale import LossScale
 from course_utils.teaching.widgets.reparameterized import ReparameterizedSamples
@@ -101,6 +104,14 @@ def decode_index(index):
 
 
 INDEX = torch.randint(1, 19, (12, 10), generator=torch.Generator().manual_seed(0))
+
+
+def redraw(code, kept, temperature):
+    """Eight shades around that of the code, further apart the fewer levels are kept."""
+    spread = temperature * (3 - kept) * torch.linspace(-0.15, 0.15, 8)
+    return (0.3 + code / 30 + spread).clamp(0, 1).view(8, 1, 1, 1).expand(8, 1, 6, 6)
+
+
 CODES = torch.randn(300, 3, generator=torch.Generator().manual_seed(0)).clamp(-1.7, 1.7)
 CODES[:2] = torch.tensor([[-3.7, -1.7, 0], [3.7, 1.7, 0]])  # so that the map goes from -4 to 4 and from -2 to 2
 LABELS = torch.arange(300) % 10
@@ -128,6 +139,9 @@ EXPLORERS = {
     "KL": Explorer(KLPicture, explore_kl, still_kl, (), {"μ": (-3, 3), "log σ²": (-4, 2)}, 4),
     "collapse": Explorer(
         LinearCollapse, explore_linear_collapse, still_linear_collapse, (), {"β": (0.1, 4), "floor, nats": (0, 6)}, 4
+    ),
+    "levels": Explorer(
+        Levels, explore_levels, still_levels, (redraw, 3), {"code": (0, 9), "temperature": (0, 1.5)}, 3,
     ),
     "scale of the loss": Explorer(
         LossScale, explore_loss_scale, lambda error, sigmas: still_loss_scale(error, sigmas=sigmas), (25.7,),

@@ -175,7 +175,7 @@ class HierarchicalVAE(_Levels):
 
     ``latent_dims``: the sizes of z_1, z_2, …; with one of them it is the :class:`VAE`. How a code is inferred, by name:
 
-    - "bottom-up": z_1 ~ q(z_1|x), then z_2 ~ q(z_2|z_1), and so on (Burda, Grosse & Salakhutdinov 2016, eq. (1)).
+    - "bottom-up": z_1 ~ q(z_1|x), then z_2 ~ q(z_2|z_1), and so on (Burda, Grosse & Salakhutdinov 2016, eq. (2)).
     - "ladder": features of x go up without noise; then z_K is drawn first, and each level below from the product of
       what the features say and what p(z_k|z_k+1) says, :func:`precision_weighted` (Sønderby et al. 2016).
     - "residual": top-down as well, but q is p(z_k|z_k+1) moved: N(μ_p + Δμ, (σ_p·Δσ)²), with Δμ and Δσ from features
