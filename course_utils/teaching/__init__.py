@@ -15,7 +15,7 @@ _HOME_OF = {
     **dict.fromkeys(("explore_codes", "still_code_plane", "explore_elbo_gap", "still_elbo_gap"), "widgets"),
     **dict.fromkeys(("explore_samples", "still_samples", "explore_loss_scale", "still_loss_scale"), "widgets"),
     **dict.fromkeys(("explore_latents", "still_latents", "explore_style", "still_style"), "widgets"),
-    **dict.fromkeys(("explore_flow", "still_flow"), "widgets"),
+    **dict.fromkeys(("explore_flow", "still_flow", "explore_perception", "still_perception"), "widgets"),
     **dict.fromkeys(("explore_sigma_knob", "still_sigma_knob", "explore_rotation", "still_rotation"), "widgets"),
     **dict.fromkeys(("PosteriorGap", "explore_posterior_gap", "still_posterior_gap"), "widgets"),
 }

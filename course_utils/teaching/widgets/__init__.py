@@ -13,15 +13,16 @@ from course_utils.teaching.widgets.kl_explorer import explore_kl, still_kl
 from course_utils.teaching.widgets.latent_explorer import explore_latents, still_latents
 from course_utils.teaching.widgets.linear_collapse import explore_linear_collapse, still_linear_collapse
 from course_utils.teaching.widgets.loss_scale import explore_loss_scale, still_loss_scale
+from course_utils.teaching.widgets.perception import explore_perception, still_perception
 from course_utils.teaching.widgets.posterior_gap import PosteriorGap, explore_posterior_gap, still_posterior_gap
 from course_utils.teaching.widgets.reparameterized import explore_samples, still_samples
 from course_utils.teaching.widgets.rotation import explore_rotation, still_rotation
 
 __all__ = [
-    "PosteriorGap", "SigmaKnob", "explore_codes", "explore_elbo_gap", "explore_flow", "explore_kl", "explore_latents",
-    "explore_linear_collapse", "explore_loss_scale", "explore_posterior_gap", "explore_rotation", "explore_samples",
-    "explore_sigma_knob", "explore_style", "still_code_plane", "still_elbo_gap", "still_flow", "still_kl",
-    "still_latents", "still_linear_collapse", "still_loss_scale", "still_posterior_gap", "still_rotation",
-    "still_samples", "still_sigma_knob",
-    "still_style",
+    "PosteriorGap", "SigmaKnob", "explore_codes", "explore_elbo_gap", "explore_flow", "explore_kl",
+    "explore_latents", "explore_linear_collapse", "explore_loss_scale", "explore_perception",
+    "explore_posterior_gap", "explore_rotation", "explore_samples", "explore_sigma_knob", "explore_style",
+    "still_code_plane", "still_elbo_gap", "still_flow", "still_kl", "still_latents", "still_linear_collapse",
+    "still_loss_scale", "still_perception", "still_posterior_gap", "still_rotation", "still_samples",
+    "still_sigma_knob", "still_style",
 ]  # fmt: skip
