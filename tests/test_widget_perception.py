@@ -7,7 +7,7 @@ from course_utils.teaching.widgets.perception import Perception, still_perceptio
 
 from .test_widgets import pixels, place
 
-SHADES = {k * k / 10: 0.1 * k for k in range(10)}  # weight -> shade of all images
+SHADES = {float(k): 0.1 * k for k in range(10)}  # weight -> shade of all images
 PATH = {w: (30.0 + w, 12.0 - w, torch.full((3, 1, 8, 8), shade)) for w, shade in SHADES.items()}
 ORIGINALS = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -23,7 +23,7 @@ def test_the_slider_goes_from_weight_to_weight_and_the_dot_along_the_path(pictur
         row, column = place(picture, picture.plane, x, y)
         there = [image[row, column].sum() for image in shown]  # the dot is darker than the path's own marks
         assert there[k] < min(there[:k] + there[k + 1 :]), weight
-    assert picture.describe(5) == "Weight 2.5: squared error 32.5, FD 9.5."
+    assert picture.describe(5) == "Weight 5: squared error 35.0, FD 7.0."
 
 
 @pytest.mark.parametrize(("k", "shade"), [*enumerate(SHADES.values())])
@@ -38,7 +38,7 @@ def test_the_images_are_those_of_the_weight(picture, k, shade):
 def test_the_still_figure_has_a_row_for_each_place_and_says_its_numbers():
     figure = still_perception(PATH, ORIGINALS, places=(0, 5))
     assert (
-        figure.alt == "A: Weight 0: distortion 30.0, perception 12.0. B: Weight 2.5: distortion 32.5, perception 9.5."
+        figure.alt == "A: Weight 0: distortion 30.0, perception 12.0. B: Weight 5: distortion 35.0, perception 7.0."
     )
     with pytest.raises(ValueError, match="outside"):
         still_perception(PATH, ORIGINALS, places=(10,))
