@@ -25,6 +25,7 @@ from course_utils.teaching.widgets import (
     explore_levels,
     explore_linear_collapse,
     explore_loss_scale,
+    explore_perception,
     explore_rotation,
     explore_samples,
     explore_sigma_knob,
@@ -38,6 +39,7 @@ from course_utils.teaching.widgets import (
     still_levels,
     still_linear_collapse,
     still_loss_scale,
+    still_perception,
     still_rotation,
     still_samples,
     still_sigma_knob,
@@ -53,6 +55,7 @@ from course_utils.teaching.widgets.latent_explorer import LatentExplorer
 from course_utils.teaching.widgets.levels import Levels
 from course_utils.teaching.widgets.linear_collapse import LinearCollapse
 from course_utils.teaching.widgets.loss_scale import LossScale
+from course_utils.teaching.widgets.perception import Perception
 from course_utils.teaching.widgets.reparameterized import ReparameterizedSamples
 from course_utils.teaching.widgets.rotation import Rotation
 
@@ -150,6 +153,11 @@ EXPLORERS = {
     "samples": Explorer(
         ReparameterizedSamples, explore_samples, still_samples, (torch.sin,),
         {"μ": (-2.5, 2.5), "log σ²": (-4, 1)}, 3,
+    ),
+    "perception": Explorer(
+        Perception, explore_perception, lambda path, images, places: still_perception(path, images, places=places),
+        ({w: (30.0 + w, 9 - w / 2, torch.rand(4, 1, 8, 8)) for w in range(10)}, torch.rand(4, 1, 8, 8)),
+        {"weight": (0, 9)}, 4,
     ),
     "rotated code": Explorer(
         Rotation, explore_rotation, lambda decode, curve, angles: still_rotation(decode, curve, angles=angles),

@@ -17,6 +17,7 @@ _HOME_OF = {
     **dict.fromkeys(("explore_latents", "still_latents", "explore_style", "still_style"), "widgets"),
     **dict.fromkeys(("explore_flow", "still_flow", "explore_flow_path", "still_flow_path"), "widgets"),
     **dict.fromkeys(("explore_levels", "still_levels", "explore_code_swap", "still_code_swap"), "widgets"),
+    **dict.fromkeys(("explore_flow", "still_flow", "explore_perception", "still_perception"), "widgets"),
     **dict.fromkeys(("explore_sigma_knob", "still_sigma_knob", "explore_rotation", "still_rotation"), "widgets"),
     **dict.fromkeys(("PosteriorGap", "explore_posterior_gap", "still_posterior_gap"), "widgets"),
 }

@@ -16,6 +16,7 @@ from course_utils.teaching.widgets.latent_explorer import explore_latents, still
 from course_utils.teaching.widgets.levels import explore_levels, still_levels
 from course_utils.teaching.widgets.linear_collapse import explore_linear_collapse, still_linear_collapse
 from course_utils.teaching.widgets.loss_scale import explore_loss_scale, still_loss_scale
+from course_utils.teaching.widgets.perception import explore_perception, still_perception
 from course_utils.teaching.widgets.posterior_gap import PosteriorGap, explore_posterior_gap, still_posterior_gap
 from course_utils.teaching.widgets.reparameterized import explore_samples, still_samples
 from course_utils.teaching.widgets.rotation import explore_rotation, still_rotation
@@ -23,8 +24,8 @@ from course_utils.teaching.widgets.rotation import explore_rotation, still_rotat
 __all__ = [
     "PosteriorGap", "SigmaKnob", "explore_code_swap", "explore_codes", "explore_elbo_gap", "explore_flow",
     "explore_flow_path", "explore_kl", "explore_latents", "explore_levels", "explore_linear_collapse",
-    "explore_loss_scale", "explore_posterior_gap", "explore_rotation", "explore_samples", "explore_sigma_knob",
-    "explore_style", "still_code_plane", "still_code_swap", "still_elbo_gap", "still_flow", "still_flow_path",
-    "still_kl", "still_latents", "still_levels", "still_linear_collapse", "still_loss_scale", "still_posterior_gap",
-    "still_rotation", "still_samples", "still_sigma_knob", "still_style",
+    "explore_loss_scale", "explore_perception", "explore_posterior_gap", "explore_rotation", "explore_samples",
+    "explore_sigma_knob", "explore_style", "still_code_plane", "still_code_swap", "still_elbo_gap", "still_flow",
+    "still_flow_path", "still_kl", "still_latents", "still_levels", "still_linear_collapse", "still_loss_scale",
+    "still_perception", "still_posterior_gap", "still_rotation", "still_samples", "still_sigma_knob", "still_style",
 ]  # fmt: skip
