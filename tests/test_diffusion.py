@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
 from course_utils import VAE, Autoencoder, evaluate, fit, load, save
 from course_utils.data.images import ImageData
@@ -48,7 +48,7 @@ def few():
 @pytest.mark.parametrize(("data", "room"), [(GAUSSIAN, 0.1), (MIXTURE, 0.3)], ids=["Gaussian", "mixture"])
 def test_a_known_density_on_the_plane_is_recovered(data, room):
     model = plane(hidden_dims=(64, 64, 64))
-    fit(model, drawn(data, 20_000), epochs=6, batch_size=250, lr=3e-3, ema=0.98, show=False)
+    fit(model, drawn(data, 20_000), epochs=4, batch_size=250, lr=3e-3, ema=0.98, show=False)
     x = drawn(data, 400, seed=1)
     error = model.log_prob(x) - data.log_prob(x)
     assert error.abs().mean() < room and error.mean().abs() < room / 2
@@ -112,6 +112,13 @@ def test_pixels_come_back_in_their_range_and_the_density_knows_of_the_scale():
     plain.load_state_dict(model.state_dict())
     x = torch.rand(5, 2)
     torch.testing.assert_close(model.log_prob(x), plain.log_prob(2 * x - 1) + 2 * math.log(2))
+    chains = [plane(Known, steps=40, pixels=pixels) for pixels in (True, False)]
+    for measure in (lambda chain, x: chain.bound(x), lambda chain, x: chain.loss(x).bound.double()):
+        found = []
+        for chain, data in zip(chains, (x, 2 * x - 1), strict=True):
+            torch.manual_seed(2)
+            found.append(measure(chain, data))
+        torch.testing.assert_close(found[0], found[1] - 2 * math.log(2), rtol=1e-5, atol=1e-5)
     samples = model.sample(100, noise=3 * torch.randn(100, 2))
     assert samples.min() == 0 and samples.max() == 1
     for kind in (FlowMatching, DDPM):
@@ -288,11 +295,11 @@ def test_ancestral_sampling_draws_from_the_chain_that_the_bound_is_about():
 
 def test_ddpm_learns_a_mixture():
     model = plane(DDPM, steps=100, hidden_dims=(64, 64, 64))
-    fit(model, drawn(MIXTURE, 20_000), epochs=6, batch_size=250, lr=3e-3, ema=0.98, show=False)
+    fit(model, drawn(MIXTURE, 20_000), epochs=4, batch_size=250, lr=3e-3, ema=0.98, show=False)
     x = drawn(MIXTURE, 5000, seed=1)
     entropy = -MIXTURE.log_prob(x).mean().item()
     assert entropy < model.bound(x).mean().item() < entropy + 1.0
-    assert -MIXTURE.log_prob(model.sample(2000)).mean().item() == pytest.approx(entropy, abs=0.35)
+    assert -MIXTURE.log_prob(model.sample(2000)).mean().item() == pytest.approx(entropy, abs=0.6)
 
 
 # Latent diffusion ---------------------------------------------------------------------------------------
@@ -363,6 +370,61 @@ def test_codes_are_drawn_or_the_means():
         model = LatentDiffusion(autoencoder=vae, prior=plane(), scaling="none", sampled=sampled)
         assert torch.equal(model.encode(x), model.encode(x)) != sampled
     torch.testing.assert_close(model.encode(x), vae.encode(x)[0])
+
+
+class Standard(nn.Module):
+    """N(0, I) on scaled codes, given whatever class."""
+
+    classes = 10
+
+    def loss(self, z, y):
+        return NotImplemented
+
+    def sample(self, n, y=None):
+        return NotImplemented
+
+    def log_prob(self, z, y):
+        return Normal(0.0, 1.0).log_prob(z).sum(1).double()
+
+
+@pytest.mark.parametrize("scaling", ["dimension", "one", "none"])
+def test_the_bound_is_in_nats_of_the_data_whatever_the_scale(scaling):
+    torch.manual_seed(0)
+    vae, x, y = VAE(input_shape=(6,), latent_dim=2, hidden_dims=(4,)), torch.rand(2000, 6), torch.zeros(2000).long()
+    model = LatentDiffusion(autoencoder=vae, prior=Standard(), scaling=scaling).measure(x)
+    with torch.no_grad():
+        terms = model.bound(x, y)
+        mu, log_var = vae.encode(x)
+        torch.manual_seed(5)
+        z = vae.reparameterize(mu, log_var)
+        q, p = Normal(mu, (0.5 * log_var).exp()), Normal(model.shift, model.scale)
+        torch.manual_seed(5)
+        again = model.bound(x, y)
+        torch.testing.assert_close(again.kl, (q.log_prob(z) - p.log_prob(z)).sum(1), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(again.recon, vae.likelihood.nll(vae.decode(z), x))
+    torch.testing.assert_close(terms.loss, terms.recon + terms.kl)
+    if scaling == "none":  # the VAE's own bound
+        assert terms.loss.mean().item() == pytest.approx(evaluate(vae, x).loss.mean().item(), abs=0.1)
+
+
+def test_a_learned_prior_of_either_kind_takes_the_place_of_the_normal_one(few):
+    torch.manual_seed(0)
+    vae = VAE(latent_dim=2, hidden_dims=(16,))
+    x, y = few.test[:10], few.test.labels[:10]
+    for kind, how in ((FlowMatching, {"steps": 4}), (DDPM, {})):
+        prior = plane(kind, hidden_dims=(8,), classes=10, **({"steps": 50} if kind is DDPM else {})).eval()
+        model = LatentDiffusion(autoencoder=vae, prior=prior).measure(few.train[:])
+        torch.manual_seed(1)
+        terms = model.bound(x, y, **how)
+        torch.manual_seed(1)
+        codes = model.encode(x)
+        log_p = prior.log_prob(codes, y, steps=4) if kind is FlowMatching else -prior.bound(codes, y)
+        mu, log_var = vae.encode(x)
+        z = codes * model.scale + model.shift
+        log_q = Normal(mu, (0.5 * log_var).exp()).log_prob(z).sum(1)
+        torch.testing.assert_close(terms.kl.double(), log_q - log_p + model.scale.log().sum(), rtol=1e-3, atol=1e-3)
+    with pytest.raises(TypeError, match="a VAE with a likelihood"):
+        LatentDiffusion(autoencoder=Stretched(), prior=plane(), scaling="none").bound(torch.zeros(3, 2))
 
 
 def test_a_mixture_is_a_prior_too():

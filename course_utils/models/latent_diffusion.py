@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from course_utils._checks import check_choice, check_float
 from course_utils.losses.terms import Terms
-from course_utils.models.layers import check_no_condition
+from course_utils.models.layers import check_no_condition, gaussian_log_density, reparameterize
 from course_utils.models.registry import check_registered, register, registered
 
 SCALINGS = ("dimension", "one", "none")
@@ -103,13 +103,36 @@ class LatentDiffusion(nn.Module):
         codes = self.prior.sample(n, **how) if y is None else self.prior.sample(n, y, **how)
         return self.decode(codes)
 
+    @torch.no_grad()
+    def bound(self, x: Tensor, y: Tensor | None = None, **how: object) -> Terms:
+        """A bound on −log p(x) with the learned prior for N(0, I): ``loss`` = ``recon`` + ``kl``, (B,) each, in nats.
+
+        ``kl`` is log q(z|x) − log p(z) at one z of q, in the units of the codes as the encoder makes them: right on
+        average, sometimes negative. log p(z) is from the prior's ``log_prob``, which takes labels y and what else is
+        given, or −``bound`` of a DDPM. Raises ``TypeError`` unless ``encode`` gives (mu, log_var), ``decode`` the
+        parameters of a ``likelihood``, and the prior has one of the two methods.
+        """
+        self._check_measured()
+        found, likelihood = self.autoencoder.encode(x), getattr(self.autoencoder, "likelihood", None)
+        density = getattr(self.prior, "log_prob", None) or getattr(self.prior, "bound", None)
+        if isinstance(found, Tensor) or likelihood is None or density is None:
+            raise TypeError("a bound needs a VAE with a likelihood, and a prior with log_prob or bound")
+        mu, log_var = found
+        z = reparameterize(mu, log_var)
+        scaled = (z - self.shift) / self.scale
+        log_p = density(scaled, **how) if y is None else density(scaled, y, **how)
+        log_p = (log_p if hasattr(self.prior, "log_prob") else -log_p) - self.scale.double().log().expand_as(z[0]).sum()
+        recon = likelihood.nll(self.autoencoder.decode(z), x)
+        kl = (gaussian_log_density(z, mu, log_var) - log_p).to(recon)
+        return Terms(loss=recon + kl, recon=recon, kl=kl)
+
     def _codes(self, x: Tensor) -> Tensor:
         """Codes as the encoder gives them."""
         found = self.autoencoder.encode(x)
         if isinstance(found, Tensor):
             return found
         mu, log_var = found
-        return mu + (0.5 * log_var).exp() * torch.randn_like(mu) if self.sampled else mu
+        return reparameterize(mu, log_var) if self.sampled else mu
 
     def _check_measured(self) -> None:
         if not (self.scale > 0).all():

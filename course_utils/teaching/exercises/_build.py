@@ -39,7 +39,8 @@ class Build:
     def make(self, *args: Any, seed: int = 0, **kwargs: Any) -> Any:
         """An instance of the learner's class, its weights drawn from `seed`.  Raises Raised where that fails."""
         torch.manual_seed(seed)
-        doing = f"in {self.exercise.name}({', '.join(map(repr, args))})"
+        given = (_what(value) if isinstance(value, Tensor) else repr(value) for value in args)
+        doing = f"in {self.exercise.name}({', '.join(given)})"
         model = self.run(self.answer, *args, doing=doing, **kwargs)
         if isinstance(self.answer, type) and isinstance(model, nn.Module):
             model.to(device=self.attempt.device, dtype=self.attempt.dtype)
