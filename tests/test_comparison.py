@@ -19,12 +19,14 @@ def data():
 
 @pytest.fixture(scope="module")
 def found(data):
-    return comparison.compare(data, seconds=0.1, seeds=1, samples=100, show=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "train_judge", lambda data, show: train_judge(data, steps=200, show=show))
+        return comparison.compare(data, seconds=0.05, seeds=1, samples=60, show=False)
 
 
 def test_every_contestant_is_trained_and_measured(found):
     names = list(found["rows"])
-    assert names[0] == "training images" and len(names) == len(set(names)) == 11
+    assert names[0] == "training images" and len(names) == len(set(names)) == 10
     for name, (row,) in found["rows"].items():
         assert set(row) == {*comparison.COLUMNS, "steps", "seconds"}, name
         assert all(map(math.isfinite, row.values())) and row["FD"] >= 0, name
@@ -34,15 +36,15 @@ def test_every_contestant_is_trained_and_measured(found):
 
 def test_real_images_are_the_best_contestants(found):
     real, others = found["rows"]["training images"][0], [r for n, (r,) in found["rows"].items() if "VAE" in n]
-    assert real["recognised"] > 0.8 and all(real["FD"] < row["FD"] for row in others)
+    assert real["recognised"] > 0.5 and all(real["FD"] < row["FD"] for row in others)
 
 
 def test_the_budget_becomes_steps_and_a_model_gets_nearly_all_of_it(data):
     model = VAE(latent_dim=5)
     x = data.train[:]
     start = time.process_time()
-    cost = comparison.train_for(1.0, model, x)
-    assert 0.3 < cost["seconds"] <= time.process_time() - start
+    cost = comparison.train_for(0.5, model, x)
+    assert 0.1 < cost["seconds"] <= time.process_time() - start
     assert not model.training
     more = comparison.train_for(0.0, VAE(latent_dim=5), x)
     assert more["steps"] == 1  # never none
