@@ -143,6 +143,8 @@ def _check_arguments(model: object, x: object, cond: object, **functions: object
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}{made}")
     if isinstance(model, torch.jit.ScriptModule):
         raise TypeError("model is traced or scripted: nothing inside can be watched; give what it was made from")
+    if functions["forward"] is None and forward_of(model) is model and type(model).forward is nn.Module.forward:
+        raise TypeError(f"{type(model).__name__} has no forward(x); give forward=lambda x: …, which returns its output")
     for name, function in functions.items():
         if function is not None and not callable(function):
             raise TypeError(f"{name} must be a function, got {type(function).__name__}")

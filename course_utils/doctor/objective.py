@@ -219,6 +219,10 @@ def _check_beta(patient: Patient, form: str, a: float, b: float, weights: str, n
     if averaged and beta > 10:
         text = f"The reconstruction is averaged over {pixels} pixels, the KL is not, and weighs far too much."
         return notes.error("recon-averaged", text, f"{words}; {weights}")
+    latents = patient.mu.shape[1]
+    if gaussian and latents > 2 and abs(b * latents - 1) < 0.01 and any(abs(a - whole) < 0.01 for whole in (0.5, 1.0)):
+        text = f"The KL is averaged over {latents} latent dimensions, and the reconstruction is not over pixels."
+        return notes.warning("kl-scale", text, f"{words}; {weights}")
     if off > 10:
         strong = "too much: codes will carry next to nothing" if beta > 1 else "too little: nearly an autoencoder"
         text = f"The KL weighs far {strong}, if its weight stays what it is at this step."

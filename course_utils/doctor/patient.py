@@ -236,8 +236,10 @@ class Patient:
         code = self.zero.probe.at(self.code_site)
         if len(levels) > 1:
             return f"{len(levels)} random draws are decoded one after the other (several latent variables or samples)"
-        if quantiser and not (self.mu_is_reported and self.moves):
+        if quantiser and not (self.mu_is_reported and self.exact):
             return f"no Gaussian code: what looks like a quantiser ({quantiser}) is not examined"
+        if not self.mu_is_reported and (instead_of_code := self._without_encoder(code)):
+            return instead_of_code
         if code is not None and code.shape[:1] != self.x.shape[:1]:
             if self.reading.recon is not None:
                 return "the code has no row for each example"
@@ -246,10 +248,29 @@ class Patient:
             return "several samples are drawn for each example"
         if self.latent and drawn_by[self.latent[0]] in NO_GAUSSIANS:
             return f"no Gaussian code: z is made of draws by {drawn_by[self.latent[0]].strip('_')}"
+        if self.latent and self.moves and code is not None and not self.exact:
+            return "no Gaussian code: noise that is the same everywhere does not move z (a softmax?)"
         if self.mixed:
             return "no diagonal Gaussian: each number of the noise moves several of z (a full covariance, a flow)"
         if self.exact and not self.linear and not (self.mu_is_reported and same(self.mu, self.zero.code)):
             return "no Gaussian code: z is not μ + σ·ε"
+        return ""
+
+    def _without_encoder(self, code: Tensor | None) -> str:
+        """What it is whose output x does not enter by a code: empty for an autoencoder of whatever kind."""
+        recon, other = self.zero.recon, self.run(x=self.x.roll(1, 0), noise=0.0).recon
+        of_noise = self.exact and code is not None and same(code, code[:1].expand_as(code))
+        if recon is None:
+            alone = of_noise or code is None or code.numel() == self.x.numel()
+            return "neither a reconstruction nor a code of x was seen (a loss alone, a diffusion model?)" * alone
+        if self.latent and same(recon, other):
+            return "no code of x: the output does not depend on x (a generator without an encoder)"
+        if of_noise:
+            return "no Gaussian code: the noise goes through layers together with x (an implicit posterior)"
+        last = self.x.clone()
+        last.view(len(last), -1)[:, -1] += 1.0
+        if not self.moves and self.run(x=last).recon.equal(recon):
+            return "no code: the last number of x changes nothing, so each is made of those before (autoregressive)"
         return ""
 
     def encoder_output(self) -> tuple[Tensor, Tensor] | None:
@@ -346,23 +367,25 @@ def _noisy(a: Probe, b: Probe, entrance: tuple[int, Tensor] | None) -> list[tupl
 
 
 def forward_of(model: nn.Module) -> Callable:
-    """The model itself; where its class has no ``forward``, what its loss (or a chain of its methods) decodes."""
-    if type(model).forward is not nn.Module.forward or not all(hasattr(model, name) for name in ("encode", "decode")):
+    """The model itself; where its class has no ``forward``, what its loss decodes, encodes and returns, or a chain of
+    its methods. Raises ``TypeError`` where there is nothing of the kind."""
+    methods = [name for name in ("decode", "encode") if callable(getattr(model, name, None))]
+    if type(model).forward is not nn.Module.forward or not (methods[1:] or callable(getattr(model, "loss", None))):
         return model
 
-    def forward(*inputs: Tensor) -> tuple:
+    def forward(*inputs: Tensor) -> object:
         seen: dict[str, object] = {}
 
         def watched(name: str, method: Callable) -> Callable:
             return lambda *args, **kwargs: seen.setdefault(name, method(*args, **kwargs))
 
         if callable(getattr(model, "loss", None)):
-            with instead(model, {name: watched(name, getattr(model, name)) for name in ("encode", "decode")}):
-                model.loss(*inputs)
-        if len(seen) < 2:
+            with instead(model, {name: watched(name, getattr(model, name)) for name in methods}):
+                seen["loss"] = model.loss(*inputs)
+        if {"decode", "loss"}.isdisjoint(seen):
             code = model.encode(*inputs)
             return model.decode(model.reparameterize(*code), *inputs[1:]), code
-        return seen["decode"], seen["encode"]
+        return [seen[name] for name in (*methods, "loss") if name in seen]
 
     return forward
 
