@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from course_utils.doctor.outputs import Reading, get, leaves, read, role_of, same
+from course_utils.doctor.outputs import Reading, get, leaves, read, same
 from course_utils.doctor.probe import (
     DRAWS,
     NO_GAUSSIANS,
@@ -90,9 +90,8 @@ class Patient:
     ) -> Run:  # fmt: skip
         """One forward pass with gradients.
 
-        Dropout is off, batch norms use their running statistics and all draws but those of z keep their numbers, so
-        that only the latent noise is random, unless ``as_is``. ``noise`` sets that noise to a constant, ``code``
-        replaces what the decoder is given.
+        Only the latent noise is random (no dropout, batch norms use running statistics) unless ``as_is``. ``noise``
+        sets it to a constant, ``code`` replaces what the decoder is given.
         """
         self._prepare(training, as_is)
         put = dict(put or {}) | ({} if code is None or self.code_site is None else {self.code_site: code})
@@ -122,13 +121,13 @@ class Patient:
 
     def _look(self) -> None:
         """Find the noise, the code that it makes, and the parts of the output."""
-        base, again, other = self.first, self.run(), self.run(seed=1)
-        self.repeats = not _changed(base.output, again.output)
-        self.moves = bool(changed := _changed(base.output, other.output))
-        self.compared = bool(list(leaves(base.output)))
-        levels = self._find_noise(base)
-        self.latent = tuple(levels[-1:])
-        zero, one = (self.run(noise=0.0), self.run(noise=1.0)) if levels else (base, other)
+        with torch.no_grad():
+            base, other = self.first, self.run(seed=1)
+            self.moves = bool(changed := _changed(base.output, other.output))
+            self.compared = bool(list(leaves(base.output)))
+            levels = self._find_noise(base)
+            self.latent = tuple(levels[-1:])
+            zero, one = (self.run(noise=0.0), self.run(noise=1.0)) if levels else (base, other)
         entrance = _entrance(zero.probe, one.probe)
         noisy = _noisy(zero.probe, one.probe, entrance)
         drawn = {id(t) for call in zero.probe.calls if call.name in DRAWS for t in call.results}
@@ -176,8 +175,9 @@ class Patient:
 
     def _measure_code(self) -> None:
         """Mean and σ of the code: exactly, where the noise can be set; else from many draws."""
-        self.first, self.other = self.run(), self.run(seed=1)
-        self.zero, one = self.run(noise=0.0), self.run(noise=1.0)
+        self.first, self.zero, one = self.run(), self.run(noise=0.0), self.run(noise=1.0)
+        with torch.no_grad():
+            self.other = self.run(seed=1)
         self.mean = self.sigma = None
         self.linear = self.mixed = False
         zero = self.zero.code
@@ -259,11 +259,11 @@ class Patient:
     def _without_encoder(self, code: Tensor | None) -> str:
         """What it is whose output x does not enter by a code: empty for an autoencoder of whatever kind."""
         recon, other = self.zero.recon, self.run(x=self.x.roll(1, 0), noise=0.0).recon
-        of_noise = self.exact and code is not None and same(code, code[:1].expand_as(code))
+        of_noise = self.exact and code is not None and bool((code == code[:1]).all())
         if recon is None:
             alone = of_noise or code is None or code.numel() == self.x.numel()
             return "neither a reconstruction nor a code of x was seen (a loss alone, a diffusion model?)" * alone
-        if self.latent and same(recon, other):
+        if self.latent and torch.equal(recon, other):
             return "no code of x: the output does not depend on x (a generator without an encoder)"
         if of_noise:
             return "no Gaussian code: the noise goes through layers together with x (an implicit posterior)"
@@ -326,12 +326,6 @@ class Patient:
     def influences(self, values: Tensor) -> list[Tensor]:
         """For each parameter a mask of the elements that ``values`` depend on."""
         return [gradient != 0 for gradient in self.gradients(values)]
-
-    def roles_of_weights(self, masks: list[Tensor]) -> set[str]:
-        """What the names of the layers say whose weights are in the masks."""
-        names = [name for name, p in self.model.named_parameters() if p.is_floating_point()]
-        behind = ".".join(name for name, mask in zip(names, masks, strict=True) if mask.any())
-        return set(map(role_of, behind.split(".")))
 
     def only(self, values: Tensor, others: Tensor) -> list[Tensor]:
         """Masks of the elements that ``values`` depend on and ``others`` do not: those of a head of its own."""
