@@ -22,7 +22,7 @@ from course_utils.doctor.probe import Probe
 from course_utils.doctor.report import Diagnosis
 from course_utils.doctor.source import CannotExamine, load
 
-EXAMPLES = 64
+EXAMPLES, TRIED = 64, 8
 LOSSES = ("loss", "loss_function", "loss_fn", "vae_loss", "elbo_loss", "criterion", "compute_loss", "elbo")
 TARGETS = ("x", "y", "data", "target", "targets", "input", "inputs", "img", "image", "images", "batch", "orig",
            "original")  # fmt: skip
@@ -73,7 +73,7 @@ def _try(loss: Callable, model: nn.Module, x: Tensor, cond: Tensor | None) -> No
     """One call, to tell a loss that is called wrongly from a loss that is wrong."""
     try:
         with torch.no_grad():
-            loss(forward_of(model)(*([x] if cond is None else [x, cond])), x)
+            loss(forward_of(model)(*([x[:TRIED]] if cond is None else [x[:TRIED], cond[:TRIED]])), x[:TRIED])
     except (TypeError, KeyError) as error:
         key = error.args[0] if isinstance(error, KeyError) and error.args else "beta"
         raise CannotExamine(
@@ -119,6 +119,9 @@ def _construct(module: ModuleType, name: str, pairs: Sequence[str]) -> nn.Module
     if found is None:
         classes = [key for key, kind in vars(module).items() if isinstance(kind, type) and issubclass(kind, nn.Module)]
         raise CannotExamine(f"{Path(module.__file__).name} has no {name}; its models: {', '.join(classes) or 'none'}")
+    if isinstance(found, nn.Module) and not pairs:
+        print(f"Model: {name}, as the file makes it.")
+        return found
     if not callable(found):
         raise CannotExamine(f"{name} is {type(found).__name__}, expected a class (or a function that builds the model)")
     arguments = dict(_argument(pair, module) for pair in pairs)
@@ -180,11 +183,11 @@ def _inputs(model: nn.Module, images: Tensor, labels: Tensor, classes: int) -> t
         "integer labels as the condition": labels,
     }
     taken, errors = [], []
-    for (condition, cond), (shape, x) in product(conditions.items(), _shapes(images).items()):
-        tape = Probe(still=False)
+    for (condition, cond), (shape, whole) in product(conditions.items(), _shapes(images).items()):
+        tape, x = Probe(still=False), whole[:TRIED]
         try:
             with torch.no_grad(), tape:
-                output = forward_of(model)(*([x] if cond is None else [x, cond]))
+                output = forward_of(model)(*([x] if cond is None else [x, cond[:TRIED]]))
         except (Exception, SystemExit) as error:
             errors.append((len(tape.calls), f"{shape}: {short_traceback(error, lines=1)}"))
             continue
@@ -196,13 +199,13 @@ def _inputs(model: nn.Module, images: Tensor, labels: Tensor, classes: int) -> t
         rebuilt = any(leaf.value.numel() == x.numel() for leaf in found)
         if rebuilt and all(rows):
             print(f"Assumed: it takes {shape} in [0, 1], {condition}.")
-            return x, cond
-        taken.append((rebuilt, f"{shape} in [0, 1], {condition}", x, cond))
+            return whole, cond
+        taken.append((rebuilt, f"{shape} in [0, 1], {condition}", whole, cond))
     if not taken:
         tried = ", ".join(_shapes(images))
         raise CannotExamine(
             f"the model takes none of the inputs tried: {tried}; without a condition and with labels as one. What got "
-            f"furthest:\n{max(errors)[1]}\nCall examine(model, x, …) with a batch as it takes it."
+            f"furthest:\n{max(errors, key=lambda e: e[0])[1]}\nCall examine(model, x, …) with a batch as it takes it."
         )
     rebuilt, words, x, cond = max(taken, key=lambda fitting: fitting[0])
     print(f"Assumed: it takes {words}; {'not every' if rebuilt else 'no'} output is as the input is.")

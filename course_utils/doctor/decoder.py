@@ -32,11 +32,9 @@ def check_code_is_used(patient: Patient, notes: Notes) -> None:
         return 0.0
 
     if effect(normals(0)(code)) == 0:
-        return notes.error(
-            "decoder-ignores-z",
-            "The output does not depend on z at all, not even by rounding: the decoder never sees it.",
-            "largest change of the output when z moves by up to 300 standard normal draws: 0",
-        )  # fmt: skip
+        text = "The output does not depend on z at all, not even by rounding: the decoder never sees it."
+        measured = "largest change of the output when z moves by up to 300 standard normal draws: 0"
+        return notes.error("decoder-ignores-z", text, measured)
     effects = [effect(axis) for axis in torch.eye(code.shape[1]).to(code)[:MOST_DIMENSIONS]]
     top = max(effects)
     dead = [j for j, value in enumerate(effects) if value <= 1e-6 * top]
@@ -127,11 +125,9 @@ def check_condition(patient: Patient, notes: Notes) -> None:
     elif moved := max(moves):
         notes.well(f"the encoder sees the condition (the code moves by up to {moved:.2g})")
     else:
-        notes.warning(
-            "condition-ignored-encoder",
-            "The encoder's output does not depend on the condition: z has to carry what the condition says already.",
-            "largest change of μ and log σ² when every example gets another's condition: 0",
-        )
+        text = "The encoder's output does not depend on the condition: z has to carry what the condition says already."
+        measured = "largest change of μ and log σ² when every example gets another's condition: 0"
+        notes.warning("condition-ignored-encoder", text, measured)
     code = _code(patient)
     first = None if code is None else patient.decoded(code)
     if first is None:
@@ -139,11 +135,9 @@ def check_condition(patient: Patient, notes: Notes) -> None:
         return notes.skipped(f"whether the decoder sees the condition: {needed}.")
     if moved := (patient.decoded(code, other) - first).abs().max().item():
         return notes.well(f"the decoder sees the condition (the output moves by up to {moved:.2g} at the same z)")
-    notes.error(
-        "condition-ignored-decoder",
-        "At the same z the output does not depend on the condition: one cannot ask this model for anything.",
-        "largest change of the output when the condition changes and z does not: 0",
-    )
+    text = "At the same z the output does not depend on the condition: one cannot ask this model for anything."
+    measured = "largest change of the output when the condition changes and z does not: 0"
+    notes.error("condition-ignored-decoder", text, measured)
 
 
 def check_range(patient: Patient, notes: Notes, form: str | None) -> None:

@@ -27,12 +27,10 @@ def check_heads(patient: Patient, notes: Notes) -> None:
     if shared and correlation > 0.9999:
         difference = (mu - spread).abs().max().item()
         equal = "the very same numbers" if difference < 1e-6 else "one an affine image of the other"
-        return notes.error(
-            "one-head", f"μ and the spread come from one head: they are {equal}. "
-            "Where μ is large, σ must be large too; the encoder cannot choose them separately.",
-            f"smallest |correlation| between μ_j and the spread of z_j over {len(mu)} examples: {correlation:.6f}; "
-            f"weights that only one of them depends on: 0 ({how})",
-        )  # fmt: skip
+        text = f"μ and the spread come from one head: they are {equal}. Where μ is large, σ must be large too."
+        weights = f"weights that only one of them depends on: 0 ({how})"
+        correlated = f"smallest |correlation| between μ_j and the spread of z_j over {len(mu)} examples"
+        return notes.error("one-head", text, f"{correlated}: {correlation:.6f}; {weights}")
     notes.well("μ and log σ² are two things, each with weights of its own")
 
 
@@ -76,28 +74,22 @@ def check_gradient(patient: Patient, notes: Notes) -> None:
     hit = sum(int((mask & other).sum()) for mask, other in zip(encoder, reached, strict=True))
     if hit == 0:
         reach = f"it reaches 0 of the {total:,} weights behind μ" if total else "μ itself carries none"
-        return notes.error(
-            "encoder-cut-off", "The encoder learns nothing from the reconstruction: z is cut off from it between "
-            "sampling and decoding, so only the KL trains the encoder.",
-            f"gradient of the reconstruction: {reach}",
-        )  # fmt: skip
+        text = "The encoder learns nothing from the reconstruction: z is cut off from it, and only the KL trains it."
+        return notes.error("encoder-cut-off", text, f"gradient of the reconstruction: {reach}")
     behind = [p for p, mask in zip(patient.parameters, encoder, strict=True) if mask.any()]
     if behind and all(id(p) in patient.frozen for p in behind):
-        return notes.warning(
-            "encoder-cut-off", "The encoder is frozen: none of its weights is trained.",
-            f"requires_grad is False for all {len(behind)} weights behind μ",
-            "Fine if it was trained before; else find requires_grad_(False), or the optimiser that it was meant for.",
-        )  # fmt: skip
+        text, measured = "The encoder is frozen: none of its weights is trained.", f"all {len(behind)} weights behind μ"
+        advice = "Fine if it was trained before; else find requires_grad_(False), or the optimiser it was meant for."
+        return notes.warning("encoder-cut-off", text, f"requires_grad is False for {measured}", advice)
     if patient.spread is not None and patient.spread.shape == mu.shape and not notes.has("one-head"):
         for name, values, others in (("μ", mu, patient.spread), ("log σ²", patient.spread, mu)):
             own = patient.only(values, others)
             total = sum(int(mask.sum()) for mask in own)
             hit = sum(int((mask & other).sum()) for mask, other in zip(own, reached, strict=True))
             if total and not hit:
-                return notes.error(
-            "encoder-cut-off", f"The head of {name} learns nothing from the reconstruction; only the KL trains it.",
-                    f"gradient of the reconstruction reaches 0 of the {total:,} weights that are {name}'s own",
-                )  # fmt: skip
+                text = f"The head of {name} learns nothing from the reconstruction; only the KL trains it."
+                measured = f"gradient of the reconstruction reaches 0 of the {total:,} weights that are {name}'s own"
+                return notes.error("encoder-cut-off", text, measured)
     notes.well("the reconstruction's gradient reaches the encoder")
 
 

@@ -98,7 +98,8 @@ def _run_checks(patient: Patient, notes: Notes) -> None:
             if patient.beyond and name in one_code:
                 continue
             try:
-                check()
+                with torch.set_grad_enabled(name not in ("the use of z", "the noise", "train() and eval()")):
+                    check()
             except (ModelRaised, RuntimeError, ValueError, IndexError, TypeError) as error:
                 last = "".join(str(error).splitlines()[-1:])[:160]
                 raised = isinstance(error, ModelRaised)
@@ -143,16 +144,16 @@ def _check_arguments(model: object, x: object, cond: object, **functions: object
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}{made}")
     if isinstance(model, torch.jit.ScriptModule):
         raise TypeError("model is traced or scripted: nothing inside can be watched; give what it was made from")
+    if functions["forward"] is None and forward_of(model) is model and type(model).forward is nn.Module.forward:
+        raise TypeError(f"{type(model).__name__} has no forward(x); give forward=lambda x: …, which returns its output")
     for name, function in functions.items():
         if function is not None and not callable(function):
             raise TypeError(f"{name} must be a function, got {type(function).__name__}")
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a torch.Tensor, a batch as the model takes it, got {type(x).__name__}")
     if not x.is_floating_point():
-        raise TypeError(
-            f"x must hold floating-point numbers, got {x.dtype}; for 8-bit images: x.float() / 255; "
-            "for words: x.float(), with forward=lambda x: model(x.long())"
-        )
+        hint = "for 8-bit images: x.float() / 255; for words: x.float(), with forward=lambda x: model(x.long())"
+        raise TypeError(f"x must hold floating-point numbers, got {x.dtype}; {hint}")
     if x.dim() < 2 or len(x) < FEWEST:
         raise ValueError(f"x must be a batch (B, …) of at least {FEWEST} examples, got shape {tuple(x.shape)}")
     if not x.isfinite().all():

@@ -46,6 +46,7 @@ class Measured:
     target: Tensor | None  # what the output is compared with, where that is not x
     near: Posterior  # at means of the order of 1
     far: Posterior | None = None  # where the KL is large
+    low: float | None = None  # the weight of ½μ² where the KL is next to nothing
 
 
 def measure(probe: LossProbe, patient: Patient) -> Measured:
@@ -83,27 +84,19 @@ def _measure(probe: LossProbe, patient: Patient, recons: list[Tensor], generator
     if near.state in ("nothing", "other") or (near.state == "Gaussian" and min(near.mu, near.var) < 0):
         parts[1] = ("mu", FAR * parts[1][1])
         far = _posterior(probe, parts, [FAR * mu for mu in mus], _slopes(probe, parts), assumed)
-    return Measured(*likelihood, near, far)
-
-
-def weight_at_small_rates(probe: LossProbe, kind: str | None) -> float:
-    """The weight of ½μ² where the KL is next to nothing: another one under a capacity or free bits."""
-    generator = torch.Generator().manual_seed(2)
-    parts = [
-        ("recon", probe.random("recon", generator, 0.05, 0.95)),
-        ("mu", probe.random("mu", generator, -0.01, 0.01)),
-    ]
-    if probe.sees_posterior:
-        one = 1.0 if kind in ("std", "var") else 0.0
-        parts.append(("spread", probe.random("spread", generator, one - 0.01, one + 0.01)))
-    return fit(exact(parts[1][1]), exact(_slopes(probe, parts)[1]))[0]
+    low = None
+    if near.state == "Gaussian" and near.is_kl:
+        small = [("mu", 0.005 * mus[0])]
+        if probe.sees_posterior:
+            small.append(("spread", s.exp().pow(0.005) if assumed in ("std", "var") else 0.005 * s))
+        low = fit(exact(small[0][1]), exact(_slopes(probe, [parts[0], *small])[1]))[0]
+    return Measured(*likelihood, near, far, low)
 
 
 def _slopes(probe: LossProbe, parts: list[tuple[str, Tensor]]) -> list[Tensor]:
     """Derivatives of the loss with respect to each part, averaged over ε = 1 and ε = −1.
 
-    A KL that is estimated from z is a square in ε, and two points with the moments of a standard normal give the
-    expectation of a square exactly.
+    A KL that is estimated from z is a square in ε, and these two points give the expectation of a square exactly.
     """
     total = [0.0] * len(parts)
     for noise in (1.0, -1.0):
@@ -139,6 +132,10 @@ def _posterior(
     kind, var, log, unexplained = _fit_spread(s, g_s, assumed)
     if rest < TOLERANCE and unexplained < TOLERANCE:
         return Posterior("Gaussian", weight, var, log, kind, pull)
+    for kind in set(SPREADS) - {assumed} if weight and rest < TOLERANCE else ():
+        b, unexplained = fit(_estimate(assumed, kind, s), g_s)
+        if unexplained < TOLERANCE and abs(b / weight - 1) < 0.02:
+            return Posterior("Gaussian", weight, b, b, kind, pull)
     if (b := _other_prior(mu, g_mu, s, g_s, assumed)) is not None:
         return Posterior("learned", b, b, b, assumed, pull)
     return Posterior("other", weight)
@@ -156,6 +153,16 @@ def _fit_spread(s: Tensor, g: Tensor, assumed: str) -> tuple[str, float, float, 
         fits.append((kind, weights[0].item(), -weights[1].item(), rest.item()))
     good = next((found for found in fits if found[3] < TOLERANCE), None)  # the assumed kind comes first
     return good or min(fits, key=lambda found: found[3])
+
+
+def _estimate(drawn: str, kind: str, s: Tensor) -> Tensor:
+    """d/ds of ½σ² − ½ log τ² − ½σ²/τ², the KL as estimated from z ~ N(μ, σ²) with the density of N(μ, τ²).
+
+    σ is what ``drawn`` makes of s, τ is what ``kind`` does.
+    """
+    (variance, log_sigma), (_, log_tau) = slopes(drawn, s), slopes(kind, s)
+    ratio = (2 * (SPREADS[drawn].log_sigma(s) - SPREADS[kind].log_sigma(s))).exp()
+    return 0.5 * (variance - log_tau - ratio * (log_sigma - log_tau))
 
 
 def _other_prior(mus: Tensor, g_mu: Tensor, s: Tensor, g_s: Tensor, kind: str) -> float | None:

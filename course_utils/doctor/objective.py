@@ -3,7 +3,7 @@
 import torch
 
 from course_utils.doctor.loss_probe import CannotTrain, LossProbe, NoLoss
-from course_utils.doctor.loss_weights import Measured, Posterior, fit, measure, weight_at_small_rates
+from course_utils.doctor.loss_weights import Measured, Posterior, fit, measure
 from course_utils.doctor.patient import ModelRaised, Patient
 from course_utils.doctor.probe import exact, gradients
 from course_utils.doctor.report import Notes
@@ -60,7 +60,7 @@ def check_objective(patient: Patient, notes: Notes) -> tuple[str | None, str | N
     elif measured.form is None:
         _check_terms(measured, 1.0, "unknown", notes, has_spread=patient.spread is not None)
     else:
-        _check_weights(patient, probe, measured, _per_example(probe, measured, patient, notes), notes)
+        _check_weights(patient, measured, _per_example(probe, measured, patient, notes), notes)
     if measured.form == "none" or (probe.own and patient.forward is not None) or not probe.as_returned:
         return None, near.kind  # the output looked at need not be the one that the loss is made of
     return measured.form, near.kind if near.is_kl else None
@@ -112,11 +112,9 @@ def _per_example(probe: LossProbe, one: Measured, patient: Patient, notes: Notes
     change_a, change_b = two.a / one.a, fit(one.near.pull, two.near.pull)[0]
     sizes = f"in a batch of {2 * size}, {{:.3g}} times that in a batch of {size}"
     if change_b and abs(change_a / change_b - 1) > 0.02:
-        notes.error(
-            "loss-depends-on-batch",
-            "The two terms of the loss treat the batch differently, so the KL's weight depends on the batch size.",
-            f"weight of the KL against the reconstruction: {sizes.format(change_b / change_a)}",
-        )  # fmt: skip
+        text = "The two terms of the loss treat the batch differently, so the KL's weight depends on the batch size."
+        measured = f"weight of the KL against the reconstruction: {sizes.format(change_b / change_a)}"
+        notes.error("loss-depends-on-batch", text, measured)
     elif abs(change_a - 1) < 0.02 and not probe.per_example:
         notes.remark(
             "loss-depends-on-batch",
@@ -129,7 +127,7 @@ def _per_example(probe: LossProbe, one: Measured, patient: Patient, notes: Notes
     return size if abs(change_a - 0.5) < 0.1 else 1.0
 
 
-def _check_weights(patient: Patient, probe: LossProbe, m: Measured, size: float, notes: Notes) -> None:
+def _check_weights(patient: Patient, m: Measured, size: float, notes: Notes) -> None:
     a = m.a * size
     if not _check_terms(m, size, f"{a:.4g}", notes, has_spread=patient.spread is not None):
         return
@@ -145,7 +143,7 @@ def _check_weights(patient: Patient, probe: LossProbe, m: Measured, size: float,
         return notes.error("recon-sign", "The loss does not depend on the reconstruction.", "derivative: 0")
     if any(f.code == "loss-depends-on-batch" and f.severity == "error" for f in notes.findings):
         return notes.skipped("the weight of the KL: it depends on the batch size, see above.")
-    if m.near.state == "Gaussian" and abs(weight_at_small_rates(probe, m.near.kind) / m.near.mu - 1) > 0.1:
+    if m.low is not None and abs(m.low / m.near.mu - 1) > 0.1:
         text = "At small rates the KL is not charged as such (free bits, or a target for the rate)."
         return notes.remark("kl-form", text, f"where the KL is large: {weights}")
     _check_beta(patient, m.form, a, b, weights, notes)
@@ -219,6 +217,10 @@ def _check_beta(patient: Patient, form: str, a: float, b: float, weights: str, n
     if averaged and beta > 10:
         text = f"The reconstruction is averaged over {pixels} pixels, the KL is not, and weighs far too much."
         return notes.error("recon-averaged", text, f"{words}; {weights}")
+    latents = patient.mu.shape[1]
+    if gaussian and latents > 2 and abs(b * latents - 1) < 0.01 and any(abs(a - whole) < 0.01 for whole in (0.5, 1.0)):
+        text = f"The KL is averaged over {latents} latent dimensions, and the reconstruction is not over pixels."
+        return notes.warning("kl-scale", text, f"{words}; {weights}")
     if off > 10:
         strong = "too much: codes will carry next to nothing" if beta > 1 else "too little: nearly an autoencoder"
         text = f"The KL weighs far {strong}, if its weight stays what it is at this step."

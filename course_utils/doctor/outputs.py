@@ -110,9 +110,8 @@ def read(
 ) -> Reading:
     """Find the parts of an output: by name where there are names, else by shape and by experiment.
 
-    ``noisy`` are the tensors that the model computed from its noise, while that was set to 0: among them is z, equal
-    to μ then, which tells μ from log σ² in a tuple without names. ``varies`` are the paths of tensors that change with
-    the noise, ``drawn`` the ids of samples, such as an image's.
+    ``noisy`` is what was computed from the noise while that was 0: among it is z, equal to μ then, which tells μ from
+    log σ². ``varies`` are the paths of tensors that change with the noise, ``drawn`` the ids of samples.
     """
     size = x.shape[0]
     found = [leaf for leaf in leaves(output) if leaf.value.dim() and leaf.value.shape[0] == size]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from course_utils.doctor.outputs import Reading, get, leaves, read, role_of, same
+from course_utils.doctor.outputs import Reading, get, leaves, read, same
 from course_utils.doctor.probe import (
     DRAWS,
     NO_GAUSSIANS,
@@ -90,9 +90,8 @@ class Patient:
     ) -> Run:  # fmt: skip
         """One forward pass with gradients.
 
-        Dropout is off, batch norms use their running statistics and all draws but those of z keep their numbers, so
-        that only the latent noise is random, unless ``as_is``. ``noise`` sets that noise to a constant, ``code``
-        replaces what the decoder is given.
+        Only the latent noise is random (no dropout, batch norms use running statistics) unless ``as_is``. ``noise``
+        sets it to a constant, ``code`` replaces what the decoder is given.
         """
         self._prepare(training, as_is)
         put = dict(put or {}) | ({} if code is None or self.code_site is None else {self.code_site: code})
@@ -122,13 +121,13 @@ class Patient:
 
     def _look(self) -> None:
         """Find the noise, the code that it makes, and the parts of the output."""
-        base, again, other = self.first, self.run(), self.run(seed=1)
-        self.repeats = not _changed(base.output, again.output)
-        self.moves = bool(changed := _changed(base.output, other.output))
-        self.compared = bool(list(leaves(base.output)))
-        levels = self._find_noise(base)
-        self.latent = tuple(levels[-1:])
-        zero, one = (self.run(noise=0.0), self.run(noise=1.0)) if levels else (base, other)
+        with torch.no_grad():
+            base, other = self.first, self.run(seed=1)
+            self.moves = bool(changed := _changed(base.output, other.output))
+            self.compared = bool(list(leaves(base.output)))
+            levels = self._find_noise(base)
+            self.latent = tuple(levels[-1:])
+            zero, one = (self.run(noise=0.0), self.run(noise=1.0)) if levels else (base, other)
         entrance = _entrance(zero.probe, one.probe)
         noisy = _noisy(zero.probe, one.probe, entrance)
         drawn = {id(t) for call in zero.probe.calls if call.name in DRAWS for t in call.results}
@@ -176,8 +175,9 @@ class Patient:
 
     def _measure_code(self) -> None:
         """Mean and σ of the code: exactly, where the noise can be set; else from many draws."""
-        self.first, self.other = self.run(), self.run(seed=1)
-        self.zero, one = self.run(noise=0.0), self.run(noise=1.0)
+        self.first, self.zero, one = self.run(), self.run(noise=0.0), self.run(noise=1.0)
+        with torch.no_grad():
+            self.other = self.run(seed=1)
         self.mean = self.sigma = None
         self.linear = self.mixed = False
         zero = self.zero.code
@@ -236,8 +236,10 @@ class Patient:
         code = self.zero.probe.at(self.code_site)
         if len(levels) > 1:
             return f"{len(levels)} random draws are decoded one after the other (several latent variables or samples)"
-        if quantiser and not (self.mu_is_reported and self.moves):
+        if quantiser and not (self.mu_is_reported and self.exact):
             return f"no Gaussian code: what looks like a quantiser ({quantiser}) is not examined"
+        if not self.mu_is_reported and (instead_of_code := self._without_encoder(code)):
+            return instead_of_code
         if code is not None and code.shape[:1] != self.x.shape[:1]:
             if self.reading.recon is not None:
                 return "the code has no row for each example"
@@ -246,10 +248,29 @@ class Patient:
             return "several samples are drawn for each example"
         if self.latent and drawn_by[self.latent[0]] in NO_GAUSSIANS:
             return f"no Gaussian code: z is made of draws by {drawn_by[self.latent[0]].strip('_')}"
+        if self.latent and self.moves and code is not None and not self.exact:
+            return "no Gaussian code: noise that is the same everywhere does not move z (a softmax?)"
         if self.mixed:
             return "no diagonal Gaussian: each number of the noise moves several of z (a full covariance, a flow)"
         if self.exact and not self.linear and not (self.mu_is_reported and same(self.mu, self.zero.code)):
             return "no Gaussian code: z is not μ + σ·ε"
+        return ""
+
+    def _without_encoder(self, code: Tensor | None) -> str:
+        """What it is whose output x does not enter by a code: empty for an autoencoder of whatever kind."""
+        recon, other = self.zero.recon, self.run(x=self.x.roll(1, 0), noise=0.0).recon
+        of_noise = self.exact and code is not None and bool((code == code[:1]).all())
+        if recon is None:
+            alone = of_noise or code is None or code.numel() == self.x.numel()
+            return "neither a reconstruction nor a code of x was seen (a loss alone, a diffusion model?)" * alone
+        if self.latent and torch.equal(recon, other):
+            return "no code of x: the output does not depend on x (a generator without an encoder)"
+        if of_noise:
+            return "no Gaussian code: the noise goes through layers together with x (an implicit posterior)"
+        last = self.x.clone()
+        last.view(len(last), -1)[:, -1] += 1.0
+        if not self.moves and self.run(x=last).recon.equal(recon):
+            return "no code: the last number of x changes nothing, so each is made of those before (autoregressive)"
         return ""
 
     def encoder_output(self) -> tuple[Tensor, Tensor] | None:
@@ -306,12 +327,6 @@ class Patient:
         """For each parameter a mask of the elements that ``values`` depend on."""
         return [gradient != 0 for gradient in self.gradients(values)]
 
-    def roles_of_weights(self, masks: list[Tensor]) -> set[str]:
-        """What the names of the layers say whose weights are in the masks."""
-        names = [name for name, p in self.model.named_parameters() if p.is_floating_point()]
-        behind = ".".join(name for name, mask in zip(names, masks, strict=True) if mask.any())
-        return set(map(role_of, behind.split(".")))
-
     def only(self, values: Tensor, others: Tensor) -> list[Tensor]:
         """Masks of the elements that ``values`` depend on and ``others`` do not: those of a head of its own."""
         return [a & ~b for a, b in zip(self.influences(values), self.influences(others), strict=True)]
@@ -346,23 +361,25 @@ def _noisy(a: Probe, b: Probe, entrance: tuple[int, Tensor] | None) -> list[tupl
 
 
 def forward_of(model: nn.Module) -> Callable:
-    """The model itself; where its class has no ``forward``, what its loss (or a chain of its methods) decodes."""
-    if type(model).forward is not nn.Module.forward or not all(hasattr(model, name) for name in ("encode", "decode")):
+    """The model itself; where its class has no ``forward``, what its loss decodes, encodes and returns, or a chain of
+    its methods. Raises ``TypeError`` where there is nothing of the kind."""
+    methods = [name for name in ("decode", "encode") if callable(getattr(model, name, None))]
+    if type(model).forward is not nn.Module.forward or not (methods[1:] or callable(getattr(model, "loss", None))):
         return model
 
-    def forward(*inputs: Tensor) -> tuple:
+    def forward(*inputs: Tensor) -> object:
         seen: dict[str, object] = {}
 
         def watched(name: str, method: Callable) -> Callable:
             return lambda *args, **kwargs: seen.setdefault(name, method(*args, **kwargs))
 
         if callable(getattr(model, "loss", None)):
-            with instead(model, {name: watched(name, getattr(model, name)) for name in ("encode", "decode")}):
-                model.loss(*inputs)
-        if len(seen) < 2:
+            with instead(model, {name: watched(name, getattr(model, name)) for name in methods}):
+                seen["loss"] = model.loss(*inputs)
+        if {"decode", "loss"}.isdisjoint(seen):
             code = model.encode(*inputs)
             return model.decode(model.reparameterize(*code), *inputs[1:]), code
-        return seen["decode"], seen["encode"]
+        return [seen[name] for name in (*methods, "loss") if name in seen]
 
     return forward
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from course_utils.doctor.outputs import role_of
 from course_utils.doctor.patient import NORMS, REPEATS, Patient
 from course_utils.doctor.probe import exact, normals, weights_kept
 from course_utils.doctor.report import Notes
@@ -43,20 +44,16 @@ def check_noise(patient: Patient, notes: Notes) -> None:
         return notes.skipped("the distribution of the noise: σ is 0 in some dimensions.")
     eps = off / sigma  # (8, B, L)
     if eps.shape[2] > 1 and (eps - eps[..., :1]).abs().max() < 1e-3 * eps.abs().max():
-        return notes.error(
-            "noise-shared", "All latent dimensions of an example get the same noise: z moves along one diagonal only.",
-            "largest difference between the noise of two dimensions: 0",
-        )  # fmt: skip
+        text = "All latent dimensions of an example get the same noise: z moves along one diagonal only."
+        return notes.error("noise-shared", text, "largest difference between the noise of two dimensions: 0")
     notes.well("every example and every dimension gets noise of its own")
     if calm is None:
         return notes.skipped("mean and size of the noise itself: it can be watched, but not set.")
     count, mean, std = eps.numel(), eps.mean().item(), eps.std().item()
     if abs(mean) > max(0.1, 6 / count**0.5) or abs(std - 1) > max(0.1, 5 / count**0.5):
-        return notes.error(
-            "noise-not-normal",
-            "The noise is not standard normal, so z is not a sample of N(μ, σ²), which the KL speaks about.",
-            f"mean {mean:.3f} and standard deviation {std:.3f} of {count:,} draws, expected 0 and 1",
-        )  # fmt: skip
+        text = "The noise is not standard normal, so z is not a sample of N(μ, σ²), which the KL speaks about."
+        measured = f"mean {mean:.3f} and standard deviation {std:.3f} of {count:,} draws, expected 0 and 1"
+        return notes.error("noise-not-normal", text, measured)
     notes.well(f"the noise has mean 0 and standard deviation 1 ({mean:.2f} and {std:.2f} of {count:,} draws)")
 
 
@@ -78,10 +75,8 @@ def _nothing_moves(patient: Patient, notes: Notes) -> None:
             f"difference between two calls with different seeds: 0{seen}{felt}",
         )  # fmt: skip
     felt = "; other values of log σ² do not move the output either" if moved == 0 else ""
-    notes.error(
-        "no-sampling", "Nothing is sampled: the decoder gets μ (or another fixed code), so this is an autoencoder.",
-        f"difference between two calls in train(): 0{felt}",
-    )  # fmt: skip
+    text = "Nothing is sampled: the decoder gets μ (or another fixed code), so this is an autoencoder."
+    notes.error("no-sampling", text, f"difference between two calls in train(): 0{felt}")
 
 
 def measure_spread(patient: Patient) -> tuple[str | None, float, str]:
@@ -142,7 +137,7 @@ def check_spread(patient: Patient, notes: Notes, kl_kind: str | None) -> None:
         return notes.error("noise-not-normal", text, by, "Multiply σ by torch.randn_like(mu) and by nothing else.")
     if stated == kind or (stated is None and kind != "log_std"):
         return notes.well(f"the noise has the size that the encoder says ({words})")
-    if stated is None and "log_std" in patient.roles_of_weights(patient.only(patient.spread, patient.mu)):
+    if stated is None and any(role_of(part) == "log_std" for part in _names_of_the_spread_s_weights(patient)):
         return notes.well(f"the noise has the size that the name of a layer says ({words})")
     if stated is None:
         text = "σ is exp(s): right if s is log σ, wrong if s is log σ²."
@@ -151,6 +146,12 @@ def check_spread(patient: Patient, notes: Notes, kl_kind: str | None) -> None:
         text = "The noise is multiplied by exp(log_var), which is σ² and not σ: the KL charges for other codes."
         return notes.error("sigma-exp-log-var", text, by)
     notes.error("sigma-mismatch", "The sampler and the KL disagree about the encoder's second output s.", by)
+
+
+def _names_of_the_spread_s_weights(patient: Patient) -> list[str]:
+    names = [name for name, p in patient.model.named_parameters() if p.is_floating_point()]
+    masks = patient.only(patient.spread, patient.mu)
+    return [part for name, mask in zip(names, masks, strict=True) if mask.any() for part in name.split(".")]
 
 
 def check_modes(patient: Patient, notes: Notes) -> None:
@@ -170,11 +171,9 @@ def check_modes(patient: Patient, notes: Notes) -> None:
     samples = _apart(recon(False, False, 0), recon(False, False, 1))
     settable = bool(calm_draws) or not patient.moves
     if unruly and settable and not patient.beyond:
-        notes.warning(
-            "train-eval-difference",
-            "In eval() the output stays random even without the latent noise: something like dropout is never off.",
-            f"relative difference between two calls in eval() with the latent noise at 0: {unruly:.2g}",
-        )  # fmt: skip
+        text = "In eval() the output stays random even without the latent noise: something like dropout is never off."
+        measured = f"relative difference between two calls in eval() with the latent noise at 0: {unruly:.2g}"
+        notes.warning("train-eval-difference", text, measured)
     elif unruly:
         notes.skipped("train() against eval(): the noise cannot be set to 0.")
     elif (change := _apart(recon(True, True, 0), calm)) and (settable or not patient.latent):
@@ -186,11 +185,8 @@ def check_modes(patient: Patient, notes: Notes) -> None:
     if not samples:
         notes.well("in eval() the output is the same at every call")
     elif not unruly or patient.beyond or not settable:
-        notes.remark(
-            "samples-at-evaluation",
-            "In eval() z is still sampled. Right for an ELBO; for reconstructions the mean is usually meant.",
-            f"relative difference between two calls in eval(): {samples:.2g}",
-        )  # fmt: skip
+        text = "In eval() z is still sampled. Right for an ELBO; for reconstructions the mean is usually meant."
+        notes.remark("samples-at-evaluation", text, f"relative difference between two calls in eval(): {samples:.2g}")
 
 
 def _apart(a: Tensor, b: Tensor) -> float:
