@@ -69,7 +69,7 @@ ALT = {
         "there by what is lost to 10 Tighter bounds, and by how to win it back to 11 Richer posteriors; and by how "
         "much is said to 12 What the code says. From 12, symbols instead of numbers lead to 13 Discrete codes, several "
         "levels from there to 14 Hierarchical codes; and how it looks leads to 15 Sharper images, and from there one "
-        "budget for all to 16 VAE, GAN, diffusion."
+        "budget for all to 16 VAE, GAN and diffusion."
     ),
 }
 

@@ -85,7 +85,7 @@ NOTEBOOKS = [
     ("13", "Discrete codes", "Must a code be Gaussian?", CODE),
     ("14", "Hierarchical codes", "Must it be one code?", CODE),
     ("15", "Sharper images", "What does blur hide?", DECODER),
-    ("16", "VAE, GAN, diffusion", "What are VAEs for today?", INK),
+    ("16", "VAE, GAN and diffusion", "What are VAEs for today?", INK),
 ]
 
 
