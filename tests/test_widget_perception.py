@@ -37,9 +37,7 @@ def test_the_images_are_those_of_the_weight(picture, k, shade):
 
 def test_the_still_figure_has_a_row_for_each_place_and_says_its_numbers():
     figure = still_perception(PATH, ORIGINALS, places=(0, 5))
-    assert (
-        figure.alt == "A: Weight 0: distortion 30.0, perception 12.0. B: Weight 5: distortion 35.0, perception 7.0."
-    )
+    assert figure.alt == "A: Weight 0: distortion 30.0, perception 12.0. B: Weight 5: distortion 35.0, perception 7.0."
     with pytest.raises(ValueError, match="outside"):
         still_perception(PATH, ORIGINALS, places=(10,))
 
