@@ -81,7 +81,7 @@ def still_levels(redraw: Redraw, levels: int, points: Sequence[tuple[float, floa
     picture = Levels(redraw, levels)
     points = positions(points, 3, SLIDERS)
     width = 1.3 + 3.6 * len(points) if len(points) > 1 else 7.0
-    fig = Figure(figsize=(width, 0.5 + width / (len(points) * DRAWS) * (levels + 1)), layout="constrained")
+    fig = Figure(figsize=(width, 0.55 + (width - 1.5) / (len(points) * DRAWS) * (levels + 1)), layout="constrained")
     for i, (ax, point) in enumerate(zip(fig.subplots(1, len(points), squeeze=False)[0], points, strict=True)):
         _show_rows(ax, picture.rows(*point), levels)
         ax.set_title(f"code {round(point[0])}, temperature {number_text(point[1], 1)}", fontsize=12)
