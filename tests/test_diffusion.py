@@ -293,6 +293,18 @@ def test_ancestral_sampling_draws_from_the_chain_that_the_bound_is_about():
     assert len(states) == 61 and all(state.dtype == torch.float32 for state in states)
 
 
+def test_the_last_step_adds_no_noise_and_the_network_is_told_a_share_of_the_steps():
+    model, x = plane(DDPM, steps=50), drawn(GAUSSIAN, 20)
+    noise, told = model.noise(x, torch.full((20,), 10)), model.predict(x, torch.full((20,), 0.2))
+    torch.testing.assert_close(noise, told)
+    *_, before, last = model.states(20, noise=x)
+    beta, kept = model.betas[0].float(), model.kept[0].float()
+    with torch.no_grad():
+        guess = model.noise(before, torch.ones(20, dtype=torch.int64))
+    wanted = (before - beta / (1 - kept).sqrt() * guess) / (1 - beta).sqrt()
+    torch.testing.assert_close(last, wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_ddpm_learns_a_mixture():
     model = plane(DDPM, steps=100, hidden_dims=(64, 64, 64))
     fit(model, drawn(MIXTURE, 20_000), epochs=4, batch_size=250, lr=3e-3, ema=0.98, show=False)
