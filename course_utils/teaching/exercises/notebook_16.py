@@ -91,7 +91,7 @@ class CodeFlow(nn.Module):
     def velocity(self, x, t, y):  # x (B, L), scaled; t (B,); y (B,), 0 to 10 -> (B, L)
         return self.network(torch.cat([x, t[:, None], F.one_hot(y, 11).to(x)], dim=1))
 
-    def loss(self, z, y):  # codes and classes -> (B,), squared error; 1 in 10 classes dropped
+    def loss(self, z, y):  # codes, classes -> (B,); 1 class in 10 dropped
         s = self.scale(z)
         t = torch.rand(len(s), dtype=s.dtype, device=s.device)
         x, target = path_and_velocity(torch.randn_like(s), s, t)
@@ -99,12 +99,12 @@ class CodeFlow(nn.Module):
         return (self.velocity(x, t, y) - target).square().sum(1)
 
     @torch.no_grad()
-    def follow(self, other, decay=0.99):  # weights <- decay * own + (1 - decay) * those of other
+    def follow(self, other, decay=0.99):  # decay * own + (1 - decay) * theirs
         for own, theirs in zip(self.parameters(), other.parameters(), strict=True):
             own.mul_(decay).add_((1 - decay) * theirs)
 
     @torch.no_grad()
-    def sample(self, y, weight=0.0, steps=20):  # classes (n,) -> codes (n, L), not scaled any more
+    def sample(self, y, weight=0.0, steps=20):  # (n,) -> codes (n, L), unscaled
         def velocity(x, t):
             return guide(self.velocity(x, t, y), self.velocity(x, t, torch.full_like(y, 10)), weight)
 
