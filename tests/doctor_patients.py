@@ -696,6 +696,96 @@ def words_loss(output, x, sign=1.0):
     return (F.nll_loss(log_p.transpose(1, 2), x.long(), reduction="sum") + sign * kl_of(mu, log_var).sum()) / len(x)
 
 
+class Autoregressive(nn.Module):
+    """Each pixel from those before it: no code at all."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(0.01 * torch.randn(PIXELS, PIXELS))
+
+    def forward(self, x):
+        return x.flatten(1) @ self.weight.triu(1)
+
+
+class Generator(Plain):
+    """Images from noise, whatever x is."""
+
+    encode = None
+
+    def forward(self, x):
+        z = torch.randn(len(x), LATENT)
+        return self.decode(z), z
+
+
+class Implicit(Plain):
+    """Noise and x go through layers together."""
+
+    encode = None
+
+    def __init__(self):
+        super().__init__()
+        self.joined = nn.Linear(PIXELS + LATENT, WIDTH)
+
+    def forward(self, x):
+        h = torch.relu(self.joined(torch.cat([x.flatten(1), torch.randn(len(x), LATENT)], 1)))
+        return self.decode(self.to_mu(h)), 0.5 * self.to_mu(h).square().sum(1)
+
+
+class Denoiser(nn.Module):
+    """No forward: a loss of x, noise and a random time."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.time, self.out = nn.Linear(PIXELS, WIDTH), nn.Linear(1, WIDTH), nn.Linear(WIDTH, PIXELS)
+
+    def loss(self, x):
+        x, t = x.flatten(1), torch.rand(len(x), 1)
+        noise = torch.randn_like(x)
+        h = torch.relu(self.hidden((1 - t) * noise + t * x) + self.time(t))
+        return (self.out(h) - x + noise).square().sum(1).mean()
+
+
+class Levels(Chain):
+    """Two levels and no forward; the encoder is not called encode."""
+
+    infer, encode = Plain.encode, None
+
+    def loss(self, x):
+        mu, log_var = self.infer(x)
+        second = self.up(self.reparameterize(mu, log_var)).chunk(2, 1)
+        recon = bce(self.decode(self.down(self.reparameterize(*second))), x)
+        return (recon + kl_of(mu, log_var) + kl_of(*second)).mean()
+
+
+Levels.forward = Denoiser.forward = nn.Module.forward
+
+
+class Relaxed(Plain):
+    """Gumbel noise on the logits of classes."""
+
+    def forward(self, x):
+        logits, _ = self.encode(x)
+        gumbel = -(-torch.rand_like(logits).clamp(1e-6, 1 - 1e-6).log()).log()
+        return self.decode(((logits + gumbel) / 0.5).softmax(1)), logits.log_softmax(1).exp().square().sum(1)
+
+
+class Moved(Plain):
+    """z is moved along a gradient inside of the forward pass."""
+
+    def forward(self, x):
+        mu, log_var = self.encode(x)
+        z = self.reparameterize(mu, log_var)
+        (slope,) = torch.autograd.grad(bce(self.decode(z), x).sum(), z, create_graph=True)
+        return self.decode(z - 1e-6 * slope), mu, log_var
+
+
+def estimated(output, x, kind):
+    """An ELBO whose KL is log q(z) − log p(z) at the sample, with a density whose σ² is exp(2s) or exp(s)."""
+    logits, mu, s, z = output
+    log_q = -0.5 * ((z - mu) ** 2 / (kind * s).exp() + kind * s).sum(1)
+    return (bce(logits, x) + log_q + 0.5 * z.square().sum(1)).mean()
+
+
 def second_term(output, x):
     return (bce(output[0], x) + output[-1]).mean()
 
@@ -708,6 +798,13 @@ def free_bits(output, x):
 BEYOND: dict[str, tuple] = {
     "quantiser": (Quantised, second_term, "a quantiser (argmin) is not examined"),
     "several samples": (Several, lambda o, x: elbo_loss(o, x.repeat_interleave(3, 0)), "several samples"),
+    "autoregressive": (Autoregressive, lambda o, x: bce(o, x).mean(), "each is made of those before"),
+    "generator": (Generator, lambda o, x: o[0].square().mean(), "a generator without an encoder"),
+    "implicit": (Implicit, second_term, "an implicit posterior"),
+    "diffusion": (Denoiser, None, "neither a reconstruction nor a code of x was seen"),
+    "levels without forward": (Levels, None, "2 random draws are decoded one after the other"),
+    "relaxed classes": (Relaxed, second_term, "no diagonal Gaussian"),
+    "moved along a gradient": (Moved, elbo_loss, "weight of an ELBO"),
     "several samples inside": (SeveralInside, averaged_over_samples, "several samples"),
     "a gamma code": (GammaCode, second_term, "no Gaussian code: z is made of draws by standard_gamma"),
     "chain": (Chain, second_term, "2 random draws are decoded one after the other"),

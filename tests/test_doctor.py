@@ -400,6 +400,33 @@ def test_the_output_is_told_from_what_is_nearly_the_same(x):
     assert any("weight of an ELBO" in text and "squared error" in text for text in diagnosis.healthy)
 
 
+@pytest.mark.parametrize("drawn, kind, code", [(0.5, 1, None), (1, 2, None), (1, 1, "sigma-exp-log-var"),
+                                               (0.5, 2, "sigma-mismatch")])  # fmt: skip
+def test_an_estimated_kl_means_a_sigma_of_its_own(drawn, kind, code, x):
+    """z = μ + exp(drawn · s) ε, and in the density of q σ² is exp(kind · s)."""
+
+    def forward(self, x):
+        mu, s = self.encode(x)
+        z = mu + (drawn * s).exp() * torch.randn_like(mu)
+        return self.decode(z), mu, s, z
+
+    model = patients.plain(forward=forward)()
+    diagnosis = examine(model, x, loss=lambda o, x: patients.estimated(o, x, kind))
+    assert [f.code for f in diagnosis.findings if f.severity != "remark"] == ([code] if code else []), str(diagnosis)
+
+
+def test_a_kl_averaged_over_dimensions_is_told_from_a_sigma_of_the_decoder(x):
+    for share, found in ((1 / patients.LATENT, True), (0.9 / patients.LATENT, False)):
+        loss = patients.loss_with(patients.squared, join=lambda r, k, share=share: (r + share * k).mean())
+        finding = examine(patients.Plain(), x, loss=loss).find("kl-scale")
+        assert (finding is not None) == found and (not found or "averaged over 6 latent" in finding.text)
+
+
+def test_a_model_with_nothing_to_call_is_refused_in_words(x):
+    with pytest.raises(TypeError, match=r"Linear.* has no forward|Empty has no forward"):
+        examine(type("Empty", (torch.nn.Linear,), {"forward": torch.nn.Module.forward})(2, 2), x)
+
+
 def test_the_name_of_a_layer_may_say_what_no_loss_says(x):
     for name, warned in (("fc_logsigma", False), ("fc_var", True)):
         model = patients.plain(
@@ -690,6 +717,7 @@ class Nothing(nn.Module):
         return x.mean()
 
 number = 3
+made = VAE(latent_dim=4)
 """
 
 
@@ -709,6 +737,7 @@ def file(tmp_path):
         ("Conditional", [], 1, "condition-ignored-decoder"),
         ("VAE", ["--loss", "weighed(beta=1)"], 0, "loss is weighed(recon_x, x, mu, logvar, beta=1)"),
         ("Method", [], 1, "effective β = 30"),
+        ("made", [], 0, "made, as the file makes it"),
     ],
 )
 def test_command_line(file, capsys, name, arguments, status, words):

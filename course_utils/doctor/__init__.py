@@ -4,8 +4,8 @@
     print(diagnosis)
 
 From a terminal: ``python -m course_utils.doctor FILE.py:CLASS``. The experiments stand in ``encoder``, ``sampling``,
-``objective`` and ``decoder``, all that can be found in ``codes``. Names are loaded when they are used:
-the command has to put the import path in order before it loads a library.
+``objective`` and ``decoder``, all that can be found in ``codes``. Names are loaded when used, after the import path is
+in order.
 """
 
 from importlib import import_module

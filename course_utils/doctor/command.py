@@ -130,15 +130,13 @@ def _construct(module: ModuleType, name: str, pairs: Sequence[str]) -> nn.Module
     try:
         model = found(**arguments)
     except (Exception, SystemExit) as error:
-        needed = [
-            p.name for p in inspect.signature(found).parameters.values() if p.default is p.empty and p.kind in (1, 3)
-        ]
+        parameters = inspect.signature(found).parameters.values()
+        needed = [p.name for p in parameters if p.default is p.empty and p.kind in (1, 3)]
         missing = [key for key in needed if key not in arguments]
         hint = f"It needs {', '.join(f'{key}=…' for key in missing)}: " if missing else ""
         example = f"{missing[0]}=20" if missing else "latent_dim=20"
-        raise CannotExamine(
-            f"{call} raised\n{short_traceback(error)}\n{hint}give arguments as in {example}."
-        ) from error
+        said = f"{call} raised\n{short_traceback(error)}\n{hint}give arguments as in {example}."
+        raise CannotExamine(said) from error
     if not isinstance(model, nn.Module):
         raise CannotExamine(f"{call} is {type(model).__name__}, expected a torch.nn.Module")
     print(f"Model: {call}, untrained, with {sum(p.numel() for p in model.parameters()):,} parameters.")

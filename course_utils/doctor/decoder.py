@@ -32,6 +32,8 @@ def check_code_is_used(patient: Patient, notes: Notes) -> None:
         return 0.0
 
     if effect(normals(0)(code)) == 0:
+        if not torch.equal(patient.first.recon, patient.other.recon):
+            return notes.skipped("whether the decoder uses z: what was taken for z is not what is decoded.")
         text = "The output does not depend on z at all, not even by rounding: the decoder never sees it."
         measured = "largest change of the output when z moves by up to 300 standard normal draws: 0"
         return notes.error("decoder-ignores-z", text, measured)
@@ -39,12 +41,9 @@ def check_code_is_used(patient: Patient, notes: Notes) -> None:
     top = max(effects)
     dead = [j for j, value in enumerate(effects) if value <= 1e-6 * top]
     if dead:
-        return notes.error(
-            "unused-dimensions",
-            f"{len(dead)} of {len(effects)} latent dimensions cannot reach the output, whatever their value.",
-            f"change of the output when z_j moves by up to 300: 0 for j = {_listed(dead)}; "
-            f"up to {top:.2g} for the others",
-        )  # fmt: skip
+        text = f"{len(dead)} of {len(effects)} latent dimensions cannot reach the output, whatever their value."
+        measured = f"change of the output when z_j moves by up to 300: 0 for j = {_listed(dead)}; else up to {top:.2g}"
+        return notes.error("unused-dimensions", text, measured)
     notes.well(f"the output moves with each of {len(effects)} latent dimensions")
     if len(effects) < code.shape[1]:
         notes.skipped(f"the latent dimensions beyond the first {MOST_DIMENSIONS}.")
@@ -64,9 +63,7 @@ def check_collapse(patient: Patient, notes: Notes) -> None:
     recon, x = exact(patient.zero.recon), exact(patient.x.flatten(1))
     share = max(_explained(image.mean(0), x.mean(0)) for image in (recon, recon.sigmoid()))
     if share < 0.5:
-        return notes.skipped(
-            "collapse: the model is not trained (its average output is not the mean image), so there can be none."
-        )
+        return notes.skipped("collapse: the model is not trained (its average output is not the mean image).")
     others = patient.decoded(patient.mean.detach().roll(1, 0))  # at its own condition
     others = recon.roll(1, 0) if others is None else exact(others)
     are_pixels = _explained(recon.mean(0), x.mean(0)) > 0.5
@@ -77,30 +74,26 @@ def check_collapse(patient: Patient, notes: Notes) -> None:
     mean, sigma = exact(patient.mean), exact(patient.sigma).abs().clamp_min(1e-12)
     rates = (0.5 * (mean.square() + sigma.square() - 1) - sigma.log()).mean(0)
     quiet = (rates < 0.01) & (mean.var(0) < 0.01)
-    measured = (
-        f"rate {rates.sum().item():.3g} nats; from code to code the outputs vary {moved.item():.2%} as the data do"
-    )
+    rate = f"rate {rates.sum().item():.3g} nats"
+    measured = f"{rate}; from code to code the outputs vary {moved.item():.2%} as the data do"
     still = moved < (0.01 if patient.standard_prior else 0.001)  # the rate is another's, so nothing at all may move
     if not still and not patient.standard_prior:
         return notes.skipped(f"collapse: the prior is another than N(0, I), so the rate is not known ({measured}).")
     if still and (not patient.standard_prior or rates.sum() < 0.1 + 0.01 * len(rates)):
         causes = ", ".join(dict.fromkeys(finding.code for finding in notes.findings if finding.severity == "error"))
-        return notes.warning(
-            "collapse",
-            "The posterior has collapsed: the output is the same for every code, whichever x it is from.",
-            measured,
-            f"This is a state; its likely cause was found as well: mend {causes} first." if causes else None,
-        )
+        text = "The posterior has collapsed: the output is the same for every code, whichever x it is from."
+        advice = f"This is a state; its likely cause was found as well: mend {causes} first." if causes else None
+        return notes.warning("collapse", text, measured, advice)
     if captured < 0.05:
         return notes.skipped(f"collapse: the model has learned little more than the mean image so far ({measured}).")
     notes.well(f"no collapse: {measured}; the reconstruction explains {captured.item():.0%} of the data's variance")
     if quiet.any():
         idle = _listed(quiet.nonzero().flatten().tolist())
-        notes.remark(
-            "unused-dimensions",
-            f"{int(quiet.sum())} of {len(quiet)} latent dimensions carry less than 0.01 nats: training left them idle.",
-            f"dimensions {idle}; the others carry {rates[~quiet].sum().item():.3g} nats",
+        text = (
+            f"{int(quiet.sum())} of {len(quiet)} latent dimensions carry less than 0.01 nats: training left them idle."
         )
+        others_carry = f"the others carry {rates[~quiet].sum().item():.3g} nats"
+        notes.remark("unused-dimensions", text, f"dimensions {idle}; {others_carry}")
 
 
 def _code(patient: Patient) -> Tensor | None:

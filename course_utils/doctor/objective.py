@@ -116,12 +116,10 @@ def _per_example(probe: LossProbe, one: Measured, patient: Patient, notes: Notes
         measured = f"weight of the KL against the reconstruction: {sizes.format(change_b / change_a)}"
         notes.error("loss-depends-on-batch", text, measured)
     elif abs(change_a - 1) < 0.02 and not probe.per_example:
-        notes.remark(
-            "loss-depends-on-batch",
-            "The loss is a sum over the batch. Its minimum is right, but loss and gradient grow with the batch.",
-            f"weight of one example: {sizes.format(change_a)}; with a mean over the batch it is 0.5 times",
-            "Take the mean over the batch, so that learning rate and gradient clipping do not depend on its size.",
-        )  # fmt: skip
+        text = "The loss is a sum over the batch. Its minimum is right, but loss and gradient grow with the batch."
+        measured = f"weight of one example: {sizes.format(change_a)}; with a mean over the batch it is 0.5 times"
+        advice = "Take the mean over the batch, so that learning rate and gradient clipping do not depend on its size."
+        notes.remark("loss-depends-on-batch", text, measured, advice)
     else:
         notes.well("the loss per example does not depend on the batch size")
     return size if abs(change_a - 0.5) < 0.1 else 1.0
@@ -267,10 +265,9 @@ def _check_target(patient: Patient, m: Measured, notes: Notes) -> None:
                 f"the data's spread, and {apart.diagonal().mean() / x.std():.0%} from the example itself")  # fmt: skip
     low, high = target.min().item(), target.max().item()
     if m.form != "squared error" and (low < -1e-3 or high > 1 + 1e-3):
-        return notes.error(
-            "data-range", "The loss compares the output with targets outside of [0, 1], and has no floor there.",
-            f"targets, computed from the loss's derivatives ({m.form}): in [{low:.3g}, {high:.3g}], and not x itself",
-        )  # fmt: skip
+        text = "The loss compares the output with targets outside of [0, 1], and has no floor there."
+        found = f"computed from the loss's derivatives ({m.form}): in [{low:.3g}, {high:.3g}], and not x itself"
+        return notes.error("data-range", text, f"targets, {found}")
     notes.well(f"the targets of the loss lie in [{low:.3g}, {high:.3g}]; they are not x itself")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,6 @@ from course_utils.doctor.probe import (
     Site,
     exact,
     gradients,
-    instead,
     normals,
     put_back,
     seed_everything,
@@ -121,7 +121,13 @@ class Patient:
 
     def _look(self) -> None:
         """Find the noise, the code that it makes, and the parts of the output."""
-        with torch.no_grad():
+        self.calm = torch.no_grad  # for what is only looked at; but a model may differentiate inside its forward pass
+        try:
+            with torch.no_grad():
+                self.run()
+        except ModelRaised:
+            self.calm = torch.enable_grad
+        with self.calm():
             base, other = self.first, self.run(seed=1)
             self.moves = bool(changed := _changed(base.output, other.output))
             self.compared = bool(list(leaves(base.output)))
@@ -176,7 +182,7 @@ class Patient:
     def _measure_code(self) -> None:
         """Mean and σ of the code: exactly, where the noise can be set; else from many draws."""
         self.first, self.zero, one = self.run(), self.run(noise=0.0), self.run(noise=1.0)
-        with torch.no_grad():
+        with self.calm():
             self.other = self.run(seed=1)
         self.mean = self.sigma = None
         self.linear = self.mixed = False
@@ -248,8 +254,6 @@ class Patient:
             return "several samples are drawn for each example"
         if self.latent and drawn_by[self.latent[0]] in NO_GAUSSIANS:
             return f"no Gaussian code: z is made of draws by {drawn_by[self.latent[0]].strip('_')}"
-        if self.latent and self.moves and code is not None and not self.exact:
-            return "no Gaussian code: noise that is the same everywhere does not move z (a softmax?)"
         if self.mixed:
             return "no diagonal Gaussian: each number of the noise moves several of z (a full covariance, a flow)"
         if self.exact and not self.linear and not (self.mu_is_reported and same(self.mu, self.zero.code)):
@@ -374,7 +378,7 @@ def forward_of(model: nn.Module) -> Callable:
             return lambda *args, **kwargs: seen.setdefault(name, method(*args, **kwargs))
 
         if callable(getattr(model, "loss", None)):
-            with instead(model, {name: watched(name, getattr(model, name)) for name in methods}):
+            with patch.dict(model.__dict__, {name: watched(name, getattr(model, name)) for name in methods}):
                 seen["loss"] = model.loss(*inputs)
         if {"decode", "loss"}.isdisjoint(seen):
             code = model.encode(*inputs)

@@ -91,6 +91,7 @@ class Probe(TorchFunctionMode):
             value = self.put.get((len(self.calls), index))
             if value is not None:
                 value = value.to(results[index].dtype).reshape(results[index].shape).clone()
+                value.requires_grad_(value.requires_grad or results[index].requires_grad)
                 result = value if isinstance(result, Tensor) else _replaced(result, index, value)
         self.calls.append(Call(name, list(_tensors((args, kwargs))), list(_tensors(result))))
         return result
@@ -133,19 +134,6 @@ def _tensors(value: object) -> Iterator[Tensor]:
             yield from _tensors(part)
     elif isinstance(value, dict):
         yield from _tensors(tuple(value.values()))
-
-
-@contextmanager
-def instead(model: nn.Module, methods: Mapping[str, Callable]) -> Iterator[None]:
-    """While active, these stand in the places of the model's methods of the same names."""
-    before = {name: model.__dict__[name] for name in methods if name in model.__dict__}
-    model.__dict__.update(methods)
-    try:
-        yield
-    finally:
-        for name in methods:
-            model.__dict__.pop(name, None)
-        model.__dict__.update(before)
 
 
 def gradients(value: Tensor, tensors: list[Tensor], weights: Tensor | None = None) -> list[Tensor]:
@@ -214,10 +202,7 @@ def kept(model: nn.Module) -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda)
 
 
-State = list[tuple[nn.Module, dict, dict, dict]]
-
-
-def state_of(model: nn.Module) -> State:
+def state_of(model: nn.Module) -> list[tuple[nn.Module, dict, dict, dict]]:
     """What a forward pass may change beside weights: buffers with their values, and plain numbers among attributes."""
     return [
         (module, dict(module._buffers), {k: b.detach().clone() for k, b in module._buffers.items() if b is not None},
@@ -226,7 +211,7 @@ def state_of(model: nn.Module) -> State:
     ]  # fmt: skip
 
 
-def put_back(state: State) -> None:
+def put_back(state: list[tuple[nn.Module, dict, dict, dict]]) -> None:
     """Through ``.data``, so that the graphs of earlier runs stay usable."""
     for module, buffers, values, numbers in state:
         module._buffers.update(buffers)

@@ -32,11 +32,9 @@ def check_noise(patient: Patient, notes: Notes) -> None:
     off = rows - (rows.mean(0) if calm is None else exact(calm))
     scale, apart = off.abs().max(), (off - off[:, :1]).abs().max()
     if rows.shape[1] == size and apart < 1e-5 * scale:
-        return notes.error(
-            "noise-shared", "All examples of a batch get the same noise, so a larger batch averages none of it away.",
-            f"{size} copies of one example: largest difference between their noise {apart.item():.2g}; "
-            f"between two calls {scale.item():.2g}",
-        )  # fmt: skip
+        text = "All examples of a batch get the same noise, so a larger batch averages none of it away."
+        measured = f"{size} copies of one example: largest difference between their noise {apart.item():.2g}"
+        return notes.error("noise-shared", text, f"{measured}; between two calls {scale.item():.2g}")
     if patient.sigma is None or runs[0].code is None:
         return notes.skipped("the distribution of the noise: the draws were not seen.")
     sigma = exact(patient.run(**alike, noise=1.0).code - calm) if calm is not None else off.std(0)
@@ -69,11 +67,8 @@ def _nothing_moves(patient: Patient, notes: Notes) -> None:
     if (draws and patient.first.code is not None) or moved:
         seen = f", although {draws} draws were made" if draws else ""
         felt = f"; other values of log σ² move the output by up to {moved:.2g}" if moved else ""
-        return notes.error(
-            "noise-frozen", "The noise is the same at every call. Noise that never changes can be learned by heart: "
-            "this is an autoencoder with an offset.",
-            f"difference between two calls with different seeds: 0{seen}{felt}",
-        )  # fmt: skip
+        text = "The noise is the same at every call, and can be learned by heart: an autoencoder with an offset."
+        return notes.error("noise-frozen", text, f"difference between two calls with different seeds: 0{seen}{felt}")
     felt = "; other values of log σ² do not move the output either" if moved == 0 else ""
     text = "Nothing is sampled: the decoder gets μ (or another fixed code), so this is an autoencoder."
     notes.error("no-sampling", text, f"difference between two calls in train(): 0{felt}")
