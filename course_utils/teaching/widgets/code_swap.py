@@ -42,10 +42,10 @@ class CodeSwap(Stage):
         self.images, self.frames = [], []
         for k, title in enumerate(TITLES):
             ax = self.figure.add_axes((0.03 + 0.33 * k, 0.03, 0.28, 0.82))
-            ax.set_title(title, fontsize=13, animated=k == 1)
+            ax.set_title(title, fontsize=13, animated=k < 2)
             self.images.append(_show(ax, np.zeros((1, 1)), difference=k == 2, animated=True))
             self.frames.append(_frame(ax, (0, 0, 1, 1), animated=True))
-        self.caption = self.images[1].axes.title
+        self.captions = [image.axes.title for image in self.images[:2]]
 
     def at(self, image: float, place: float, code: float) -> tuple[int, int, int]:
         """The whole numbers nearest to the sliders: image and place from 0, and code."""
@@ -67,7 +67,8 @@ class CodeSwap(Stage):
         """Return the picture with this code at this place of this image."""
         chosen = self.at(image, place, code)
         before, after = self.pair(*chosen)
-        self.caption.set_text(f"with code {chosen[2]} there")
+        self.captions[0].set_text(f"image {chosen[0] + 1}, as it was")
+        self.captions[1].set_text(f"with code {chosen[2]} there")
         left, top, width, height = self.box(chosen[1], before.shape)
         for shown, frame, values in zip(self.images, self.frames, (before, after, after - before), strict=True):
             shown.set_data(values)

@@ -18,7 +18,7 @@ from course_utils.teaching.widgets._panel import Slider, Stage, Widget, number_t
 DRAWS = 8  # pictures in a row
 Redraw = Callable[[int, int, float], Tensor]  # which code, levels kept, temperature -> (8, 1, H, W) pixels in [0, 1]
 
-SLIDERS = {"code": Slider(0, 9, 0, 1), "temperature": Slider(0, 1.5, 1, 0.1)}
+SLIDERS = {"code": Slider(0, 9, 0, 1), "temp.": Slider(0, 1.5, 1, 0.1)}
 
 
 class Levels(Stage):
