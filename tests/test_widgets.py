@@ -144,7 +144,7 @@ EXPLORERS = {
         LinearCollapse, explore_linear_collapse, still_linear_collapse, (), {"β": (0.1, 4), "floor, nats": (0, 6)}, 4
     ),
     "levels": Explorer(
-        Levels, explore_levels, still_levels, (redraw, 3), {"code": (0, 9), "temperature": (0, 1.5)}, 3,
+        Levels, explore_levels, still_levels, (redraw, 3), {"code": (0, 9), "temp.": (0, 1.5)}, 3,
     ),
     "scale of the loss": Explorer(
         LossScale, explore_loss_scale, lambda error, sigmas: still_loss_scale(error, sigmas=sigmas), (25.7,),
