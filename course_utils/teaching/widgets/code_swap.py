@@ -39,13 +39,14 @@ class CodeSwap(Stage):
             "code": Slider(0, codes - 1, 0, 1),
         }
         super().__init__(3.5)
-        self.images, self.frames = [], []
+        self.images, self.frames, self.captions = [], [], []
         for k, title in enumerate(TITLES):
             ax = self.figure.add_axes((0.03 + 0.33 * k, 0.03, 0.28, 0.82))
-            ax.set_title(title, fontsize=13, animated=k < 2)
+            self.captions.append(
+                self.figure.text(0.17 + 0.33 * k, 0.88, title, ha="center", fontsize=13, animated=True)
+            )
             self.images.append(_show(ax, np.zeros((1, 1)), difference=k == 2, animated=True))
             self.frames.append(_frame(ax, (0, 0, 1, 1), animated=True))
-        self.captions = [image.axes.title for image in self.images[:2]]
 
     def at(self, image: float, place: float, code: float) -> tuple[int, int, int]:
         """The whole numbers nearest to the sliders: image and place from 0, and code."""
