@@ -57,7 +57,7 @@ class TwoLevelVAE(VAE):
     def prior(self, z_2):  # (B, M) -> mu_p, log_var_p of p(z_1|z_2), (B, L) each
         return self.down(z_2).chunk(2, dim=1)
 
-    def levels(self, x):  # (B, 784) -> recon, kl_1, kl_2: (B,) each, nats, from one z_1 and one z_2
+    def levels(self, x):  # (B, 784) -> recon, kl_1, kl_2: (B,), nats, one sample
         mu, log_var = self.encode(x)
         z_1 = self.reparameterize(mu, log_var)
         mu_2, log_var_2 = self.encode_top(z_1)

@@ -70,7 +70,7 @@ class PixelVAE(VAE):
         self.before = nn.Conv2d(1, 16, size, padding=size // 2)
         self.told, self.last = nn.Conv2d(1, 16, 1), nn.Conv2d(16, 1, 1)
 
-    def decode(self, z, x):  # -> logits (B, 784): those of z, plus last(relu(before(x) + told(those of z)))
+    def decode(self, z, x):  # -> logits (B, 784): those of z, and the correction
         own = self.decoder(z).view(-1, 1, 28, 28)
         kernels = self.before.weight * self.mask
         seen = F.conv2d(x.view(-1, 1, 28, 28), kernels, self.before.bias, padding=self.before.padding)
