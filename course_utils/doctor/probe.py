@@ -90,9 +90,9 @@ class Probe(TorchFunctionMode):
         for index in range(len(results)):
             value = self.put.get((len(self.calls), index))
             if value is not None:
-                value = value.to(results[index].dtype).reshape(results[index].shape).clone()
-                value.requires_grad_(value.requires_grad or results[index].requires_grad)
-                result = value if isinstance(result, Tensor) else _replaced(result, index, value)
+                value = value.to(results[index].dtype).reshape(results[index].shape)
+                value = value if value.requires_grad else value.detach().requires_grad_(results[index].requires_grad)
+                result = value.clone() if isinstance(result, Tensor) else _replaced(result, index, value.clone())
         self.calls.append(Call(name, list(_tensors((args, kwargs))), list(_tensors(result))))
         return result
 
