@@ -230,6 +230,8 @@ def test_images_that_do_not_fit_are_refused():
     for kernel_size, kind in ((4, "A"), (3, "C")):
         with pytest.raises(ValueError, match="odd|kind"):
             MaskedConv2d(1, 1, kernel_size, kind)
+    with pytest.raises(ValueError, match="does not hold the nearest 9"):
+        MaskedConv2d(1, 1, 3, "A", nearest=9)
 
 
 def test_it_is_a_convolution_where_nothing_is_masked():

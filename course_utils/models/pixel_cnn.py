@@ -46,6 +46,8 @@ class MaskedConv2d(nn.Conv2d):
         elif nearest is not None:
             mask.zero_()
             for row, column in BEFORE[:nearest]:
+                if max(-row, abs(column)) > middle:
+                    raise ValueError(f"a kernel of {kernel_size} does not hold the nearest {nearest} pixels")
                 mask[middle + row, middle + column] = 1
         self.register_buffer("mask", mask, persistent=False)
 
@@ -63,9 +65,9 @@ class PixelNetwork(nn.Module):
     """Pixels (B, D) and a code (B, L), or none, to logits (B, D): that of a pixel sees z and pixels before it.
 
     ``context``: "full", a first convolution of 7 × 7 and then as many of 3 × 3 as there are ``layers``, so that what is
-    seen grows with each; or a number, the nearest 0 to 24 pixels before and no others. z becomes ``maps`` images by the
-    decoder of a VAE, which are joined to the first layer. With stacked square masks some pixels to the upper right stay
-    unseen, the blind spot (van den Oord et al. 2016b).
+    seen grows with each; or a number, the nearest 0 to 24 pixels before and no others. The decoder of a VAE makes
+    ``maps`` images of z, which are joined to the first layer; the first of them is added to the logits, too. With
+    stacked square masks some pixels to the upper right stay unseen, the blind spot (van den Oord et al. 2016b).
     """
 
     def __init__(
