@@ -80,10 +80,10 @@ CODES: dict[str, Code] = {
         "Join the condition to the encoder's input (unless q(z|x) without it is what you want)."),
     "condition-ignored-decoder": Code("the decoder does not see the condition", "08 · The condition",
         "Join the condition to z: self.decoder(torch.cat([z, cond], dim=-1))."),
-    "decoder-ignores-z": Code("the decoder does not see z", "06 · How much of the code is used?",
+    "decoder-ignores-z": Code("the decoder does not see z", "09 · A state, and its causes",
         "Follow z from the sampler to the decoder's first layer: it is lost or multiplied by 0 on the way."),
     "collapse": Code(
-        "the posterior has collapsed: q(z|x) is the prior", "06 · How much of the code is used?",
+        "the posterior has collapsed: q(z|x) is the prior", "09 · A state, and its causes",
         "This is a state, not its cause. Check the weight of the KL first; then train longer, or let that weight "
         "grow from 0 in the first epochs."),
     "unused-dimensions": Code("latent dimensions without effect", "04 · What each dimension carries",
