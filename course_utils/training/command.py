@@ -5,8 +5,9 @@
     torchrun --nproc-per-node=2 -m course_utils.training vae      # two processes share each batch
 
 Weights and training state are written after every epoch to RUNS/NAME.pt (RUNS: --out, default `runs`). The same command
-again goes on from there; `--fresh` begins anew. At the end it prints −ELBO on the test data, and with `--samples K` the
-importance-weighted NLL with K samples.
+again goes on from there; `--fresh` begins anew. At the end it prints the loss and its terms on the test data; then, of
+a model with a likelihood and with `--samples K`, the importance-weighted NLL with K samples; of another one that can
+draw images, the Fréchet distance of 2,000 of them, or as many as there are test images.
 """
 
 import argparse
@@ -26,8 +27,10 @@ from torch import distributed, nn
 from course_utils._files import print_anything
 from course_utils._random import seeded
 from course_utils.data import DATASETS, ImageData, load_images
-from course_utils.evaluation import evaluate, log_likelihood
+from course_utils.evaluation import evaluate, frechet_distance, log_likelihood, train_judge
 from course_utils.training.batches import Batches
+from course_utils.training.checkpoints import read, save
+from course_utils.training.distributed import processes
 from course_utils.training.fit import fit
 from course_utils.training.recipes import SETTINGS
 
@@ -84,16 +87,17 @@ def main(arguments: list[str] | None = None) -> None:
     setting = SETTINGS[options.name]
     if options.samples is None:
         options.samples = setting.samples
-    if options.samples and not hasattr(setting.model(), "log_weights"):
+    if options.samples and not setting.has_likelihood:
         parse.error(f"argument --samples: {options.name} has no likelihood to estimate")
-    path, went_on = options.out / f"{options.name}.pt", False
+    path, went_on, before = options.out / f"{options.name}.pt", False, {}
     try:
         device, first = join_group()
         with contextlib.nullcontext() if first else contextlib.redirect_stdout(io.StringIO()):
             data = load_images(options.dataset)
         options.out.mkdir(parents=True, exist_ok=True)
         if options.fresh and first:
-            path.unlink(missing_ok=True)
+            files = [each for each in (path, rest_of(path)) if each.exists()]
+            before = {each: each.rename(f"{each}.before") for each in files}
         if distributed.is_initialized():
             distributed.barrier()
         went_on = path.exists()
@@ -112,6 +116,8 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         raise SystemExit(str(error)) from None  # the causes and the cures, a line for each
     finally:
+        for each, old in before.items():  # a new training that wrote no epoch has not replaced anything
+            old.unlink() if path.exists() else old.rename(each)
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
@@ -119,25 +125,44 @@ def main(arguments: list[str] | None = None) -> None:
 def train(options: argparse.Namespace, *, data: ImageData, path: Path, device: torch.device | str) -> nn.Module:
     """Train the setting of that name as ``fit`` does, from ``path`` on where it exists; what was asked for comes before
     what the setting says. Raises ``KeyboardInterrupt`` when training was interrupted."""
-    setting, chosen = SETTINGS[options.name], ("batch_size", "lr", "beta")
+    setting, chosen, parts = SETTINGS[options.name], ("batch_size", "lr", "beta"), ()
+    if setting.on:
+        below = argparse.Namespace(**vars(options) | {"name": setting.on, "lr": None, "beta": None})
+        below = train(below, data=data, path=path.with_name(f"{setting.on}.pt"), device=device)
+        parts = below, data.train.to(device)[:]
     with seeded(options.seed, torch.device(device)):
-        model = setting.model().to(device)
+        model = setting.model(*parts).to(device)
     asked = {name: getattr(options, name) for name in chosen if getattr(options, name) is not None}
     epochs = setting.epochs if options.epochs is None else options.epochs
     how = {**setting.options, **asked, "epochs": epochs, "seed": options.seed, "checkpoint": path}
     if fit(model, data.to(device), **how).interrupted:
         raise KeyboardInterrupt
+    if setting.then:
+        how = dict(epochs=epochs, seed=options.seed, checkpoint=rest_of(path))
+        if setting.then(model, data.train.to(device)[:], **how).interrupted:
+            raise KeyboardInterrupt
+        if processes()[0] == 0:
+            save(model, path, training=read(path)["training"])  # with the weights that came afterwards
     return model.eval()
 
 
+def rest_of(path: Path) -> Path:
+    """The checkpoint of what is trained after the rest."""
+    return path.with_name(f"{path.stem}-rest.pt")
+
+
 def report(model: nn.Module, data: ImageData, options: argparse.Namespace) -> None:
-    """Print the terms of the loss on the test data and, with ``samples`` above 0, the NLL with its standard error over
-    images; beside it the published one, where the data are those of the publication."""
+    """Print the terms of the loss on the test data. With ``samples`` above 0, the NLL with its standard error over
+    images; beside it the published one, where the data are those of the publication. Of a model that draws images and
+    has no likelihood, their Fréchet distance."""
     setting = SETTINGS[options.name]
     inputs = Batches(model, data.test, binarize=setting.options.get("binarize")).whole()
     means = evaluate(model, *inputs).map(lambda term: f"{term.double().mean().item():.2f}")
     terms = " + ".join(f"{name} {value}" for name, value in list(means.items())[1:])
-    print(f"test loss {means.loss}: {terms}, nats per image, {len(data.test):,} images of {data.name}")
+    unit = "nats per image, " if setting.has_likelihood or not hasattr(model, "sample") else ""
+    print(f"test loss {means.loss}: {f'{terms}, ' if terms else ''}{unit}{len(data.test):,} images of {data.name}")
+    if not setting.has_likelihood and hasattr(model, "sample"):
+        report_samples(model, data)
     if not options.samples:
         return
     start, some = time.perf_counter(), [part[: options.examples or setting.examples] for part in inputs]
@@ -149,6 +174,17 @@ def report(model: nn.Module, data: ImageData, options: argparse.Namespace) -> No
     if setting.published:
         what = "published {:.2f}: {}".format(*setting.published)
         print(what if data.name == "mnist" else f"the published number is for MNIST; {data.name} are other images")
+
+
+def report_samples(model: nn.Module, data: ImageData, most: int = 2_000) -> None:
+    """Print the Fréchet distance of new images, and of as many training images, from as many test images."""
+    n, start = min(most, len(data.test), len(data.train)), time.perf_counter()
+    labels = () if getattr(getattr(model, "prior", model), "classes", None) is None else (data.test.subset(n).labels,)
+    drawn, seconds = model.sample(n, *labels), time.perf_counter() - start
+    judge = train_judge(data)
+    real, own, made = (judge.features(images) for images in (data.test.subset(n)[:], data.train.subset(n)[:], drawn))
+    print(f"Fréchet distance {frechet_distance(made, real):.1f} of {n:,} new images, drawn in {seconds:.0f} s;")
+    print(f"                 {frechet_distance(own, real):.1f} of as many training images; in a judge's features")
 
 
 def join_group() -> tuple[torch.device, bool]:

@@ -3,24 +3,50 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
-from course_utils.models import CVAE, IWAE, VAE, Autoencoder
+from course_utils.models import (
+    CVAE,
+    DDPM,
+    GAN,
+    IWAE,
+    VAE,
+    VQVAE,
+    Autoencoder,
+    FlowMatching,
+    HierarchicalVAE,
+    LatentDiffusion,
+    PixelVAE,
+)
+from course_utils.training.priors import fit_code_prior
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A model and how it is trained; ``published`` is a test NLL in nats from the literature, with its source."""
+    """A model and how it is trained; ``published`` is a test NLL in nats from the literature, with its source.
+
+    ``on`` names a setting that is trained first: ``model`` is then given its model and the training images.
+    ``then`` trains what is left afterwards, and is called as ``fit_code_prior`` is.
+    """
 
     about: str
-    model: Callable[[], nn.Module]
+    model: Callable[..., nn.Module]
     epochs: int = 10
     options: dict[str, Any] = field(default_factory=dict)  # further arguments of fit
     samples: int = 0  # importance samples for the NLL at the end; 0: none
     examples: int = 10_000  # test images that the NLL is estimated on
     published: tuple[float, str] | None = None
+    on: str = ""
+    then: Callable[..., object] | None = None
+
+    @property
+    def has_likelihood(self) -> bool:
+        """Whether the NLL of its model can be estimated. One that is made from another model is judged by samples."""
+        return not self.on and hasattr(self.model(), "log_weights")
 
 
 PUBLISHED = {1: 86.76, 5: 85.54, 50: 84.78}  # of k, with one stochastic layer
@@ -54,6 +80,16 @@ def _burda(k: int, about: str, **how: Any) -> Setting:
     )
 
 
+def _latent(prior: type[nn.Module], classes: int | None = None) -> Callable[..., nn.Module]:
+    """From a VAE and images, a model of the VAE's scaled codes."""
+    return lambda vae, x: LatentDiffusion(
+        autoencoder=vae, prior=prior(input_shape=(vae.latent_dim,), hidden_dims=(256, 256, 256), classes=classes)
+    ).measure(x)
+
+
+_GAN = dict(optimizer=partial(torch.optim.Adam, betas=(0.5, 0.999)), lr=2e-3)  # the momentum of Radford et al. 2016
+_ON_CODES = dict(epochs=14, on="vae-detailed", options=dict(lr=partial(cosine_rate, epochs=14), ema=0.999))
+_UNET = dict(trunk="unet", hidden_dims=(16, 32), pixels=True)
 _SHORT = dict(epochs=30, examples=500)
 _FULL = dict(epochs=3280, options=dict(batch_size=20, lr=burda_rate))
 _COSINE = dict(epochs=200, options=dict(batch_size=100, lr=cosine_rate))
@@ -73,6 +109,31 @@ SETTINGS: dict[str, Setting] = {
     "cvae-learned-prior": Setting(
         "conditional on the digit, p(z|c) learned, notebook 07",
         lambda: CVAE(input_dim=784, cond_dim=10, latent_dim=10, hidden_dims=(512, 512), prior="learned"),
+    ),
+    "vq-vae": Setting("16 codes of 64, then their prior, notebook 13", VQVAE, samples=1, then=fit_code_prior),
+    "ladder": Setting(
+        "two levels, top-down with batch normalisation, notebook 14",
+        lambda: HierarchicalVAE(latent_dims=(20, 8), inference="ladder", norm=True),
+    ),
+    "pixel-vae": Setting(
+        "a decoder that sees four neighbours, notebook 15",
+        lambda: PixelVAE(latent_dim=20, context=4),
+        options=dict(binarize="dynamic"),
+    ),
+    "gan": Setting("convolutional, notebook 16", lambda: GAN(trunk="conv"), options=_GAN),
+    "flow-matching": Setting(
+        "on pixels, a small U-Net, notebook 16", lambda: FlowMatching(**_UNET), options=dict(ema=0.999)
+    ),
+    "ddpm": Setting("on pixels, a small U-Net, notebook 16", lambda: DDPM(**_UNET), options=dict(ema=0.999)),
+    "vae-detailed": Setting(
+        "784-512-256-16, β = 0.1: for a model of its codes",
+        lambda: VAE(latent_dim=16, hidden_dims=(512, 256)),
+        options=dict(beta=0.1),
+    ),
+    "latent-flow": Setting("flow matching on the codes of vae-detailed", _latent(FlowMatching), **_ON_CODES),
+    "latent-ddpm": Setting("DDPM on the codes of vae-detailed", _latent(DDPM), **_ON_CODES),
+    "latent-flow-classes": Setting(
+        "flow matching on the codes of vae-detailed, given the digit", _latent(FlowMatching, classes=10), **_ON_CODES
     ),
     # Hours of one thread at the CPU time of a step that was measured on a busy machine; the NLL comes on top.
     "burda-short": _burda(1, "the model of Burda et al. (2016), NLL on 500 images; minutes", **_SHORT),
