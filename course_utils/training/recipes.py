@@ -124,7 +124,7 @@ SETTINGS: dict[str, Setting] = {
     "flow-matching": Setting(
         "on pixels, a small U-Net, notebook 16", lambda: FlowMatching(**_UNET), options=dict(ema=0.999)
     ),
-    "ddpm": Setting("on pixels, a small U-Net, notebook 16", lambda: DDPM(**_UNET), options=dict(ema=0.999)),
+    "ddpm": Setting("on pixels, a small U-Net, notebook 16", lambda: DDPM(steps=250, **_UNET), options=dict(ema=0.999)),
     "vae-detailed": Setting(
         "784-512-256-16, β = 0.1: for a model of its codes",
         lambda: VAE(latent_dim=16, hidden_dims=(512, 256)),
