@@ -125,6 +125,7 @@ WRONG = [
     ("5.2", "times √D", lambda mean, x: (mean - x).square().sum(1).mean().sqrt()),
     ("5.2", "the mean removed", lambda mean, x: torch.std(x - mean, correction=0)),
     ("5.2", "no gradient", lambda mean, x: F.mse_loss(mean, x).detach() ** 0.5),
+    ("5.3", "the ½ forgotten", lambda d, n, pm, h, w, km: w / n**km * d**pm / 2),
     (
         "5.3",
         "a loss with another ½",

@@ -160,6 +160,12 @@ WRONG = [
     ("7.3", "not summed over L", lambda m, v, n, w: kl_divergence(Normal(m, (v / 2).exp()), Normal(n, (w / 2).exp()))),
     ("7.3", "log_var and log_var_p exchanged", lambda m, v, n, w: kl_by_distributions(n, w, m, v)),
     ("7.3", "0 and 0 in place of mu_p and log_var_p", lambda m, v, n, w: gaussian_kl(m, v)),
+    ("7.3", "the distance in other units", lambda m, v, n, w: gaussian_kl(m - n, v - w)),
+    (
+        "7.3",
+        "the distance divided by σ_p",
+        lambda m, v, n, w: kl_by_distributions((m - n) / (w / 4).exp(), v - w, 0 * n, 0 * w),
+    ),
     ("7.3", "no gradient", lambda m, v, n, w: gaussian_kl(m, v, prior=(n.detach(), w))),
     ("7.4", "shift only", lambda z, m, v, n, w: n + (z - m)),
     (

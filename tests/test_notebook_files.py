@@ -22,6 +22,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from course_utils.teaching import session
+from course_utils.teaching.exercises import find
 
 from .conftest import NOTEBOOKS, ROOT, is_saved_by_jupyter, python
 from .tools.execute import WIDGET_VIEW, clean, unwanted_outputs
@@ -338,6 +339,24 @@ def says_three_honest_times(path: Path, notebook: NotebookNode) -> list[str]:
 
 
 @rule
+def says_the_minutes_of_its_exercises(path: Path, notebook: NotebookNode) -> list[str]:
+    """One source: the text says an exercise's minutes as its Exercise does, and the head says their sum."""
+    text = all_prose(notebook)
+    said = dict(re.findall(r"\*\*Exercise (\d+\.\d+)\*\*, an? \w+ \((\d+) minutes\)", text))
+    found = [
+        f"exercise {number}: {minutes} minutes in the text, {find(number).minutes} in its Exercise"
+        for number, minutes in said.items()
+        if int(minutes) != find(number).minutes
+    ]
+    mentioned = re.findall(r"\*\*Exercise (.+?)\*\*", text)
+    found += [f"exercise {number}: how many minutes?" for number in mentioned if number not in said]
+    head, total = re.search(r"Exercises:\*\* (\d+)", head_of(notebook)), sum(map(int, said.values()))
+    if said and head and int(head[1]) != total:
+        found.append(f"the head says {head[1]} minutes of exercises; together they take {total}")
+    return found
+
+
+@rule
 def can_be_read_in_an_hour(path: Path, notebook: NotebookNode) -> list[str]:
     text = all_prose(core(notebook))
     words = len(re.sub(r"<details>.*?</details>|\$\$.*?\$\$", " ", text, flags=re.DOTALL).split())
@@ -440,6 +459,11 @@ HELD = [(p, r) for p in NOTEBOOKS for r in RULES]
 def test_notebook(path, check):
     complaints = check(path, nbformat.read(path, as_version=nbformat.NO_CONVERT))
     assert not complaints, "\n".join([path.name, *complaints])
+
+
+def test_the_readme_says_the_same_minutes():
+    said = re.findall(r"\b(\d+\.\d) \((\d+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert said and [find(number).minutes for number, _ in said] == [int(minutes) for _, minutes in said]
 
 
 def test_the_code_is_linted_and_formatted():
@@ -654,6 +678,11 @@ BAD: dict[Rule, list[Change]] = {
         prose_with("<details><summary>x</summary>\n\ny\n</details>"),
     ],
     says_three_honest_times: [replaced("Reading:** 5", "Reading:**"), replaced("Exercises:** 10", "Exercises:**")],
+    says_the_minutes_of_its_exercises: [
+        prose_with(f"**Exercise 1.2**, a build ({find('1.2').minutes + 1} minutes) · *Wrong.*"),
+        prose_with(f"**Exercise 1.1**, a brick ({find('1.1').minutes} minutes) · *Right, but not the sum.*"),
+        prose_with("**Exercise 1.2**, a build · *How long?*"),
+    ],
     can_be_read_in_an_hour: [
         prose_with("word " * WORDS),
         prose_with("**Predict** " * (PREDICTIONS + 1)),

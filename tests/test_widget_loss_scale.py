@@ -73,7 +73,7 @@ def test_refuses_impossible_errors():
 
 def test_words_hold_the_numbers(scale):
     words = scale.describe(0.0)
-    assert "σ = 1: the same as β = 1 at σ = 1. Constant 720, D log σ 0, squared error 13: 733 nats" in words
+    assert "σ = 1: constant 720, D log σ 0, squared error 13; 733 nats" in words
     assert "Best at σ = 0.181, with −227 nats." in words
 
 

@@ -13,6 +13,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -339,6 +340,30 @@ def second_opinion(model: nn.Module, x: Tensor) -> tuple[float, float]:
     recon = F.binary_cross_entropy_with_logits(logits, x.flatten(1), reduction="none").sum(1)
     kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1)
     return (recon + kl).mean().item(), kl.mean().item()
+
+
+class Adapter(nn.Module):
+    """A reader's VAE of notebook 06 with the methods that the clinic's tests ask for.
+
+    Its loss is the VAE's own, of an output that the test chooses: for this one call `encode` and `decode` of the VAE
+    give what stands in the output. The VAE must have encode, reparameterize, decode and loss(x) -> (B,), x: (B, 784),
+    and call its own methods through `self`.
+    """
+
+    def __init__(self, vae):
+        super().__init__()
+        self.vae, self.reparameterize, self.decode = vae, vae.reparameterize, vae.decode
+
+    def encode(self, x):
+        return self.vae.encode(x.flatten(1))
+
+    forward = SmallVAE.forward
+
+    def loss(self, output, x):
+        logits, mu, log_var = output
+        given = {"encode": lambda x: (mu, log_var), "decode": lambda z: logits}
+        with mock.patch.multiple(self.vae, **given):
+            return self.vae.loss(x.flatten(1)).mean()
 
 
 def failure(test: Callable[..., None], *args: Any) -> str | None:

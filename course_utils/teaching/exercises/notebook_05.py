@@ -288,6 +288,10 @@ EXERCISES = (
         any_type=True,
         passed="Every row of the table is this one number, and its root is the decoder's σ at β = 1.",
         mistakes={
+            "the ½ forgotten": (
+                lambda d, n, pm, h, w, km: w / (n if km else 1) / (2 / (d if pm else 1)),
+                "With half=True the error is ½‖x − x̂‖² already. What does a become then?",
+            ),
             "a loss with another ½": (
                 lambda d, n, pm, h, w, km: w / (n if km else 1) / ((0.5 if h else 1.0) / (d if pm else 1)),
                 "These numbers bring the error to ‖x − x̂‖². The Gaussian with σ = 1 has half of that: by what is the "
@@ -353,7 +357,7 @@ EXERCISES = (
     Exercise(
         number="5.6",
         title="Cross-entropy that survives saturation",
-        minutes=8,
+        minutes=6,
         solution=bce_from_logits,
         hints=(
             "Put p = 1 / (1 + exp(−l)) into the cross-entropy and simplify on paper until no sigmoid is left. What "

@@ -286,7 +286,7 @@ EXERCISES = (
     Exercise(
         number="6.2",
         title="One step of its training",
-        minutes=8,
+        minutes=6,
         solution=training_step,
         hints=(
             "Your loop of notebook 01 holds this step. New is that two numbers are reported, from one call of terms.",

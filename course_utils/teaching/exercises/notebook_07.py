@@ -170,7 +170,7 @@ EXERCISES = (
     Exercise(
         number="7.1",
         title="Your VAE becomes conditional",
-        minutes=25,
+        minutes=20,
         solution=CVAE,
         hints=(
             "Begin with a copy of your VAE. Which two layers get wider, and by how much? Then every method that uses "
@@ -278,6 +278,18 @@ EXERCISES = (
         cases=lambda draw: _codes(draw, 4),
         gradients=("mu", "log_var", "mu_p", "log_var_p"),
         passed="Measured in the prior's own units, it is the KL of notebook 04.",
+        mistakes={
+            "the distance in other units": (
+                lambda m, v, n, w: 0.5 * ((m - n) ** 2 + (v - w).exp() - 1 - (v - w)).sum(1),
+                "The variances are compared with the prior's. The distance of the means is not yet in the prior's "
+                "units: a prior that is twice as wide makes the same distance half as large.",
+            ),
+            "the distance divided by σ_p": (
+                lambda m, v, n, w: 0.5 * ((m - n) ** 2 / (0.5 * w).exp() + (v - w).exp() - 1 - (v - w)).sum(1),
+                "The squared distance of the means was divided by σ_p once. In the prior's units the distance is "
+                "(μ − μ_p)/σ_p, and then it is squared.",
+            ),
+        },
     ),
     Exercise(
         number="7.4",

@@ -378,7 +378,7 @@ EXERCISES = (
     Exercise(
         number="8.2",
         title="As wide as it says",
-        minutes=8,
+        minutes=6,
         solution=test_spread,
         hints=(
             "Give the sampler a log_var that you know and look at what comes out. Is there a value of log_var at which "
@@ -441,7 +441,7 @@ EXERCISES = (
     Exercise(
         number="8.6",
         title="One test for a whole VAE",
-        minutes=20,
+        minutes=15,
         solution=test_vae,
         hints=(
             "Begin with the four tests that you have: call each with model and x. Then let the check tell you, one by "

@@ -1,4 +1,4 @@
-"""The explorer of a Gaussian decoder's σ: what each part of the loss is, where σ is best, and which β it amounts to."""
+"""The explorer of a Gaussian decoder's σ: what each part of the loss is, and where σ is best."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class LossScale(Stage):
         self.cursor.set_xdata([sigma, sigma])
         self.dot.set_data([sigma], [np.clip(values[-1], *self.limits)])
         self.bars.move(values, 0)
-        self.caption.set_text(f"σ = {_short(sigma)}, effective β = {_short(sigma**2)}")
+        self.caption.set_text(f"σ = {_short(sigma)}")
         return self.png()
 
     def describe(self, log10_sigma: float) -> str:
@@ -67,8 +67,8 @@ class LossScale(Stage):
         constant, spread, fit, total = (number_text(float(part), 0) for part in self.parts(sigma))
         best = number_text(float(self.parts(self.best_sigma)[-1]), 0)
         return (
-            f"σ = {_short(sigma)}: the same as β = {_short(sigma**2)} at σ = 1. Constant {constant}, D log σ {spread}, "
-            f"squared error {fit}: {total} nats in all. Best at σ = {_short(self.best_sigma)}, with {best} nats."
+            f"σ = {_short(sigma)}: constant {constant}, D log σ {spread}, squared error {fit}; {total} nats in all. "
+            f"Best at σ = {_short(self.best_sigma)}, with {best} nats."
         )
 
 
@@ -96,7 +96,7 @@ def still_loss_scale(squared_error: float, dims: int = 784, *, sigmas: Sequence[
         values = scale.parts(sigma)
         letter(ax, name, (sigma, float(np.clip(values[-1], *limits))))
         _bars(cell, limits).move(values, 0)
-        cell.set_title(f"{name}: σ = {_short(sigma)}, effective β = {_short(sigma**2)}", fontsize=11, loc="right")
+        cell.set_title(f"{name}: σ = {_short(sigma)}", fontsize=11, loc="right")
         cell.tick_params(labelsize=10)
         if cell is not cells[-1]:
             cell.set(xlabel="", xticks=[])
