@@ -6,6 +6,7 @@ import math
 import torch
 from torch import nn
 from torch.distributions import Bernoulli, Categorical
+from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 from course_utils.models.quantisers import VectorQuantiser, straight_through
 from course_utils.teaching.exercises.notebook_13 import VQVAE, nearest, vq_terms
@@ -72,6 +73,22 @@ def with_loss(terms=vq_terms, weight=0.25, pixels=1, each=1):
     return type("VQVAE", (VQVAE,), {"loss": loss})
 
 
+def with_recon(recon):
+    """The course's VQVAE with another distortion in its loss."""
+
+    def loss(self, x):
+        h = self.encode(x)
+        z, codebook, commitment = vq_terms(h, self.book(nearest(h, self.book.weight)))
+        return recon(self, h, z, x) + codebook + 0.25 * commitment
+
+    return type("VQVAE", (VQVAE,), {"loss": loss})
+
+
+def uniform_start(self, codes, tokens=16, dim=8, hidden=400):
+    VQVAE.__init__(self, codes, tokens, dim, hidden)
+    nn.init.uniform_(self.book.weight, -1 / codes, 1 / codes)
+
+
 def other(**methods):
     return type("VQVAE", (VQVAE,), methods)
 
@@ -117,6 +134,17 @@ WRONG = [
     ("13.2", "no detach in the terms", with_terms(codebook=distance, commitment=distance)),
     ("13.3", "loss(x): the mean over pixels", with_loss(pixels=784)),
     ("13.3", "loss(x): terms averaged", with_loss(each=12)),
+    (
+        "13.3",
+        "loss(x): the mean over batch and pixels",
+        with_recon(lambda self, h, z, x: cross_entropy(self.decode(z), x)),
+    ),
+    (
+        "13.3",
+        "loss(x): the decoder is given h",
+        with_recon(lambda self, h, z, x: cross_entropy(self.decode(h), x, reduction="none").sum(1)),
+    ),
+    ("13.3", "another start", other(__init__=uniform_start)),
     ("13.3", "no straight-through", with_loss(with_terms(z=lambda h, code: code))),
     (
         "13.3",

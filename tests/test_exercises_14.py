@@ -131,6 +131,25 @@ def lower(price):
     return other(levels=levels)
 
 
+def cut_off(self, x):
+    recon, kl_1, kl_2 = self.levels(x)
+    return recon, kl_1.clamp(min=0) + kl_2
+
+
+def with_levels(top_of="draw", prior_at="draw", decoded="draw"):
+    def levels(self, x):
+        mu, log_var = self.encode(x)
+        z_1 = self.reparameterize(mu, log_var)
+        mu_2, log_var_2 = self.encode_top({"draw": z_1, "mean": mu, "detached": z_1.detach()}[top_of])
+        z_2 = self.reparameterize(mu_2, log_var_2)
+        prior = self.prior(z_2 if prior_at == "draw" else mu_2)
+        logits = self.decode(z_1 if decoded == "draw" else self.reparameterize(*prior))
+        recon = nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
+        return recon, sampled_rate(z_1, mu, log_var, *prior), gaussian_kl(mu_2, log_var_2)
+
+    return other(levels=levels)
+
+
 def zeros(p):
     return torch.zeros_like(p[0]), torch.zeros_like(p[1])
 
@@ -157,6 +176,14 @@ WRONG = [
     ("14.3", LEVEL + "the closed form", lower(lambda z, q, p: gaussian_kl(*q, prior=p))),
     ("14.3", LEVEL + "sign", lower(lambda z, q, p: -sampled_rate(z, *q, *p))),
     ("14.3", "terms are not the levels", other(terms=lambda s, x: s.levels(x)[:2])),
+    ("14.3", "terms are not the levels", other(terms=cut_off)),
+    ("14.3", "no gradient through encode_top", other(encode_top=lambda s, z: TwoLevelVAE.encode_top(s, z.detach()))),
+    ("14.3", "no gradient through prior", other(prior=lambda s, z: [p.detach() for p in TwoLevelVAE.prior(s, z)])),
+    ("14.3", "another gradient", with_levels(top_of="detached")),
+    ("14.3", LEVEL + "the prior at the mean of the top", with_levels(prior_at="mean")),
+    ("14.3", "kl_2 of levels(x): the top sees the mean", with_levels(top_of="mean")),
+    ("14.3", "recon of levels(x): a draw of the prior is decoded", with_levels(decoded="prior")),
+    ("14.3", "draw gives no pixels", other(draw=lambda s, z: s.decode(s.reparameterize(*s.prior(z))))),
     ("14.3", "the mean in place of a draw", other(draw=lambda s, z: s.decode(s.prior(z)[0]).sigmoid())),
     (
         "14.3",
@@ -179,9 +206,11 @@ WRONG = [
     ("14.4", "a plain average of the means", lambda m, v, n, w: ((m + n) / 2, by_variances(m, v, n, w)[1])),
     ("14.5", "to the features' own Gaussian", lambda *four: kl(*by_variances(*four), *four[:2])),
     ("14.5", "the features' Gaussian for q", kl),
+    ("14.5", "the other way round", lambda m, v, n, w: kl(n, w, *by_variances(m, v, n, w))),
     ("14.5", "to N(0, I)", lambda m, v, n, w: kl(*by_variances(m, v, n, w), 0 * n, 0 * w)),
     ("14.5", "times 2", lambda *four: 2 * kl(*by_variances(*four), *four[2:])),
     ("14.6", "the prior's width is missing", lambda d, e, m, v: gaussian_kl(d, e)),
+    ("14.6", "moved from N(0, I)", kl),
     ("14.6", "to N(0, I)", lambda d, e, m, v: gaussian_kl(m + d, v + e)),
     ("14.6", "times 2", lambda d, e, m, v: 2 * kl(m + d, v + e, m, v)),
 ]

@@ -132,9 +132,10 @@ class VectorQuantiser(nn.Module):
 class FiniteScalarQuantiser(nn.Module):
     """No codebook: each number is squashed and rounded to one of a few ``levels``, (8, 8, 8) for K = 512 codes.
 
-    h → u = ½ (L − 1) (tanh h + 1), rounded; the decoder takes 2u / (L − 1) − 1, in [−1, 1]. Without ``normalise``, all
-    depends on the scale of h: where it is small, everything rounds to the same level. With it, h is standardised as in
-    batch norm before. There are no terms. Source: Mentzer et al. 2023; the normalisation is not theirs.
+    h → u = ½ (L − 1) (tanh h + 1), rounded; the decoder takes 2u / (L − 1) − 1, in [−1, 1]. Without ``normalise``, h
+    can grow until tanh is flat: then everything rounds to one level, and no gradient comes back. With it, h is
+    standardised as in batch norm before. There are no terms. Source: Mentzer et al. 2023. The normalisation is not
+    theirs; and they shift an even L by half a step, so that h = 0 is a level, which is not done here.
     Raises ``ValueError`` or ``TypeError`` for levels below 2.
     """
 

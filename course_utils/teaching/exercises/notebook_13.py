@@ -170,6 +170,18 @@ def _terms_averaged(x, model):
     return recon + (codebook + 0.25 * commitment) / (_ARGS[1] * _ARGS[2])
 
 
+def _all_averaged(x, model):
+    recon, codebook, commitment = _parts(model, x)
+    return recon.mean() / x.shape[1] + codebook + 0.25 * commitment
+
+
+def _given_h(x, model):
+    h = model.encode(x)
+    _, codebook, commitment = _parts(model, x)
+    recon = F.binary_cross_entropy_with_logits(model.decode(h), x, reduction="none").sum(1)
+    return recon + codebook + 0.25 * commitment
+
+
 def _images(draw: Draw) -> list[tuple[Tensor]]:
     return [(draw.uniform(n, 784),) for n in (2, 3, 5)]
 
@@ -190,6 +202,13 @@ def _chooses_the_nearest(build: Build) -> None:
         wanted = build.run(model.decode, book[came], doing="in decode")
     words = "decode_codes(index) should give what decode gives for the codes of self.book at these places."
     build.require(torch.allclose(decoded, wanted, atol=1e-4), "decode_codes decodes something else", words)
+
+
+def _starts_as_draws(build: Build) -> None:
+    spread = build.make(64, 4, 8).book.weight.std().item()
+    words = "The codes should begin as draws from N(0, 1), the default of nn.Embedding. Yours begin with a standard "
+    words += f"deviation of {spread:.3g}; section 5 shows what a start far below 1 does."
+    build.require(0.7 < spread < 1.3, "another start", words)
 
 
 _SLIPS = {
@@ -361,6 +380,7 @@ EXERCISES = (
             shapes("codes", [(7, 784)], (7, 4), args=_ARGS),
             shapes("decode", [(7, 4, 3)], (7, 784), args=_ARGS),
             _chooses_the_nearest,
+            _starts_as_draws,
             same_numbers(
                 "loss(x)",
                 lambda model, x: model.loss(x),
@@ -372,6 +392,16 @@ EXERCISES = (
                         _averaged,
                         "The distortion is averaged over the 784 pixels, beside terms that are summed: they then weigh "
                         "784 times as much as they should.",
+                    ),
+                    "the mean over batch and pixels": (
+                        _all_averaged,
+                        "The distortion is one mean over the batch and the 784 pixels, the default of the "
+                        "cross-entropy. It should be a sum over pixels, one number for each image.",
+                    ),
+                    "the decoder is given h": (
+                        _given_h,
+                        "The decoder was given h, the encoder's own numbers. It should be given the codes nearest to "
+                        "them, z of vq_terms.",
                     ),
                     "terms averaged": (
                         _terms_averaged,

@@ -198,6 +198,25 @@ def _against(prior, *, closed=False):
     return wrong
 
 
+def _at_the_mean(x, model):
+    """kl_1 with the prior at mu_2, not at z_2."""
+    with fixed_noise():
+        mu, log_var = model.encode(x)
+        z_1 = model.reparameterize(mu, log_var)
+        return sampled_rate(z_1, mu, log_var, *model.prior(model.encode_top(z_1)[0]))
+
+
+def _top_of_the_mean(x, model):
+    return _rate(*model.encode_top(model.encode(x)[0]))
+
+
+def _decoded_from_the_prior(x, model):
+    with fixed_noise():
+        z_1 = model.reparameterize(*model.encode(x))
+        drawn = model.reparameterize(*model.prior(model.reparameterize(*model.encode_top(z_1))))
+    return F.binary_cross_entropy_with_logits(model.decode(drawn), x, reduction="none").sum(1)
+
+
 def _its_prior(model, z_2):
     return model.prior(z_2)
 
@@ -226,7 +245,14 @@ def _images(draw: Draw) -> list[tuple[Tensor]]:
 
 
 def _adds_up(build: Build) -> None:
-    model, x = build.make(*_ARGS), build.images(4)
+    x = build.images(4)
+    for seed in range(20):  # until one lower rate is negative
+        model = build.make(*_ARGS, seed=seed)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter *= 0.3
+            if _lower(x, model).min() < -0.01:
+                break
     with fixed_noise(), torch.no_grad():
         recon, kl = build.run(model.terms, x, doing="in terms of 4 images")
         parts = build.run(model.levels, x, doing="in levels of 4 images")
@@ -234,6 +260,30 @@ def _adds_up(build: Build) -> None:
     words += f"distortion, and {parts[1][0]:.2f} + {parts[2][0]:.2f} for the rate."
     same = torch.allclose(recon, parts[0], rtol=1e-4) and torch.allclose(kl, parts[1] + parts[2], rtol=1e-3, atol=1e-3)
     build.require(same, "terms are not the levels", words)
+
+
+def _learns_all_the_way(build: Build) -> None:
+    for name, size in (("encode_top", _ARGS[0]), ("prior", _ARGS[1])):
+        model = build.make(*_ARGS)
+        z = build.images(8)[:, 300 : 300 + size].clone().requires_grad_()
+        for part, out in zip(("mu", "log_var"), build.run(getattr(model, name), z, doing=f"in {name}"), strict=True):
+            slope = None
+            if out.requires_grad:
+                (slope,) = torch.autograd.grad(out.sum(), z, allow_unused=True, retain_graph=True)
+            words = f"The {part} that {name} returns passes no gradient back to its argument. Is there a detach() or a "
+            words += "no_grad()? Then nothing teaches the level that the argument came from."
+            build.require(slope is not None and slope.any(), f"no gradient through {name}", words)
+    model, x = build.make(*_ARGS), build.images(4)
+    with fixed_noise():
+        came = sum(build.run(model.terms, x, doing="in terms of 4 images")).sum()
+    wanted, given = sum(_levels(x, model)).sum(), dict(model.named_parameters())
+    found = [torch.autograd.grad(loss, list(given.values()), allow_unused=True) for loss in (came, wanted)]
+    for name, one, other in zip(given, *found, strict=True):
+        one, other = (torch.zeros_like(given[name]) if g is None else g for g in (one, other))
+        near = 1e-3 * other.abs().max() + 1e-6
+        words = f"terms has the right value, but another gradient, first in {name}. Is there a detach() or a no_grad() "
+        words += "on the way from x to z_1, from z_1 to z_2, or from z_2 to the prior of z_1?"
+        build.require((one - other).abs().max() <= near, "another gradient", words)
 
 
 def _draws_down(build: Build) -> None:
@@ -244,10 +294,13 @@ def _draws_down(build: Build) -> None:
     z_2 = build.images(1).new_full((4000, _ARGS[1]), 1.5)
     with torch.no_grad():
         mu, log_var = (p[0] for p in build.run(model.prior, z_2[:1], doing="in prior"))
-        build.run(model.draw, z_2, doing="in draw of 4,000 codes")
+        pixels = build.run(model.draw, z_2, doing="in draw of 4,000 codes")
         came = [tuple(z.shape) for z in seen]
         words = f"draw of 4,000 codes should give self.decode codes of shape (4000, {_ARGS[0]}), once; it gave {came}."
         build.require(came == [(4000, _ARGS[0])], "draw decodes other codes", words)
+        low, high = pixels.min().item(), pixels.max().item()
+        words = f"Pixels lie between 0 and 1; those of draw lie between {low:.3g} and {high:.3g}. Are they logits?"
+        build.require(low >= 0 and high <= 1, "draw gives no pixels", words)
         z, sigma = seen.pop(), (0.5 * log_var).exp()
         words = "All z_1 under one z_2 are the same. p(z_1|z_2) has a width: where is its noise?"
         build.require(z.std(0).max() > 1e-3, "the mean in place of a draw", words)
@@ -355,6 +408,13 @@ EXERCISES = (
                 lambda x, model: _levels(x, model)[0],
                 _images,
                 args=_ARGS,
+                mistakes={
+                    "a draw of the prior is decoded": (
+                        _decoded_from_the_prior,
+                        "These pictures were decoded from a new z_1, drawn from p(z_1|z_2). That is how to sample. The "
+                        "distortion needs the z_1 that was drawn from q(z_1|x).",
+                    ),
+                },
             ),
             same_numbers(
                 "kl_2 of levels(x)",
@@ -362,6 +422,13 @@ EXERCISES = (
                 lambda x, model: _levels(x, model)[2],
                 _images,
                 args=_ARGS,
+                mistakes={
+                    "the top sees the mean": (
+                        _top_of_the_mean,
+                        "The top was inferred from mu_1, the mean of q(z_1|x). q(z_2|z_1) is a Gaussian for the z_1 "
+                        "that was drawn.",
+                    ),
+                },
             ),
             same_numbers(
                 "kl_1 of levels(x)",
@@ -380,6 +447,11 @@ EXERCISES = (
                         "This is the KL of your VAE without a level above. The prior of z_1 is self.prior(z_2), at the "
                         "z_2 that was drawn.",
                     ),
+                    "the prior at the mean of the top": (
+                        _at_the_mean,
+                        "The prior of z_1 was computed at mu_2, the mean of q(z_2|z_1). It is self.prior(z_2), at the "
+                        "z_2 that was drawn.",
+                    ),
                     "the closed form": (
                         _against(_its_prior, closed=True),
                         "This is KL(q(z_1|x) ‖ p(z_1|z_2)) in closed form. But z_2 came from q(z_2|z_1). Given z_2, "
@@ -388,6 +460,7 @@ EXERCISES = (
                 },
             ),
             _adds_up,
+            _learns_all_the_way,
             per_example(args=_ARGS),
             gradients_reach_all(args=_ARGS),
             _draws_down,
@@ -447,6 +520,11 @@ EXERCISES = (
                 lambda *four: _kl(*four),
                 "This is KL(features' Gaussian ‖ p). But z is drawn from the merge.",
             ),
+            "the other way round": (
+                lambda *four: _kl(*four[2:], *merge(*four)),
+                "This is KL(p ‖ merge). A rate is KL(q ‖ p), the average of log q − log p over the z that is drawn "
+                "from q, and q is the merge.",
+            ),
             "to N(0, I)": (
                 lambda *four: _kl(*merge(*four), *_standard(four[2])),
                 "This is paid against N(0, I). That is the prior of the top alone; this level has p(z_1|z_2).",
@@ -472,6 +550,11 @@ EXERCISES = (
                 lambda d_mu, d_log_var, mu_p, log_var_p: _kl(d_mu, d_log_var, *_standard(mu_p)),
                 "This is the KL of N(d_mu, d_sigma²) to N(0, I). A shift of d_mu is dear where the prior is narrow: "
                 "divide by what?",
+            ),
+            "moved from N(0, I)": (
+                lambda d_mu, d_log_var, mu_p, log_var_p: _kl(d_mu, d_log_var, mu_p, log_var_p),
+                "This is KL(N(d_mu, d_sigma²) ‖ p). d_mu and d_sigma say how far q lies from p, not where q lies: its "
+                "mean is mu_p + d_mu, its standard deviation sigma_p · d_sigma.",
             ),
             "to N(0, I)": (
                 lambda d_mu, d_log_var, mu_p, log_var_p: _kl(mu_p + d_mu, log_var_p + d_log_var, *_standard(mu_p)),
