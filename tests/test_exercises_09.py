@@ -79,6 +79,7 @@ WRONG = [
     ("9.3", "begins again after the end", lambda t, n, c: scheduled((t - 1) % n + 1, n, c)),
     ("9.3", "no cycles", lambda t, n, c: scheduled(t, n, 1) if t <= n else 1),
     ("9.3", "no rest", lambda t, n, c: 1 if t > n else ((t - 1) * c % n) / n),
+    ("9.3", "whole steps in a cycle", lambda t, n, c: 1 if t > n else min(1, 2 * ((t - 1) % (n // c)) / (n // c))),
     ("9.3", "counts from 0", lambda t, n, c: 1 if t > n else min(1, 2 * (t * c % n) / n)),
     ("9.4", "a mask in place of a maximum", lambda kl, f: sum(k for k in kl.mean(0) if k > f)),
     ("9.4", "before the batch mean", lambda kl, f: free_bits(kl, f, per="element").mean()),
@@ -99,5 +100,6 @@ WRONG = [
     ("9.5", "the loss in place of −ELBO", loop(told=as_trained)),
     ("9.5", "other numbers", loop(told=lambda recon, kl, weight, floor: recon.mean())),
     ("9.1", "active units", lambda mu, lv, least: (mu.var(0) > 0.01).sum()),
+    ("9.1", "active units above least", lambda mu, lv, least: sum(mu.std(0) ** 2 > least)),
     ("9.1", "any image", lambda mu, lv, least: (nats(mu, lv) > least).any(0).sum()),
 ]

@@ -120,7 +120,7 @@ def other(**methods):
     return type("FlowVAE", (FlowVAE,), methods)
 
 
-def infer_with(rate):
+def infer_with(rate, flip=True):
     """The solution's infer with rate(z_0, z_K, mu, log_var, log_det)."""
 
     def infer(self, x):
@@ -129,7 +129,7 @@ def infer_with(rate):
         log_det = torch.zeros_like(z[:, 0])
         for net in self.flow:
             z, more = coupling_layer(z, lambda z_a, net=net: net(torch.cat([z_a, x], 1)))
-            z, log_det = z.flip(1), log_det + more
+            z, log_det = z.flip(1) if flip else z, log_det + more
         return z, rate(z_0, z, mu, log_var, log_det)
 
     return other(infer=infer)
@@ -257,13 +257,13 @@ def prior_with(samples=None, log_det=1.0, back=lambda z, nets: prior_back(z, rev
     return made
 
 
-def prior_back(z, nets, flip=True):
+def prior_back(z, nets, flip=True, after=False):
     total = torch.zeros_like(z[:, 0])
     for net in nets:
-        z = z.flip(1) if flip else z
+        z = z.flip(1) if flip and not after else z
         s, t = net(z.chunk(2, 1)[0]).chunk(2, 1)
         z = torch.cat([z.chunk(2, 1)[0], (z.chunk(2, 1)[1] - t) / s.exp()], 1)
-        total = total - s.sum(1)
+        z, total = z.flip(1) if after else z, total - s.sum(1)
     return z, total
 
 
@@ -305,6 +305,7 @@ WRONG = [
     ("11.3", "p at z_0", infer_with(lambda z_0, z, *rest: sampled_rate(z_0, z_0, *rest))),
     ("11.3", "q at z_0", infer_with(lambda *case: sampled_rate(*case[:4], 0 * case[4]))),
     ("11.3", "another rate", infer_with(lambda *case: 2 * sampled_rate(*case))),
+    ("11.3", "a half is never moved", infer_with(sampled_rate, flip=False)),
     ("11.3", "the flow is not used", other(infer=no_flow)),
     ("11.3", "the decoder gets another z", other(terms=decodes_z_0)),
     ("11.3", "another rate in terms", other(terms=analytic_terms)),
@@ -316,6 +317,7 @@ WRONG = [
     ("11.4", "density of the noise", prior_with(back=lambda z, nets: (z, 0.0))),
     ("11.4", "layers in the same order", prior_with(back=lambda z, nets: prior_back(z, nets))),
     ("11.4", "no flip on the way back", prior_with(back=lambda z, nets: prior_back(z, reversed(nets), flip=False))),
+    ("11.4", "flip undone after the layer", prior_with(back=lambda z, nets: prior_back(z, reversed(nets), after=True))),
     ("11.5", "log_prob(z): a mixture per dimension", prior(log_prob=per_dimension)),
     ("11.5", "log_prob(z): mean of the logarithms", prior(log_prob=mean_of_logs)),
     ("11.5", "another Gaussian for each dimension", prior(sample=one_for_each_dimension)),

@@ -128,6 +128,12 @@ def deaf(self, x):
     return recon + kl + (self.beta - 1) * stand_in(self, z, mu, log_var)
 
 
+def draws_twice(self, x):
+    mu, log_var = self.encode(x)
+    z = self.reparameterize(mu, log_var)
+    return VAE.loss(self, x) + (self.beta - 1) * self.total_correlation(z, mu, log_var)
+
+
 # The gap ----------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +178,7 @@ WRONG = [
         other(total_correlation=lambda self, *c: TCVAE.total_correlation(self, *c).relu()),
     ),
     ("12.5", "weight of the total correlation", other(loss=with_beta)),
+    ("12.5", "two draws of z", other(loss=draws_twice)),
     ("12.5", "loss without self.total_correlation", other(loss=deaf)),
     ("12.6", "a view for a transpose", by_view),
     (

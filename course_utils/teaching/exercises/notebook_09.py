@@ -222,6 +222,12 @@ def _tables(draw: Draw) -> list[tuple]:
     ]
 
 
+def _whole_cycles(step: int, steps: int, cycles: int) -> float:
+    """A schedule whose cycles are cut down to whole steps."""
+    length = steps // cycles
+    return 1.0 if step > steps else min(2 * ((step - 1) % length) / length, 1.0)
+
+
 EXERCISES = (
     Exercise(
         number="9.1",
@@ -246,6 +252,11 @@ EXERCISES = (
                 lambda mu, log_var, least: (mu.var(0) > 0.01).sum(),
                 "This counts dimensions whose mean moves, active units. With σ near 1 such a movement drowns in the "
                 "noise. How many nats does it carry?",
+            ),
+            "active units above least": (
+                lambda mu, log_var, least: (mu.var(0) > least).sum(),
+                "This compares the variance of the mean with `least`. A variance is not measured in nats: how many "
+                "nats does the dimension carry?",
             ),
             "any image": (
                 lambda mu, log_var, least: ((0.5 * (mu**2 + log_var.exp() - 1 - log_var)).amax(0) > least).sum(),
@@ -298,7 +309,7 @@ EXERCISES = (
         ),
         cases=lambda draw: [
             (step, steps, cycles)
-            for steps, cycles in ((8, 1), (40, 4), (30, 3))
+            for steps, cycles in ((8, 1), (40, 4), (30, 3), (13, 4))  # the last: no whole number of steps in a cycle
             for step in (1, 2, 4, 7, 8, 9, 13, 19, 28, 38, 39, 100)
         ],
         any_type=True,
@@ -315,6 +326,11 @@ EXERCISES = (
             "no rest": (
                 lambda step, steps, cycles: 1.0 if step > steps else ((step - 1) * cycles / steps) % 1.0,
                 "β rises during the whole of a cycle. It should be at 1 after the first half, and stay there.",
+            ),
+            "whole steps in a cycle": (
+                _whole_cycles,
+                "A cycle was rounded to whole steps, so after the last cycle another one begins, with β = 0. The last "
+                "step belongs to the last cycle: let a cycle be steps/cycles steps long, a whole number or not.",
             ),
             "counts from 0": (
                 lambda step, steps, cycles: 1.0 if step > steps else min(2 * ((step * cycles / steps) % 1.0), 1.0),

@@ -190,6 +190,19 @@ def _rate_is_that_of_the_map(build: Build) -> None:
     build.require(torch.allclose(came, wanted, atol=1e-3), "another rate", words + more)
 
 
+def _every_number_moves(build: Build) -> None:
+    """No number of z_0 comes out of all layers as it went in: the halves have changed places on the way."""
+    model, x = _shaken(build), build.images(4)
+    with fixed_noise(), torch.no_grad():
+        mu, log_var = model.encode(x)
+        z_0 = model.reparameterize(mu, log_var)
+        z = build.run(model.infer, x, doing="in infer of 4 images")[0]
+    same = torch.isclose(z_0[:, :, None], z[:, None], atol=1e-6).all(0)  # number of z_0, number of z_K
+    still = [j for j, found in enumerate(same.any(1).tolist()) if found]
+    words = f"Of the numbers 0 to 3 of z_0, {still} come out of four layers as they went in: they are never moved. "
+    build.require(not still, "a half is never moved", f"{words}What comes after each layer?")
+
+
 def _layers_do_something(build: Build) -> None:
     for layers in (1, 4):
         _shaken(build)
@@ -366,14 +379,14 @@ def _flow_cases(draw: Draw) -> list[tuple]:
     ]
 
 
-def _prior_with(samples=None, log_det=1.0, flips=True, turned=True):
-    """A flow prior with other samples, a factor at the log-determinant, without flips or the turn on the way back."""
+def _prior_with(samples=None, log_det=1.0, flips=True, turned=True, after=False):
+    """A flow prior with other samples, a factor at the log-determinant, another order or no flips on the way back."""
 
     def prior(eps, z, nets):
         total = torch.zeros_like(z[:, 0])
         for net in reversed(nets) if turned else nets:
-            z, more = coupling_layer(z.flip(1) if flips else z, net, True)
-            total = total + more
+            z, more = coupling_layer(z.flip(1) if flips and not after else z, net, True)
+            z, total = z.flip(1) if after else z, total + more
         right = flow_prior(eps, z, nets)[0]
         return (samples(eps) if samples else right), -0.5 * (z**2 + math.log(2 * math.pi)).sum(1) + log_det * total
 
@@ -497,6 +510,7 @@ EXERCISES = (
             shapes("terms", [(7, 784)], (7,), (7,)),
             _layers_do_something,
             _rate_is_that_of_the_map,
+            _every_number_moves,
             _decodes_what_it_prices,
             _samples_stay,
             per_example(),
@@ -545,6 +559,10 @@ EXERCISES = (
                 _prior_with(turned=False),
                 "On the way back the layers come in the same order as on the way there. What was done last is undone "
                 "first.",
+            ),
+            "flip undone after the layer": (
+                _prior_with(after=True),
+                "The last thing done on the way there was the flip. What comes first on the way back?",
             ),
             "no flip on the way back": (
                 _prior_with(flips=False),

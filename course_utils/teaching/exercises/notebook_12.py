@@ -66,7 +66,7 @@ def _kernel(a, b, width):  # (M, L), (N, L) -> (M, N)
 
 
 class TCVAE(VAE):
-    """Your VAE with the loss -ELBO + (beta - 1) TC; size is the number of images."""
+    """Your VAE with the loss -ELBO + (beta - 1) TC, all of one z; size is the number of images."""
 
     def __init__(self, latent_dim, size, beta, hidden=400):
         super().__init__(latent_dim, hidden)
@@ -173,6 +173,20 @@ def _weighs_it(build: Build) -> None:
     words = f"With beta = {_ARGS[2]:g}, one nat more of total correlation adds {rise:.2f} to the loss. "
     words += "The KL has it once already; which weight must be added?"
     build.require(abs(rise - _ARGS[2] + 1) < 0.05, "weight of the total correlation", words)
+
+
+def _one_draw(build: Build) -> None:
+    """The code that is decoded is the one whose total correlation is paid for."""
+    model, x = build.make(*_ARGS), build.images(5)
+    decoded, charged = [], []
+    decode, charge = model.decode, model.total_correlation
+    model.decode = lambda z: (decoded.append(z), decode(z))[1]
+    model.total_correlation = lambda z, *q, **named: (charged.append(z), charge(z, *q, **named))[1]
+    with torch.no_grad():
+        build.run(model.loss, x, doing="in loss of 5 images")
+    same = not decoded or not charged or torch.equal(decoded[-1], charged[-1])
+    words = "The z that is decoded is not the z that total_correlation gets: the loss draws twice. One draw serves "
+    build.require(same, "two draws of z", f"{words}both; the terms of your VAE draw one of their own.")
 
 
 EXERCISES = (
@@ -332,6 +346,7 @@ EXERCISES = (
                 args=_ARGS,
             ),
             _weighs_it,
+            _one_draw,
             gradients_reach_all(args=_ARGS),
             trains(below=230, above=60, steps=150, args=_ARGS),
         ),
