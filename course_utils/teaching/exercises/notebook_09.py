@@ -279,7 +279,7 @@ EXERCISES = (
         cases=lambda draw: [
             (draw.uniform(n, low=0.1, high=4), variance) for n, variance in ((3, 0.7), (6, 1.4), (4, 0.25))
         ],
-        passed="Half a nat for each factor e in λ/σ², and silence below: collapse as the best answer.",
+        passed="Half a nat for each factor e in λ/σ², and silence below, as the best answer.",
         mistakes={
             "negative rates": (
                 lambda values, variance: 0.5 * (values / variance).log(),
