@@ -292,7 +292,7 @@ EXERCISES = (
     Exercise(
         number="15.1",
         title="The Fréchet distance",
-        minutes=8,
+        minutes=12,
         solution=frechet_distance,
         hints=(
             "Two parts: how far the means are apart, and how far the covariances. torch.cov takes variables in rows, "
