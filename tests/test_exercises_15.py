@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from course_utils import evaluation, losses
 from course_utils.models import MaskedConv2d
+from course_utils.teaching.exercises import grade
 from course_utils.teaching.exercises.notebook_06 import VAE
 from course_utils.teaching.exercises.notebook_15 import PixelVAE, adversarial_terms, causal_mask, precision_recall
 
@@ -14,6 +15,28 @@ from course_utils.teaching.exercises.notebook_15 import PixelVAE, adversarial_te
 
 def by_symmetric_roots(a, b):
     return torch.tensor(evaluation.frechet_distance(a, b))
+
+
+def unsquared(a, b):
+    c, d = torch.cov(a.T), torch.cov(b.T)
+    roots = torch.linalg.eigvals(c @ d).real.clamp(min=0).sqrt()
+    return (a.mean(0) - b.mean(0)).norm() + c.trace() + d.trace() - 2 * roots.sum()
+
+
+def images_for_features(a, b):
+    c, d = torch.cov(a), torch.cov(b)
+    roots = torch.linalg.eigvals(c @ d).real.clamp(min=0).sqrt()
+    return (a.mean(0) - b.mean(0)).square().sum() + c.trace() + d.trace() - 2 * roots.sum()
+
+
+def of_no_known_kind(a, b):  # no known mistake, so that the finder of relations has to look
+    c, d = torch.cov(a.T), torch.cov(b.T)
+    roots = torch.linalg.eigvals(c @ d).real.clamp(min=0).sqrt()
+    return (a.mean(0) - b.mean(0)).norm() + c.trace() + d.trace() - 3 * roots.sum()
+
+
+def of_nothing(a, b):
+    return torch.linalg.eigvals(torch.full((4, 4), torch.nan, dtype=a.dtype)).real.sum()
 
 
 def diagonal(a, b):
@@ -64,6 +87,22 @@ def quadrant(size):
     mask[: size // 2 + 1, : size // 2 + 1] = 1
     mask[size // 2, size // 2] = 0
     return mask
+
+
+def edge_left_out(real, fake, k):
+    def share(points, others):
+        radius = torch.cdist(others, others).kthvalue(k + 1, dim=1).values
+        return (torch.cdist(points, others) < radius).any(1).double().mean()
+
+    return share(fake, real), share(real, fake)
+
+
+def share_of_balls(real, fake, k):
+    def share(points, others):
+        radius = torch.cdist(others, others).kthvalue(k + 1, dim=1).values
+        return (torch.cdist(points, others) <= radius).any(0).double().mean()
+
+    return share(fake, real), share(real, fake)
 
 
 # The decoder --------------------------------------------------------------------------------------------------
@@ -190,10 +229,14 @@ RIGHT = {
 WRONG = [
     ("15.1", "no matrix root", rootless),
     ("15.1", "variances for covariances", diagonal),
+    ("15.1", "the distance of the means, not its square", unsquared),
+    ("15.1", "images for features", images_for_features),
     ("15.1", "the root of the trace", root_of_the_trace),
     ("15.1", "the root of each entry", root_of_entries),
     ("15.2", "the radius of the wrong set", radius_of_the_other),
     ("15.2", "the ball around the point asked about", own_ball),
+    ("15.2", "the edge left out", edge_left_out),
+    ("15.2", "the share of balls", share_of_balls),
     ("15.2", "self counted as a neighbour", with_self),
     ("15.2", "precision and recall exchanged", lambda real, fake, k: precision_recall(fake, real, k)),
     ("15.3", "keeps the middle", with_middle),
@@ -222,6 +265,14 @@ WRONG = [
     ("15.6", "real images forgotten", decoded_alone),
     ("15.6", "the roles exchanged", lambda *case: adversarial_terms(*case)[::-1]),
 ]
+
+
+def test_eigenvalues_of_nan_are_an_error_and_not_the_end_of_the_process():
+    """LAPACK may end the process there; the finder of relations, too, tries inputs that lead to NaN."""
+    before = torch.linalg.eigvals
+    assert grade("15.1", of_nothing).status == "raised"
+    assert grade("15.1", of_no_known_kind).status == "not yet"
+    assert torch.linalg.eigvals is before
 
 
 def test_the_builds_mask_is_that_of_the_package():

@@ -58,8 +58,9 @@ def precision_recall(real: Tensor, fake: Tensor, *, k: int = 3) -> PrecisionReca
 def sharpness(x: Tensor) -> Tensor:
     """√(Σ (x_i − x_j)² / Σ x_i²) of each image, i and j neighbouring pixels, black around them: (B,), 0 to 2.
 
-    The same for a brighter image. Blur lowers it, noise raises it: fair coins score √2, single pixels and a chessboard
-    2, so that what counts is how near to the data's it comes, on either side. A black image scores 0.
+    The same for a brighter image. Blur lowers it, noise raises it: fair coins score √2, or 1.44 at 28 × 28, where the
+    border counts too; single pixels and a chessboard 2. So what counts is how near to the data's it comes, on either
+    side. A black image scores 0.
 
     Shapes: pixels in [0, 1] as (B, …, H, W), or flat and square (B, H·H); those outside are clipped, as a viewer
     would. Raises ``ValueError`` for other shapes.

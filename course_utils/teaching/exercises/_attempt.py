@@ -120,15 +120,29 @@ def _same(was: Any, now: Any) -> bool:
     return True
 
 
+_eigvals = torch.linalg.eigvals
+
+
+def _eigvals_of_numbers(a: Tensor, *args: Any, **options: Any) -> Tensor:
+    """torch.linalg.eigvals. It ends the process for NaN with some builds of LAPACK; eig raises, and so does this."""
+    if not torch.as_tensor(a).isfinite().all():
+        raise ValueError("torch.linalg.eigvals: the matrix holds numbers that are not finite, infinity or NaN.")
+    return _eigvals(a, *args, **options)
+
+
 @contextlib.contextmanager
 def clean_room() -> Iterator[None]:
-    """Fixed seeds, gradients on, float32 on the CPU; afterwards everything is as the caller had it."""
+    """Fixed seeds, gradients on, float32 on the CPU; afterwards everything is as the caller had it.
+
+    Inside, torch.linalg.eigvals raises where it could end the process.
+    """
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # seeding would outlive this block
     numpy_state = np.random.get_state()  # noqa: NPY002 - the learner's code may use the global one
     python_state, dtype, grad = random.getstate(), torch.get_default_dtype(), torch.is_grad_enabled()
     elsewhere = torch.get_default_device().type != "cpu"  # to say it costs time at every operation
     device = torch.device("cpu") if elsewhere else contextlib.nullcontext()
     with torch.random.fork_rng(gpus), torch.inference_mode(False), torch.enable_grad(), device:
+        eigvals, torch.linalg.eigvals = torch.linalg.eigvals, _eigvals_of_numbers
         try:
             torch.default_generator.manual_seed(0)
             random.seed(0)
@@ -136,6 +150,7 @@ def clean_room() -> Iterator[None]:
             torch.set_default_dtype(torch.float32)
             yield
         finally:
+            torch.linalg.eigvals = eigvals
             torch.set_default_dtype(dtype)
             random.setstate(python_state)
             np.random.set_state(numpy_state)  # noqa: NPY002

@@ -614,6 +614,8 @@ def _touching(evidence: Evidence, case: tuple) -> Relation | None:
     first = next((v for v, a in zip(case, axes, strict=False) if a and v.dim()), None)
     if first is None or len(first) < 2 or len(axes) < len(case):
         return None
+    if any(t.dim() == 0 for o in evidence.expected for t in o.values()):  # a number of all examples together
+        return None
     asked, solved = evidence.answer, evidence.trial(evidence.solution)
     for some in (slice(0, 1), slice(1, None)):
         fewer = tuple(v[some] if a and a[0] == letter else v for v, a in zip(case, axes, strict=True))

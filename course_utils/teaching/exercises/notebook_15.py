@@ -117,6 +117,10 @@ def _distance(a, b, trace_of_root):
     return (a.mean(0) - b.mean(0)).square().sum() + cov_a.trace() + cov_b.trace() - 2 * trace_of_root(cov_a, cov_b)
 
 
+def _apart(a, b):
+    return (a.mean(0) - b.mean(0)).norm()
+
+
 def _among(points, others, radius_of, k):
     radius = torch.cdist(radius_of, radius_of).sort(1).values[:, k]
     return (torch.cdist(points, others) <= radius).any(1).float().mean()
@@ -130,6 +134,14 @@ def _point_counts(points, others, k):
     """A ball around each point itself, with its radius in its own set."""
     radius = torch.cdist(points, points).sort(1).values[:, k]
     return (torch.cdist(points, others) <= radius[:, None]).any(1).float().mean()
+
+
+def _within(points, others, k, inside=torch.le, dim=1):
+    radius = torch.cdist(others, others).sort(1).values[:, k]
+    return inside(torch.cdist(points, others), radius).any(dim).float().mean()
+
+
+_ON_THE_EDGE = torch.tensor([[0.0], [2.0], [5.0], [9.0]]), torch.tensor([[-2.0], [4.0], [7.0], [14.0]]), 1
 
 
 # What is asked besides the numbers ------------------------------------------------------------------------
@@ -280,7 +292,7 @@ EXERCISES = (
     Exercise(
         number="15.1",
         title="The Fréchet distance",
-        minutes=8,
+        minutes=12,
         solution=frechet_distance,
         hints=(
             "Two parts: how far the means are apart, and how far the covariances. torch.cov takes variables in rows, "
@@ -293,6 +305,15 @@ EXERCISES = (
         tolerance=(1e-3, 1e-3),
         passed="Between two Gaussians it would be exact. It sees means and covariances, and nothing else.",
         mistakes={
+            "the distance of the means, not its square": (
+                lambda a, b: frechet_distance(a, b) + _apart(a, b) - _apart(a, b) ** 2,
+                "The distance between the means was added, not its square. The covariances are right.",
+            ),
+            "images for features": (
+                lambda a, b: frechet_distance(a.T, b.T) - _apart(a.T, b.T) ** 2 + _apart(a, b) ** 2,
+                "These are covariances of images, n x n. torch.cov takes variables in rows, and features stand in "
+                "columns here.",
+            ),
             "no matrix root": (
                 lambda a, b: _distance(a, b, lambda c, d: (c @ d).trace()),
                 "The trace of C_a C_b was subtracted without the root. For equal sets the distance must be 0: is it?",
@@ -329,7 +350,7 @@ EXERCISES = (
         ),
         cases=lambda draw: [
             (draw(n, f), 0.3 + 0.7 * draw(n, f), k) for n, f, k in ((5, 1, 1), (8, 2, 2), (12, 2, 3), (20, 3, 2))
-        ],
+        ] + [_ON_THE_EDGE],
         parts=("precision", "recall"),
         any_type=True,
         passed="Precision asks whether the pictures are good, recall whether all kinds are there.",
@@ -351,6 +372,15 @@ EXERCISES = (
                 lambda real, fake, k: (_point_counts(fake, real, k), _point_counts(real, fake, k)),
                 "The balls lie around the points that are asked about. A lonely image has a large ball of its own, and "
                 "would always be accepted: the balls belong to the other set.",
+            ),
+            "the edge left out": (
+                lambda real, fake, k: (_within(fake, real, k, torch.lt), _within(real, fake, k, torch.lt)),
+                "A point exactly as far away as the radius was left out. It lies among the set: at least as near, ≤.",
+            ),
+            "the share of balls": (
+                lambda real, fake, k: (_within(fake, real, k, dim=0), _within(real, fake, k, dim=0)),
+                "This is the share of balls that hold a point: any(0). Asked for is the share of points that lie in "
+                "a ball. Points stand in the rows of cdist(points, others), so any runs over the other axis.",
             ),
         },
     ),
