@@ -331,6 +331,17 @@ def test_normalisation_stands_before_every_activation_and_evaluation_knows_no_ba
     assert not torch.allclose(model.reconstruct(x)[:2], model.reconstruct(x[:2]))
 
 
+@each
+def test_sampling_in_training_mode_is_sampling_in_eval(kind):
+    model = made(kind, norm=True)
+    model.loss(images())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    drawn = model.sample(1, generator=torch.Generator().manual_seed(0))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(part.training for part in model.modules())
+    assert torch.equal(drawn, model.eval().sample(1, generator=torch.Generator().manual_seed(0)))
+
+
 def test_what_levels_add_begins_smaller_the_more_there_are():
     torch.manual_seed(0)
     few, many = (ResidualVAE(latent_dims=(8,) * k, **SMALL).adds[0][-1].weight.std() for k in (1, 9))

@@ -22,6 +22,7 @@ from course_utils.models.layers import (
     check_shape,
     decoder_layers,
     encoder_layers,
+    evaluating,
     standard_noise,
 )
 from course_utils.models.registry import register
@@ -138,11 +139,8 @@ class GAN(nn.Module):
         """
         shape = check_positive_int("n", n), self.latent_dim
         z = standard_noise(shape, self._weight, generator, temperature)
-        mode = self.training
-        try:
-            return self.eval().generate(z)
-        finally:
-            self.train(mode)
+        with evaluating(self):
+            return self.generate(z)
 
     @property
     def _weight(self) -> Tensor:

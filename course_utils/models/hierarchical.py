@@ -26,6 +26,7 @@ from course_utils.models.layers import (
     check_shape,
     decoder_layers,
     encoder_layers,
+    evaluating,
     gaussian_log_density,
     mlp_layers,
     reparameterize,
@@ -123,7 +124,7 @@ class _Levels(nn.Module):
 
         ``held``: levels that are not drawn, as in ``{2: z_2}``; what is below is drawn given them. ``temperature``
         multiplies the standard deviation of each level's prior, with one number for all or one for each level, z_1
-        first; 0 takes the mean of a level *given* what was drawn above. Raises ``ValueError`` for other levels, shapes
+        first; 0 takes the mean of a level *given* what was drawn above. It draws as in ``eval()``. Raises ``ValueError`` for other levels, shapes
         or temperatures.
         """
         count, n, held = len(self.latent_dims), check_positive_int("n", n), dict(held or {})
@@ -136,7 +137,8 @@ class _Levels(nn.Module):
         temperatures = [check_number("temperature", t, least=0) for t in temperatures]
         codes: dict[int, Tensor] = {}
         for k in range(count, 0, -1):
-            mu, log_var = self._prior(k, codes, n)
+            with evaluating(self):
+                mu, log_var = self._prior(k, codes, n)
             if k in held:
                 codes[k] = check_code(held[k], self.latent_dims[k - 1], self._weight)
                 if len(codes[k]) != n:
@@ -155,7 +157,7 @@ class _Levels(nn.Module):
     ) -> Tensor:
         """``n`` new images (n, *input_shape), expected pixels; arguments as for :meth:`sample_codes`."""
         codes = self.sample_codes(n, temperature=temperature, generator=generator)
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(self):
             return self.likelihood.mean(self._decode(list(codes)))
 
     def _top(self, n: int) -> Gaussian:

@@ -1,7 +1,8 @@
 """What the models are put together from: trunks, Gaussian heads, the sampler, and checks of their inputs."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -200,6 +201,18 @@ def check_code(z: Tensor, latent_dim: int, weights: Tensor) -> Tensor:
     if z.dim() != 2 or z.shape[1] != latent_dim:
         raise ValueError(f"z must be (B, {latent_dim}) for this model, got {tuple(z.shape)}")
     return z
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """``model.eval()`` inside; afterwards each part of the model is in the mode that it was in."""
+    modes = {part: part.training for part in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
 
 
 def standard_noise(

@@ -130,7 +130,7 @@ def fit(
                     history.train.append(Terms(**{name: value / len(train) for name, value in sums.items()}))
                     history.seconds.append(time.perf_counter() - start)
                     if test is not None:
-                        found = evaluate(state.result.eval(), *test, beta=rates["beta"](epoch))
+                        found = evaluate(state.result, *test, beta=rates["beta"](epoch))
                         history.test.append(found.map(lambda term: term.double().mean().item()))
                     bar.set_postfix_str(_summary(history))
                     if checkpoint is not None:
