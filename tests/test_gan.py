@@ -214,6 +214,9 @@ def test_wrong_calls_are_refused():
     model = small()
     with pytest.raises(ValueError, match="no KL for beta"):
         model.loss(images(), beta=2.0)
+    for wrong in (2 * images() - 1, images() * math.nan):
+        with pytest.raises(ValueError, match=r"x must lie in \[0, 1\]"):
+            model.loss(wrong)
     with pytest.raises(ValueError, match="x must be"):
         model.loss(torch.rand(3, 1, 9, 9))
     with pytest.raises(TypeError, match="no use for one"):

@@ -332,6 +332,16 @@ def test_normalisation_stands_before_every_activation_and_evaluation_knows_no_ba
 
 
 @each
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_a_batch_that_is_refused_has_moved_nothing(kind, likelihood):
+    model = made(kind, norm=True, likelihood=likelihood)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match="x must"):
+        model.loss(images() * math.nan)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@each
 def test_sampling_in_training_mode_is_sampling_in_eval(kind):
     model = made(kind, norm=True)
     model.loss(images())

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from course_utils._checks import (
     check_batch,
+    check_bool,
     check_choice,
     check_number,
     check_positive_int,
     check_same_shape,
+    check_sizes,
     check_unit_interval,
 )
 from course_utils.losses.terms import LOG_2PI, Terms, gaussian_kl
@@ -94,12 +96,12 @@ class _Denoising(nn.Module):
         super().__init__()
         self.input_shape = check_shape("input_shape", input_shape)
         check_choice("trunk", trunk, tuple(DENOISERS))
-        dims = check_shape("hidden_dims", DENOISERS[trunk] if hidden_dims is None else hidden_dims)
+        dims = DENOISERS[trunk] if hidden_dims is None else hidden_dims
+        dims = check_sizes("hidden_dims", dims, "one or more widths, as in (256, 256)")
         self.classes = None if classes is None else check_positive_int("classes", classes)
         if check_number("drop", drop, least=0) > 1:
             raise ValueError(f"drop is the share of labels that training leaves out, at most 1, got {drop:g}")
-        if not isinstance(pixels, bool):
-            raise TypeError(f"pixels says whether the data are pixels in [0, 1], True or False; got {pixels!r}")
+        check_bool("pixels", pixels)
         self.config = dict(
             input_shape=self.input_shape, trunk=trunk, hidden_dims=dims, classes=self.classes, drop=float(drop),
             pixels=pixels,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from course_utils._checks import check_choice, check_number, check_positive_int
+from course_utils._checks import check_bool, check_choice, check_number, check_positive_int, check_unit_interval
 from course_utils.losses.terms import Terms
 from course_utils.models.layers import (
     as_input,
@@ -80,13 +80,11 @@ class GAN(nn.Module):
         self.input_shape = check_shape("input_shape", input_shape)
         self.latent_dim = check_positive_int("latent_dim", latent_dim)
         dims = check_hidden_dims(hidden_dims, trunk)
-        if batch_norm is not None and not isinstance(batch_norm, bool):
-            raise TypeError(f"batch_norm must be True, False or None, got {batch_norm!r}")
         self.dropout = check_number("dropout", dropout, least=0)
         if self.dropout >= 1:
             raise ValueError(f"dropout is the share of units that is left out, below 1; got {dropout}")
         self.objective = check_choice("objective", objective, OBJECTIVES)
-        batch_norm = trunk == "conv" if batch_norm is None else batch_norm
+        batch_norm = check_bool("batch_norm", trunk == "conv" if batch_norm is None else batch_norm)
         self.config = dict(
             input_shape=self.input_shape, latent_dim=self.latent_dim, hidden_dims=dims, trunk=trunk,
             batch_norm=batch_norm, dropout=self.dropout, objective=objective,
@@ -123,6 +121,7 @@ class GAN(nn.Module):
         """
         if beta != 1.0:
             raise ValueError(f"a GAN has no KL for beta to weigh, got beta={beta}")
+        check_unit_interval("x", x)
         real = self.log_ratio(x)
         fake, _ = self(x)
         held = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}

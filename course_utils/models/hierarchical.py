@@ -12,7 +12,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from course_utils._checks import check_beta, check_choice, check_number, check_positive_int, check_same_shape
+from course_utils._checks import (
+    check_beta,
+    check_bool,
+    check_choice,
+    check_number,
+    check_positive_int,
+    check_same_shape,
+    check_sizes,
+)
 from course_utils.losses.likelihoods import Likelihood, make_likelihood, plain_sigma
 from course_utils.losses.terms import Terms, gaussian_kl
 from course_utils.models.layers import (
@@ -37,6 +45,7 @@ from course_utils.models.registry import register
 Gaussian = tuple[Tensor, Tensor]  # mu and log_var, (B, L_k) each
 Noise = Callable[[Tensor], Tensor]  # torch.randn_like, or torch.zeros_like for means
 
+SIZES = "the size of each level, z_1 first, as in (16, 8)"
 INFERENCE = ("bottom-up", "ladder", "residual")
 
 
@@ -85,7 +94,9 @@ class _Levels(nn.Module):
         Where the code of a level below enters q of a level above, a level's share is log q − log p at the sample, which
         may be negative; else it is a KL in closed form, given the codes above.
         """
-        beta, levels = check_beta(beta), self.infer(x)
+        beta = check_beta(beta)
+        self.likelihood.check(x)  # before averages of the normalisation move
+        levels = self.infer(x)
         recon = self.likelihood.nll(self._decode([level.z for level in levels]), x)
         rates = [self._rate(k, level).to(recon) for k, level in enumerate(levels, start=1)]
         kl = torch.stack(rates).sum(0)
@@ -124,8 +135,8 @@ class _Levels(nn.Module):
 
         ``held``: levels that are not drawn, as in ``{2: z_2}``; what is below is drawn given them. ``temperature``
         multiplies the standard deviation of each level's prior, with one number for all or one for each level, z_1
-        first; 0 takes the mean of a level *given* what was drawn above. It draws as in ``eval()``. Raises ``ValueError`` for other levels, shapes
-        or temperatures.
+        first; 0 takes the mean of a level *given* what was drawn above. Drawn as in ``eval()``, whatever the mode.
+        Raises ``ValueError`` for other levels, shapes or temperatures.
         """
         count, n, held = len(self.latent_dims), check_positive_int("n", n), dict(held or {})
         if unknown := [k for k in held if k not in range(1, count + 1)]:
@@ -204,11 +215,10 @@ class HierarchicalVAE(_Levels):
     ) -> None:
         super().__init__()
         self.input_shape = check_shape("input_shape", input_shape)
-        self.latent_dims = check_latent_dims(latent_dims)
+        self.latent_dims = check_sizes("latent_dims", latent_dims, SIZES)
         self.inference = check_choice("inference", inference, INFERENCE)
         dims, width = check_hidden_dims(hidden_dims, trunk), check_positive_int("width", width)
-        if not isinstance(norm, bool):
-            raise TypeError(f"norm says whether there is batch normalisation, True or False; got {norm!r}")
+        check_bool("norm", norm)
         self.likelihood = make_likelihood(likelihood, sigma=sigma)
         self.config = dict(
             input_shape=self.input_shape, latent_dims=self.latent_dims, hidden_dims=dims, trunk=trunk,
@@ -292,10 +302,9 @@ class ResidualVAE(_Levels):
     ) -> None:
         super().__init__()
         self.input_shape = check_shape("input_shape", input_shape)
-        self.latent_dims = check_latent_dims(latent_dims)
+        self.latent_dims = check_sizes("latent_dims", latent_dims, SIZES)
         dims, width = check_hidden_dims(hidden_dims, "mlp"), check_positive_int("width", width)
-        if not isinstance(norm, bool):
-            raise TypeError(f"norm says whether there is batch normalisation, True or False; got {norm!r}")
+        check_bool("norm", norm)
         self.likelihood = make_likelihood(likelihood, sigma=sigma)
         self.config = dict(
             input_shape=self.input_shape, latent_dims=self.latent_dims, hidden_dims=dims, width=width,
@@ -339,13 +348,6 @@ class ResidualVAE(_Levels):
 
     def _decode(self, codes: Sequence[Tensor]) -> Tensor:
         return self.decoder(self._state(dict(enumerate(codes, start=1)), len(codes[0])))
-
-
-def check_latent_dims(value: object) -> tuple[int, ...]:
-    """The sizes of the levels. Raises ``TypeError`` or ``ValueError`` for what are none."""
-    if isinstance(value, int | str) or not isinstance(value, Sequence) or not value:
-        raise TypeError(f"latent_dims must hold the size of each level, z_1 first, as in (16, 8); got {value!r}")
-    return tuple(check_positive_int(f"latent_dims[{i}]", size) for i, size in enumerate(value))
 
 
 def _moved(p: Gaussian, move: Gaussian) -> Gaussian:

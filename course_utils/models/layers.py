@@ -15,6 +15,7 @@ from course_utils._checks import (
     check_number,
     check_positive_int,
     check_same_shape,
+    check_sizes,
 )
 from course_utils.losses.terms import LOG_2PI
 
@@ -151,9 +152,7 @@ def _conv_sizes(shape: tuple[int, ...], stages: int) -> list[tuple[int, int]]:
 
 
 def check_shape(name: str, value: Sequence[int]) -> tuple[int, ...]:
-    if isinstance(value, int) or not isinstance(value, Sequence) or not value:
-        raise TypeError(f"{name} must be the shape of one example, as in (1, 28, 28) or (784,), got {value!r}")
-    return tuple(check_positive_int(f"{name}[{i}]", size) for i, size in enumerate(value))
+    return check_sizes(name, value, "the shape of one example, as in (1, 28, 28) or (784,)")
 
 
 def check_hidden_dims(value: Sequence[int] | None, trunk: str) -> tuple[int, ...]:

@@ -101,17 +101,19 @@ class VQVAE(nn.Module):
         self.input_shape = shape = check_shape("input_shape", input_shape)
         dims = check_hidden_dims(hidden_dims, trunk)
         self.likelihood = make_likelihood(likelihood, sigma=sigma)
+        tokens = None if tokens is None else check_positive_int("tokens", tokens)
         if tokens is not None and trunk == "conv":
             raise ValueError(f"with trunk='conv' the image's size makes the number of tokens, got tokens={tokens}")
+        self.quantiser = QUANTISERS[check_choice("quantiser", quantiser, tuple(QUANTISERS))](**options)
         self.config = dict(
             input_shape=shape, quantiser=quantiser, tokens=tokens, hidden_dims=dims, trunk=trunk,
-            activation=activation, likelihood=likelihood, sigma=plain_sigma(sigma), prior_width=prior_width, **options,
+            activation=activation, likelihood=likelihood, sigma=plain_sigma(sigma),
+            prior_width=check_positive_int("prior_width", prior_width), **self.quantiser.config,
         )  # fmt: skip
-        self.quantiser = QUANTISERS[check_choice("quantiser", quantiser, tuple(QUANTISERS))](**options)
         wanted, given = self.quantiser.features, self.quantiser.dim
         layers, features = encoder_layers(shape, dims, trunk, activation)
         if trunk == "mlp":
-            self.grid = (check_positive_int("tokens", 16 if tokens is None else tokens),)
+            self.grid = (16 if tokens is None else tokens,)
             layers += [nn.Linear(features, self.grid[0] * wanted), nn.Unflatten(1, (self.grid[0], wanted))]
             below = decoder_layers(shape, self.grid[0] * given, dims, trunk, activation)
             below = [nn.Flatten(), *below]
@@ -157,6 +159,7 @@ class VQVAE(nn.Module):
         No bound: that is :meth:`bound`. In ``train()`` it also moves those codes that no gradient moves.
         """
         beta = check_beta(beta)
+        self.likelihood.check(x)  # before codes move
         z, _, terms = self.quantiser(self.encode(x))
         recon = self.likelihood.nll(self.decode(z), x)
         return Terms(loss=recon + beta * sum(terms.values()), recon=recon, **terms)
