@@ -451,6 +451,8 @@ REFUSED = {
     "too many codes": (lambda: small().decode_codes(torch.zeros(2, 3).long()), ValueError, r"\(B, 2\)"),
     "codes for the prior": (lambda: small().prior.log_prob(torch.tensor([[0, -1]])), ValueError, "from 0 to 2"),
     "a weight for the prior": (lambda: small().prior.loss(torch.zeros(2, 2).long(), beta=0.5), ValueError, "no KL"),
+    "vectors the other way round": (lambda: small().decode(torch.rand(3, 2, 3)), ValueError, r"z must be \(B, 2, 2\)"),
+    "a code of another shape": (lambda: straight_through(torch.rand(3, 1), torch.rand(3)), ValueError, "same shape"),
     "a cold prior": (lambda: small().sample(2, temperature=0.0), ValueError, "temperature"),
     "no samples": (lambda: small().sample(0), ValueError, "n must be at least 1"),
     "a prior for a linear layer": (lambda: fit_code_prior(nn.Linear(2, 2), points()), TypeError, "a method codes"),

@@ -82,7 +82,8 @@ class AVB(nn.Module):
 
     def log_ratio(self, x: Tensor, z: Tensor) -> Tensor:
         """T(x, z), the discriminator's estimate of log q(z|x) − log p(z), (B,), in nats."""
-        return self.discriminator(torch.cat([x.flatten(1), z], 1)).squeeze(1)
+        check_input(x, self.input_shape, self._weight)
+        return self.discriminator(torch.cat([x.flatten(1), check_code(z, self.latent_dim, self._weight)], 1)).squeeze(1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Draw z from q(z|x) and decode it: parameters of p(x|z), as x, and z (B, L)."""

@@ -18,6 +18,7 @@ from course_utils.models.layers import (
     check_code,
     check_hidden_dims,
     check_input,
+    check_no_beta,
     check_no_condition,
     check_shape,
     decoder_layers,
@@ -119,8 +120,7 @@ class GAN(nn.Module):
         the discriminator's only the second, which takes the images as they are and does not look back at how they were
         made. Raises ``ValueError`` for a ``beta``, as there is no KL.
         """
-        if beta != 1.0:
-            raise ValueError(f"a GAN has no KL for beta to weigh, got beta={beta}")
+        check_no_beta(self, beta)
         check_unit_interval("x", x)
         real = self.log_ratio(x)
         fake, _ = self(x)

@@ -82,11 +82,14 @@ class _Levels(nn.Module):
 
     def decode(self, codes: Sequence[Tensor]) -> Tensor:
         """Codes z_1, z_2, …, (B, L_k) each → parameters of p(x|z), (B, *input_shape)."""
-        if isinstance(codes, Tensor) or len(codes) != len(self.latent_dims):
-            raise ValueError(f"decode takes {len(self.latent_dims)} codes, z_1 first, in a tuple; got {_what(codes)}")
-        return self._decode([
-            check_code(z, size, self._weight) for z, size in zip(codes, self.latent_dims, strict=True)
-        ])  # fmt: skip
+        count = len(self.latent_dims)
+        if not isinstance(codes, Sequence) or len(codes) != count:
+            came = f"{len(codes)} codes" if isinstance(codes, Sequence) else f"one {type(codes).__name__}"
+            raise ValueError(f"decode takes {count} codes, z_1 first, in a tuple; got {came}")
+        codes = [check_code(z, size, self._weight) for z, size in zip(codes, self.latent_dims, strict=True)]
+        if len({len(z) for z in codes}) > 1:
+            raise ValueError(f"decode takes as many codes of each level, got {[len(z) for z in codes]}")
+        return self._decode(codes)
 
     def loss(self, x: Tensor, *, beta: float = 1.0) -> Terms:
         """The loss, recon, kl, and its share in each level, kl_1, kl_2, …: (B,) each, in nats, with one sample.
@@ -365,7 +368,3 @@ def _net(layers: Sequence[nn.Module], norm: bool) -> nn.Sequential:
             out.append(nn.BatchNorm2d(before.out_channels) if conv else nn.BatchNorm1d(before.out_features))
         out.append(layer)
     return nn.Sequential(*out)
-
-
-def _what(codes: object) -> str:
-    return "one tensor" if isinstance(codes, Tensor) else f"{len(codes)}"

@@ -194,6 +194,12 @@ def check_no_condition(model: nn.Module, condition: object) -> None:
         raise TypeError(f"condition is for a conditional model; a {type(model).__name__} has no use for one")
 
 
+def check_no_beta(model: nn.Module, beta: float) -> None:
+    """Raise ``ValueError`` for another β than 1 in a loss without a KL."""
+    if beta != 1.0:
+        raise ValueError(f"the loss of a {type(model).__name__} has no KL for beta to weigh, got beta={beta}")
+
+
 def check_code(z: Tensor, latent_dim: int, weights: Tensor) -> Tensor:
     check_float("z", z)
     check_dtype("z", z, weights)

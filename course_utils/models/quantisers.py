@@ -17,7 +17,15 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-from course_utils._checks import check_bool, check_choice, check_number, check_positive_int, check_share, check_sizes
+from course_utils._checks import (
+    check_bool,
+    check_choice,
+    check_number,
+    check_positive_int,
+    check_same_shape,
+    check_share,
+    check_sizes,
+)
 
 STARTS = ("data", "normal", "uniform")
 UPDATES = ("gradient", "ema")
@@ -33,6 +41,7 @@ class Quantised(NamedTuple):
 
 def straight_through(h: Tensor, code: Tensor) -> Tensor:
     """The numbers of ``code`` with the gradient of ``h``, of one shape. Source: van den Oord et al. 2017, section 3."""
+    check_same_shape("h", h, "code", code)
     return h + (code - h).detach()
 
 

@@ -14,6 +14,7 @@ from course_utils.models.layers import (
     as_input,
     check_hidden_dims,
     check_input,
+    check_no_beta,
     check_no_condition,
     check_shape,
     decoder_layers,
@@ -55,8 +56,7 @@ class CodePrior(nn.Module):
 
     def loss(self, index: Tensor, *, beta: float = 1.0) -> Terms:
         """−log p(k) of codes (B, T), (B,), in nats; there is no KL for β to weigh."""
-        if beta != 1.0:
-            raise ValueError(f"a prior has no KL for beta to weigh, got beta={beta}")
+        check_no_beta(self, beta)
         return Terms(loss=-self.log_prob(index))
 
     @torch.no_grad()
@@ -142,6 +142,8 @@ class VQVAE(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Quantised vectors (B, T, dim) → parameters of p(x|k), (B, *input_shape)."""
+        if z.shape[1:] != (wanted := (math.prod(self.grid), self.quantiser.dim)):
+            raise ValueError(f"z must be (B, {wanted[0]}, {wanted[1]}) for this model, got {tuple(z.shape)}")
         return self.decoder(z if len(self.grid) == 1 else z.mT.unflatten(2, self.grid))
 
     def decode_codes(self, index: Tensor) -> Tensor:
