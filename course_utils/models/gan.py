@@ -24,6 +24,7 @@ from course_utils.models.layers import (
     decoder_layers,
     encoder_layers,
     evaluating,
+    normalised,
     standard_noise,
 )
 from course_utils.models.registry import register
@@ -91,7 +92,7 @@ class GAN(nn.Module):
             batch_norm=batch_norm, dropout=self.dropout, objective=objective,
         )  # fmt: skip
         layers = decoder_layers(self.input_shape, self.latent_dim, dims, trunk, "relu")
-        self.generator = nn.Sequential(*(_normalised(layers) if batch_norm else layers), nn.Sigmoid())
+        self.generator = nn.Sequential(*(normalised(layers) if batch_norm else layers), nn.Sigmoid())
         layers, features = encoder_layers(self.input_shape, dims, trunk, "relu")
         self.discriminator = nn.Sequential(*_leaky(layers, self.dropout), nn.Linear(features, 1), nn.Flatten(0))
 
@@ -144,18 +145,6 @@ class GAN(nn.Module):
     @property
     def _weight(self) -> Tensor:
         return next(self.parameters())
-
-
-def _normalised(layers: list[nn.Module]) -> list[nn.Module]:
-    """The layers with a batch normalisation before each activation."""
-    found: list[nn.Module] = []
-    for layer in layers:
-        if isinstance(layer, nn.ReLU):
-            before = found[-1]
-            linear = isinstance(before, nn.Linear)
-            found.append(nn.BatchNorm1d(before.out_features) if linear else nn.BatchNorm2d(before.out_channels))
-        found.append(layer)
-    return found
 
 
 def _leaky(layers: list[nn.Module], dropout: float) -> list[nn.Module]:

@@ -37,6 +37,7 @@ from course_utils.models.layers import (
     evaluating,
     gaussian_log_density,
     mlp_layers,
+    normalised,
     reparameterize,
     standard_noise,
 )
@@ -359,12 +360,4 @@ def _moved(p: Gaussian, move: Gaussian) -> Gaussian:
 
 
 def _net(layers: Sequence[nn.Module], norm: bool) -> nn.Sequential:
-    """The layers, with ``norm`` and batch normalisation between each linear or convolutional one and its activation."""
-    out: list[nn.Module] = []
-    for layer in layers:
-        if norm and isinstance(layer, tuple(ACTIVATIONS.values())):
-            before = out[-1]
-            conv = isinstance(before, nn.Conv2d | nn.ConvTranspose2d)
-            out.append(nn.BatchNorm2d(before.out_channels) if conv else nn.BatchNorm1d(before.out_features))
-        out.append(layer)
-    return nn.Sequential(*out)
+    return nn.Sequential(*(normalised(layers) if norm else layers))

@@ -93,6 +93,17 @@ def mlp_layers(
     return layers, features
 
 
+def normalised(layers: Sequence[nn.Module]) -> list[nn.Module]:
+    """The layers, with batch normalisation between each linear or convolutional one and its activation."""
+    out: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, tuple(ACTIVATIONS.values())):
+            linear = isinstance(before := out[-1], nn.Linear)
+            out.append(nn.BatchNorm1d(before.out_features) if linear else nn.BatchNorm2d(before.out_channels))
+        out.append(layer)
+    return out
+
+
 def prior_net(cond_dim: int, latent_dim: int, activation: str) -> nn.Sequential:
     """The condition's own network, (…, C) → ``mu`` and ``log_var`` of p(z|c); heads of zeros make it N(0, I) at first.
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,9 @@ def read(path: str | os.PathLike[str], content: bytes | None = None) -> dict[str
         found = torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise FileNotFoundError(f"no checkpoint at {path}") from None
+    except pickle.UnpicklingError:  # PyTorch's own words advise to read it in a way that runs code
+        reason = "its content is not tensors and plain values alone"
+        raise ValueError(f"{path} is not a readable checkpoint (damaged, or not made by save): {reason}") from None
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path} is not a readable checkpoint (damaged, or not made by save): {reason}") from error
