@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from course_utils._checks import check_batch, check_number, check_same_shape
+from course_utils.losses.adversarial import generator_loss, with_weights_held
 from course_utils.losses.elbo import elbo
 from course_utils.losses.terms import Terms
 
@@ -95,8 +95,7 @@ class AdversarialLoss(nn.Module):
         own = elbo(output, x, likelihood=self.model.likelihood, beta=beta)
         z = torch.cat([output.z.detach(), self.model.prior.sample(len(x)).to(output.z)])
         decoded = self.model.likelihood.mean(self.model.decode(z))
-        held = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
-        fooled = F.softplus(-functional_call(self.discriminator, held, (decoded,))).view(2, -1).mean(0)
+        fooled = generator_loss(with_weights_held(self.discriminator, decoded)).view(2, -1).mean(0)
         real, fake = (self.discriminator(images).flatten() for images in (x, decoded.detach()))
         told_apart = F.softplus(-real) + F.softplus(fake).view(2, -1).mean(0)
         loss = own.loss + self.weight * fooled + (told_apart - told_apart.detach())

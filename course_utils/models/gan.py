@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn import functional as F
 
 from course_utils._checks import check_bool, check_choice, check_number, check_positive_int, check_unit_interval
+from course_utils.losses.adversarial import OBJECTIVES, discriminator_nll, generator_loss, with_weights_held
 from course_utils.losses.terms import Terms
 from course_utils.models.layers import (
     as_input,
@@ -28,28 +27,6 @@ from course_utils.models.layers import (
     standard_noise,
 )
 from course_utils.models.registry import register
-
-OBJECTIVES = ("non_saturating", "minimax")
-
-
-def discriminator_nll(real: Tensor, fake: Tensor) -> Tensor:
-    """−log D(x) − log(1 − D(x̃)), D = σ(logit), from the logits of real and of made images, (B,) each → (B,), in nats.
-
-    Its mean at the best D is log 4 − 2·JSD(p_data, p_generator): log 4 where both are the same distribution.
-    Source: Goodfellow et al. 2014, eq. (1), with the sign reversed.
-    """
-    return F.softplus(-real) + F.softplus(fake)
-
-
-def generator_loss(fake: Tensor, objective: str = "non_saturating") -> Tensor:
-    """What the generator minimises, from the discriminator's logits of its images (B,) → (B,), in nats.
-
-    "non_saturating" is −log D(x̃); "minimax" is log(1 − D(x̃)), its part of the two players' common value. They push in
-    the same direction; but where D is sure of a fake the gradient of the second in the logit, −D, vanishes, and that
-    of the first, D − 1, does not. Raises ``ValueError`` for another name. Source: Goodfellow et al. 2014, section 3.
-    """
-    minimax = check_choice("objective", objective, OBJECTIVES) == "minimax"
-    return -F.softplus(fake) if minimax else F.softplus(-fake)
 
 
 @register
@@ -125,8 +102,7 @@ class GAN(nn.Module):
         check_unit_interval("x", x)
         real = self.log_ratio(x)
         fake, _ = self(x)
-        held = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
-        generator = generator_loss(functional_call(self.discriminator, held, (fake,)), self.objective)
+        generator = generator_loss(with_weights_held(self.discriminator, fake), self.objective)
         discriminator = discriminator_nll(real, self.log_ratio(fake.detach()))
         loss = generator + (discriminator - discriminator.detach())
         return Terms(loss=loss, generator=generator, discriminator=discriminator)
