@@ -281,7 +281,7 @@ FILES = {
     "nothing": (lambda folder: b"", r"not a readable checkpoint.*: \w+"),
     "half": (lambda folder: content()[:-500], "not a readable checkpoint"),
     "code": (
-        lambda folder: pickle.dumps(Code(folder / "executed")),
+        lambda folder: pickle.dumps(Code(folder / "executed"), protocol=2),
         "its content is not tensors and plain values alone",
     ),
     "weights of another model": (lambda folder: content(state={}), "do not fit"),
