@@ -181,7 +181,7 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        """``n`` new images (n, *input_shape): codes from the prior, decoded to expected pixels."""
+        """``n`` new images (n, *input_shape): codes from the prior at ``temperature``, decoded to pixels."""
         return self.likelihood.mean(
             self.decode_codes(self.prior.sample(n, temperature=temperature, generator=generator))
         )
