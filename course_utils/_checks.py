@@ -2,6 +2,7 @@
 
 import math
 import operator
+from collections.abc import Sequence
 from numbers import Real
 
 import torch
@@ -70,6 +71,22 @@ def check_positive_int(name: str, value: object) -> int:
     if number < 1:
         raise ValueError(f"{name} must be at least 1, got {number}")
     return number
+
+
+def check_sizes(name: str, value: object, what: str) -> tuple[int, ...]:
+    """Return one or more positive whole numbers as a tuple of ints; ``what`` says what they are, with an example.
+
+    Raises ``TypeError`` for what is no such sequence, ``ValueError`` for numbers below 1."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise TypeError(f"{name} must be {what}, got {value!r}")
+    return tuple(check_positive_int(f"{name}[{i}]", size) for i, size in enumerate(value))
+
+
+def check_bool(name: str, value: object) -> bool:
+    """Return ``value``, or raise a ``TypeError`` unless it is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return value
 
 
 def check_number(name: str, value: object, *, above: float = -math.inf, least: float = -math.inf) -> float:

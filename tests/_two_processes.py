@@ -17,7 +17,9 @@ from torch import distributed
 
 from course_utils.models.autoencoder import Autoencoder
 from course_utils.models.vae import VAE
+from course_utils.models.vq_vae import VQVAE
 from course_utils.training.command import join_group
+from course_utils.training.distributed import of_all
 from course_utils.training.fit import fit
 
 EPOCHS, EXAMPLES, BATCH = 6, 203, 20
@@ -41,6 +43,22 @@ def vae() -> VAE:
 
 def vae_rate(epoch: int) -> float:
     return 1e-2 * 0.97**epoch
+
+
+def codes_apart() -> list[str]:
+    """What two processes do not share of models with codes or averages of their own, after batches of 20 and of 1."""
+    apart = []
+    for seen, options in (
+        (EXAMPLES, dict(quantiser="finite scalar")),
+        (201, dict(restart=2)),
+        (201, dict(update="ema")),
+    ):
+        torch.manual_seed(3)
+        model = VQVAE(input_shape=(8,), tokens=2, hidden_dims=(8,), likelihood="gaussian", **options)
+        fit(model, points()[:seen], epochs=3, batch_size=BATCH, ema=0.9, show=False)
+        states = of_all(model.state_dict())
+        apart += [f"{options}: {key}" for key, value in states[0].items() if not torch.equal(value, states[-1][key])]
+    return apart
 
 
 def main() -> None:
@@ -68,6 +86,7 @@ def main() -> None:
         bound = vae()
         fit(bound, points(), epochs=150, batch_size=BATCH, lr=vae_rate, show=False)
         result["vae"] = [parameter.flatten().tolist() for parameter in bound.parameters()]
+        result["apart"] = codes_apart()
     if rank == 0:
         # The first of the processes' lives that ends: a later one, should torchrun begin it, would find nothing to do.
         with contextlib.suppress(FileExistsError), (folder / "result.json").open("x") as file:

@@ -74,6 +74,14 @@ def test_it_is_saved_and_its_evidence_is_exact_on_a_grid(tmp_path):
     assert model.sample(3).shape == (3, 4)
 
 
+def test_the_ratio_of_what_does_not_fit_is_refused():
+    model = AVB(input_shape=(4,), latent_dim=2)
+    with pytest.raises(ValueError, match=r"z must be \(B, 2\)"):
+        model.log_ratio(torch.zeros(3, 4), torch.zeros(3, 5))
+    with pytest.raises(ValueError, match=r"x must be \(B, 4\)"):
+        model.log_ratio(torch.zeros(3, 5), torch.zeros(3, 2))
+
+
 def test_what_needs_a_density_of_q_is_refused():
     model, x = toy(), torch.eye(4)
     with pytest.raises(TypeError, match="log_weights, which AVB has not"):

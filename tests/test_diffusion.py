@@ -11,10 +11,11 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 from course_utils import VAE, Autoencoder, evaluate, fit, load, save
 from course_utils.data.images import ImageData
 from course_utils.data.load import load_images
-from course_utils.models import DDPM, FlowMatching, LatentDiffusion
+from course_utils.models import CVAE, DDPM, MADEVAE, VQVAE, FlowMatching, LatentDiffusion
 from course_utils.models.denoisers import UNet, time_embedding
 from course_utils.models.diffusion import guided, straight_path, trajectory
 from course_utils.models.priors import MixtureOfGaussians
+from course_utils.models.quantisers import QUANTISERS
 
 GAUSSIAN = MultivariateNormal(torch.tensor([1.0, -0.5]), torch.tensor([[0.8, 0.5], [0.5, 0.6]]))
 MIXTURE = MixtureSameFamily(
@@ -452,9 +453,10 @@ def test_a_mixture_is_a_prior_too():
 # Saved, loaded, resumed ---------------------------------------------------------------------------------
 
 
-def latent():
-    autoencoder = Autoencoder(latent_dim=3, hidden_dims=(16,))
+def latent(trained=0):
     prior = DDPM(steps=40, input_shape=(3,), hidden_dims=(16, 16), classes=10)
+    torch.manual_seed(trained)  # the prior is new each time, the autoencoder comes from elsewhere
+    autoencoder = Autoencoder(latent_dim=3, hidden_dims=(16,))
     return LatentDiffusion(autoencoder=autoencoder, prior=prior, scaling="one")
 
 
@@ -490,6 +492,28 @@ def test_training_goes_on_from_a_checkpoint_to_the_same_weights(name, few, tmp_p
     assert torch.equal(*images) and images[0].shape == (2, 1, 28, 28)
 
 
+def test_training_does_not_go_on_with_another_autoencoder(few, tmp_path):
+    path = tmp_path / "model.pt"
+    fit(latent().measure(few.train[:]), few, epochs=1, checkpoint=path, show=False)
+    other = latent(trained=1).measure(few.train[:])
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    with pytest.raises(ValueError, match=r"other weights autoencoder\..*another file"):
+        fit(other, few, epochs=2, checkpoint=path, show=False)
+    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+
+
+@pytest.mark.parametrize("posterior", ["planar", "coupling", "full"])
+def test_codes_that_the_decoder_does_not_take_as_they_are_are_refused(posterior):
+    with pytest.raises(ValueError, match="bends or quantises"):
+        LatentDiffusion(autoencoder=VAE(latent_dim=2, posterior=posterior), prior=plane())
+    for quantiser in QUANTISERS:
+        with pytest.raises(ValueError, match="this VQVAE bends or quantises"):
+            LatentDiffusion(autoencoder=VQVAE(quantiser=quantiser), prior=plane())
+    for model in (MADEVAE(latent_dim=2), CVAE(input_dim=4, cond_dim=2, latent_dim=2)):
+        with pytest.raises(TypeError, match=rf"codes alone, got {type(model).__name__}.decode\(z"):
+            LatentDiffusion(autoencoder=model, prior=plane())
+
+
 # What is refused ----------------------------------------------------------------------------------------
 
 X, Y = torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64)
@@ -501,16 +525,26 @@ X, Y = torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64)
         (lambda: plane(trunk="transformer"), ValueError, "trunk must be one of 'mlp', 'unet'"),
         (lambda: plane(trunk="unet"), ValueError, "cannot take inputs of shape"),
         (lambda: FlowMatching(trunk="unet", hidden_dims=(12,)), ValueError, "multiples of 8"),
-        (lambda: plane(hidden_dims=()), TypeError, "hidden_dims"),
+        (lambda: plane(hidden_dims=()), TypeError, r"hidden_dims must be one or more widths.*got \(\)"),
+        (lambda: plane(hidden_dims=256), TypeError, "hidden_dims must be one or more widths.*got 256"),
         (lambda: plane(classes=0), ValueError, "classes must be at least 1"),
         (lambda: plane(drop=1.5), ValueError, "drop is the share"),
-        (lambda: plane(pixels=1), TypeError, "pixels says"),
+        (lambda: plane(pixels=1), TypeError, "pixels must be True or False"),
         (lambda: plane(DDPM, steps=10), ValueError, "fewer than 40 steps"),
         (lambda: plane().loss(X, beta=2.0), ValueError, "no KL"),
         (lambda: plane(DDPM).loss(X, beta=2.0), ValueError, "no KL"),
         (lambda: plane().loss(torch.zeros(4, 3)), ValueError, r"x must be \(B, 2\)"),
         (lambda: plane().loss(X.double()), TypeError, "float32"),
         (lambda: plane().loss(X, Y), ValueError, "knows no classes"),
+        (lambda: plane(classes=3).loss(X), ValueError, "3 classes is trained with labels"),
+        (lambda: plane(DDPM, classes=3).loss(X), ValueError, "3 classes is trained with labels"),
+        (lambda: plane().velocity(X[:, :1], Y[:4].float()), ValueError, r"x must be \(B, 2\)"),
+        (lambda: plane().velocity(X, torch.zeros(3)), ValueError, r"t must be \(4,\)"),
+        (lambda: plane().velocity(X, 0.5), TypeError, "t must be a torch.Tensor"),
+        (lambda: guided(X, X[0], 1.0), ValueError, "same shape"),
+        (lambda: time_embedding(torch.zeros(3), 5), ValueError, "even.*got 5"),
+        (lambda: straight_path(X, X, 0.5), TypeError, "t must be a torch.Tensor"),
+        (lambda: plane(DDPM).diffuse(X, [1] * 4, X), ValueError, r"whole numbers.*got \[1, 1, 1, 1\]"),
         (lambda: plane(classes=3).loss(X, Y + 4), ValueError, "labels must lie in 0…2"),
         (lambda: plane(classes=3).loss(X, Y[:2]), ValueError, "y must be 4 whole numbers"),
         (lambda: plane(classes=3).loss(X, Y.float()), ValueError, "whole numbers"),
@@ -541,6 +575,16 @@ X, Y = torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64)
             lambda: LatentDiffusion(autoencoder=Stretched(), prior=plane()).measure(X),
             ValueError,
             "codes of one constant number",
+        ),
+        (
+            lambda: LatentDiffusion(autoencoder=Stretched(), prior=plane()).measure(X * math.nan),
+            ValueError,
+            "all of them finite; got 4",
+        ),
+        (
+            lambda: LatentDiffusion(autoencoder=Stretched(), prior=plane()).measure(X[:1]),
+            ValueError,
+            "two or more codes.*got 1",
         ),
     ],
 )

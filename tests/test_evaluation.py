@@ -14,6 +14,7 @@ from course_utils.losses.terms import gaussian_kl
 from course_utils.models.cvae import CVAE
 from course_utils.models.layers import GaussianHeads
 from course_utils.models.vae import VAE
+from course_utils.models.vq_vae import VQVAE
 
 SIGMA = 0.5
 
@@ -215,6 +216,24 @@ def test_evaluate_is_the_training_loss_and_repeats_itself(digits):
     state = torch.get_rng_state()
     evaluate(vae, x[:5])
     assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("options", [dict(update="ema"), dict(restart=1), dict(quantiser="finite scalar")])
+def test_what_is_measured_in_training_mode_stays_as_it_is_and_gets_the_numbers_of_eval(digits, options):
+    torch.manual_seed(0)
+    model, x = VQVAE(hidden_dims=(16,), **options), digits.test[:60]
+    model.loss(x)  # the codes are where the data are
+    model.decoder.eval()  # a part that stays in its own mode
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    measured = evaluate(model, x).loss, log_likelihood(model, x, samples=2)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.training and model.encoder.training and not model.decoder.training
+    with pytest.raises(ValueError, match="x must be"):
+        evaluate(model, x[:, :, 1:])
+    assert model.training
+    model.eval()
+    assert torch.equal(measured[0], evaluate(model, x).loss)
+    assert torch.equal(measured[1], log_likelihood(model, x, samples=2))
 
 
 def test_evaluate_weighs_the_kl_with_beta(digits):

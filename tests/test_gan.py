@@ -166,12 +166,13 @@ def test_it_is_saved_sampled_and_evaluated(make, tmp_path):
 
 def test_sampling_leaves_mode_and_averages_alone_and_each_image_is_made_by_itself():
     model = conv().train()
+    model.discriminator.eval()  # a part that stays in its own mode
     before = {name: value.clone() for name, value in model.state_dict().items()}
     x, z = model(images(9))
     assert not torch.allclose(model.generate(z[:3]), x[:3])  # in train() an image depends on those beside it
     model.load_state_dict(before)
     made = model.sample(9, generator=torch.Generator().manual_seed(4))
-    assert all(part.training for part in model.modules())
+    assert model.training and model.generator[1].training and not model.discriminator.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     z = torch.randn(9, 3, generator=torch.Generator().manual_seed(4))
     torch.testing.assert_close(made[:3], model.eval().generate(z[:3]))
@@ -213,6 +214,9 @@ def test_wrong_calls_are_refused():
     model = small()
     with pytest.raises(ValueError, match="no KL for beta"):
         model.loss(images(), beta=2.0)
+    for wrong in (2 * images() - 1, images() * math.nan):
+        with pytest.raises(ValueError, match=r"x must lie in \[0, 1\]"):
+            model.loss(wrong)
     with pytest.raises(ValueError, match="x must be"):
         model.loss(torch.rand(3, 1, 9, 9))
     with pytest.raises(TypeError, match="no use for one"):

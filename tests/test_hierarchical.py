@@ -302,8 +302,10 @@ def test_methods_refuse_what_does_not_fit(kind):
         (lambda: model.loss(x, beta=-1), ValueError, "beta"),
         (lambda: model.log_weights(x, samples=0), ValueError, "samples"),
         (lambda: log_likelihood(model, x, samples=2, proposal="defensive"), TypeError, "proposal"),
-        (lambda: model.decode(codes[0]), ValueError, "one tensor"),
-        (lambda: model.decode(codes[:1]), ValueError, "2 codes"),
+        (lambda: model.decode(codes[0]), ValueError, "one Tensor"),
+        (lambda: model.decode(codes[:1]), ValueError, "2 codes.*got 1 codes"),
+        (lambda: model.decode(None), ValueError, "2 codes.*got one NoneType"),
+        (lambda: model.decode((codes[0], codes[1][:1])), ValueError, r"each level, got \[4, 1\]"),
         (lambda: model.decode(codes[::-1]), ValueError, "must be"),
         (lambda: model.sample(0), ValueError, "n must"),
         (lambda: model.sample(2, temperature=-1.0), ValueError, "temperature"),
@@ -329,6 +331,27 @@ def test_normalisation_stands_before_every_activation_and_evaluation_knows_no_ba
     torch.testing.assert_close(model.reconstruct(x)[:2], model.reconstruct(x[:2]))
     model.train()
     assert not torch.allclose(model.reconstruct(x)[:2], model.reconstruct(x[:2]))
+
+
+@each
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_a_batch_that_is_refused_has_moved_nothing(kind, likelihood):
+    model = made(kind, norm=True, likelihood=likelihood)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match="x must"):
+        model.loss(images() * math.nan)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@each
+def test_sampling_in_training_mode_is_sampling_in_eval(kind):
+    model = made(kind, norm=True)
+    model.loss(images())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    drawn = model.sample(1, generator=torch.Generator().manual_seed(0))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(part.training for part in model.modules())
+    assert torch.equal(drawn, model.eval().sample(1, generator=torch.Generator().manual_seed(0)))
 
 
 def test_what_levels_add_begins_smaller_the_more_there_are():

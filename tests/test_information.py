@@ -285,6 +285,13 @@ def test_at_beta_one_a_tcvae_is_a_vae_and_above_it_pays_for_total_correlation():
     assert parts.total_correlation.requires_grad and terms.tc.shape == (12,)
 
 
+def test_more_test_images_than_training_images_are_evaluated():
+    model, x = TCVAE(input_shape=(4,), latent_dim=2, size=10), torch.rand(30, 4)
+    assert evaluate(model, x).tc.isfinite().all()
+    with pytest.raises(ValueError, match="a batch of 2 to 10 images"):
+        model.train().loss(x)
+
+
 def test_infovae_holds_the_vae_and_the_mmd_vae():
     x = torch.rand(12, 1, 4, 4)
     plain = evaluate(small(VAE), x)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from course_utils import VAE, evaluate, fit
 from course_utils.evaluation import Judge
 from course_utils.losses import AdversarialLoss, FeatureLoss, elbo, feature_distance
+from course_utils.models import IWAE, TCVAE, InfoVAE
 
 
 def images(n=8, seed=0):
@@ -154,6 +155,12 @@ def test_what_is_no_model_or_no_weight_is_refused():
             make(nn.Linear(2, 2), 1.0)
         with pytest.raises(ValueError, match="weight"):
             make(vae(), -1.0)
+        for options in (dict(prior="mixture"), dict(prior="vamp"), dict(posterior="planar")):
+            with pytest.raises(ValueError, match="closed form.*prior='standard'"):
+                make(vae(**options), 1.0)
+        for kind, options in ((IWAE, {}), (InfoVAE, {}), (TCVAE, dict(size=8))):
+            with pytest.raises(ValueError, match=rf"{kind.__name__}\.loss is not the ELBO"):
+                make(kind(input_shape=(1, 6, 6), latent_dim=2, **options), 1.0)
     with pytest.raises(TypeError, match="features must be"):
         FeatureLoss(vae(), None, weight=1.0)
     with pytest.raises(TypeError, match="discriminator must be"):

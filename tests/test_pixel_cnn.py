@@ -219,6 +219,11 @@ def test_arguments_that_do_not_fit_are_refused(options, error, words):
             make(**options)
 
 
+def test_a_weight_of_no_kl_is_refused():
+    with pytest.raises(ValueError, match="PixelCNN has no KL for beta to weigh, got beta=5"):
+        PixelCNN(input_shape=(1, 4, 4)).loss(torch.zeros(2, 1, 4, 4), beta=5.0)
+
+
 def test_images_that_do_not_fit_are_refused():
     model = vae()
     with pytest.raises(ValueError, match=r"x must be \(B, 1, 3, 3\)"):

@@ -278,6 +278,7 @@ def test_two_processes_do_what_one_does(tmp_path):
     assert result["loss"] == pytest.approx([terms.loss for terms in history.train], rel=1e-4)
     assert torch.allclose(flat(result["weights"]), weights(model), atol=1e-4)
     assert result["batches"] == script.EPOCHS * 11
+    assert result["apart"] == []
 
     one, two = script.vae(), script.vae()
     fit(one, script.points(), epochs=150, batch_size=script.BATCH, lr=script.vae_rate, show=False)

@@ -10,11 +10,15 @@ from course_utils.data.images import ImageData, Split
 from course_utils.data.load import load_images
 from course_utils.evaluation.bounds import evaluate
 from course_utils.losses.terms import Terms
+from course_utils.models import GAN, TCVAE, VQVAE, HierarchicalVAE, InfoVAE
 from course_utils.models.autoencoder import Autoencoder
 from course_utils.models.cvae import CVAE
 from course_utils.models.vae import VAE
+from course_utils.training.batches import Batches
 from course_utils.training.checkpoints import save
 from course_utils.training.fit import fit
+
+TINY = dict(input_shape=(1, 8, 8))
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +104,39 @@ def test_the_epoch_mean_weighs_examples_not_batches():
     for batch_size in (10, 4, 11):
         history = fit(model, x, epochs=1, batch_size=batch_size, lr=1e-12, show=False)
         assert history.train[0].loss == pytest.approx(expected, rel=1e-5)
+
+
+ALONE = {
+    "GAN": lambda: GAN(**TINY, trunk="conv", hidden_dims=(8,)),
+    "normalised": lambda: HierarchicalVAE(**TINY, latent_dims=(4, 2), norm=True),
+    "TCVAE": lambda: TCVAE(**TINY, latent_dim=2, size=65),
+    "InfoVAE": lambda: InfoVAE(**TINY, latent_dim=2),
+    "finite scalars": lambda: VQVAE(**TINY, quantiser="finite scalar", tokens=1),
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_last_batch_of_one_is_refused_before_training_where_one_is_too_few(name):
+    model = ALONE[name]().eval()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    x = torch.rand(65, 1, 8, 8).round()
+    with pytest.raises(ValueError, match=r"share of 1 example .*\.loss cannot take: .*; choose another batch_size"):
+        fit(model, x, epochs=1, batch_size=32, show=False)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items()) and not model.training
+    fit(model, x, epochs=1, batch_size=31, show=False)
+
+
+def test_a_last_batch_of_one_changes_nothing_where_one_is_enough():
+    x, made = torch.rand(65, 1, 8, 8).round(), []
+    for tried in (True, False):
+        torch.manual_seed(0)
+        model = VQVAE(**TINY, tokens=4, update="ema")
+        with pytest.MonkeyPatch.context() as patch:
+            if not tried:
+                patch.setattr(Batches, "check_share", lambda self, count: None)
+            fit(model, x, epochs=1, batch_size=32, show=False)
+        made.append(model.state_dict())
+    assert all(torch.equal(value, made[1][key]) for key, value in made[0].items())
 
 
 def test_beta_weighs_the_kl(digits):

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from sklearn.cluster import KMeans
@@ -57,6 +58,24 @@ def changed(model, before):
 
 def points(n=40, seed=0):
     return (torch.rand(n, 4, generator=torch.Generator().manual_seed(seed)) < 0.5).float()
+
+
+@pytest.mark.parametrize("options", MOVING)
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_a_batch_that_is_refused_has_moved_nothing(options, likelihood):
+    model, wrong = small(likelihood=likelihood, **options).train(), points()
+    wrong[3, 1] = math.nan
+    before = state(model)
+    with pytest.raises(ValueError, match="x must"):
+        model.loss(wrong)
+    if likelihood == "bernoulli":
+        for x in (255 * points(), -points()):
+            with pytest.raises(ValueError, match=r"x must lie in \[0, 1\]"):
+                model.loss(x)
+    model.encoder[1].weight.data[0] = math.nan  # nor does what a broken encoder gives
+    model.loss(points())
+    model.loss(points(0))  # and nothing is what an empty batch gives
+    assert changed(model, before) == {"encoder.1.weight"}
 
 
 # Quantisers -------------------------------------------------------------------------------------------------
@@ -379,6 +398,18 @@ def test_a_training_goes_on_from_its_file_to_the_very_same_numbers(options, tmp_
     assert not any(parameter.requires_grad for parameter in again.prior.parameters())
 
 
+def test_options_are_kept_checked_and_with_their_defaults(tmp_path):
+    one = np.int64(4), np.float64(0.5)
+    for options in (
+        dict(codes=one[0], dim=one[0], commitment=one[1], decay=one[1], restart=one[0], tokens=one[0]),
+        dict(quantiser="finite scalar", levels=tuple(np.array([8, 8])), prior_width=one[0]),
+        dict(quantiser="gumbel", codes=one[0], temperature=one[1]),
+    ):
+        model = VQVAE(input_shape=(4,), **options)
+        assert load(save(model, tmp_path / "model.pt")).config == model.config
+    assert VQVAE().config == VQVAE(codes=64, decay=0.99, restart=50, start="data").config
+
+
 def test_a_prior_is_saved_and_trained_on_from_its_file(tmp_path):
     index, how = torch.randint(3, (50, 4), generator=torch.Generator().manual_seed(0)), dict(batch_size=10, show=False)
     made = []
@@ -403,7 +434,9 @@ REFUSED = {
     "a decay of 1": (lambda: VectorQuantiser(decay=1.0), ValueError, "decay must lie between 0 and 1"),
     "restart at once": (lambda: VectorQuantiser(restart=0), ValueError, "restart must be at least 1"),
     "one level": (lambda: FiniteScalarQuantiser(levels=(8, 1)), ValueError, "levels must be"),
-    "levels as a number": (lambda: FiniteScalarQuantiser(levels=8), ValueError, "levels must be"),
+    "levels as a number": (lambda: FiniteScalarQuantiser(levels=8), TypeError, "levels must be.*got 8"),
+    "levels as text": (lambda: FiniteScalarQuantiser(levels="88"), TypeError, "levels must be.*got '88'"),
+    "a word for yes or no": (lambda: FiniteScalarQuantiser(normalise="no"), TypeError, "True or False, got 'no'"),
     "half a level": (lambda: FiniteScalarQuantiser(levels=(2.5, 3)), TypeError, "whole number"),
     "a temperature of 0": (lambda: GumbelQuantiser(temperature=0.0), ValueError, "temperature"),
     "images of another shape": (lambda: small().loss(torch.rand(2, 5)), ValueError, r"x must be \(B, 4\)"),
@@ -418,6 +451,8 @@ REFUSED = {
     "too many codes": (lambda: small().decode_codes(torch.zeros(2, 3).long()), ValueError, r"\(B, 2\)"),
     "codes for the prior": (lambda: small().prior.log_prob(torch.tensor([[0, -1]])), ValueError, "from 0 to 2"),
     "a weight for the prior": (lambda: small().prior.loss(torch.zeros(2, 2).long(), beta=0.5), ValueError, "no KL"),
+    "vectors the other way round": (lambda: small().decode(torch.rand(3, 2, 3)), ValueError, r"z must be \(B, 2, 2\)"),
+    "a code of another shape": (lambda: straight_through(torch.rand(3, 1), torch.rand(3)), ValueError, "same shape"),
     "a cold prior": (lambda: small().sample(2, temperature=0.0), ValueError, "temperature"),
     "no samples": (lambda: small().sample(0), ValueError, "n must be at least 1"),
     "a prior for a linear layer": (lambda: fit_code_prior(nn.Linear(2, 2), points()), TypeError, "a method codes"),

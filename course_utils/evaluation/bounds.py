@@ -12,6 +12,7 @@ from course_utils._checks import check_choice, check_positive_int
 from course_utils._random import seeded
 from course_utils.losses.bounds import importance_bound
 from course_utils.losses.terms import Terms
+from course_utils.models.layers import evaluating
 
 
 @torch.no_grad()
@@ -20,10 +21,11 @@ def evaluate(model: nn.Module, *inputs: Tensor, beta: float = 1.0, seed: int = 0
 
     Shapes: ``inputs`` (N, …) as ``model.loss`` takes them: ``evaluate(vae, x)``, ``evaluate(cvae, x, cond)``. The same
     formula as in training: the test ELBO is ``-evaluate(model, x).loss.mean()``. The same seed draws the same noise.
+    It is measured in ``eval()``, which moves nothing, and the model goes back to the mode that it was in.
     Raises ``ValueError`` or ``TypeError`` for inputs that are not those of ``model.loss``.
     """
     loss = method_of(model, "loss", "evaluate")
-    with seeded(seed, device_of(model)):
+    with seeded(seed, device_of(model)), evaluating(model):
         parts = [
             check_terms(model, loss(*batch, beta=beta), len(batch[0]))
             for batch in batches_of(model, inputs, batch_size)
@@ -48,7 +50,7 @@ def log_likelihood(
     is good, and safe where it is not, as long as K samples of the prior can find the posterior at all.
     For a conditional model every term is given the condition, the prior too: p(z_k|c).
     It is a log-density only where the likelihood is one. ``batch_size`` bounds how many (example, sample) pairs are
-    decoded at a time, and so the memory.
+    decoded at a time, and so the memory. Measured in ``eval()``, as by :func:`evaluate`.
 
     Shapes: ``inputs`` (N, …) as for :func:`evaluate` → (N,). Raises ``ValueError`` for ``samples`` or ``batch_size``
     below 1 or another ``proposal``, and ``TypeError`` for a model without ``log_weights``, or whose ``log_weights``
@@ -62,7 +64,7 @@ def log_likelihood(
         log_weights = functools.partial(log_weights, proposal=proposal)
     chunk = min(samples, batch_size)
     counts = [min(chunk, samples - done) for done in range(0, samples, chunk)]
-    with seeded(seed, device_of(model)):
+    with seeded(seed, device_of(model)), evaluating(model):
         return torch.cat([
             importance_bound(torch.cat([log_weights(*batch, samples=count) for count in counts]))
             for batch in batches_of(model, inputs, max(1, batch_size // chunk))

@@ -1,7 +1,7 @@
 """What a decoder's output means: each likelihood owns its output activation, its loss and its samples.
 
 ``nll`` is per example in nats, ``log_prob_pairs`` is of every example under every code, ``mean`` gives pixels to look
-at, ``sample`` draws pixels with their noise.
+at, ``sample`` draws pixels with their noise; ``check`` raises ``ValueError`` for images that have no likelihood.
 """
 
 import math
@@ -25,6 +25,10 @@ from course_utils.losses.terms import (
 class Bernoulli(nn.Module):
     """Pixels in {0, 1}; the decoder gives logits. On grey pixels its ``nll`` is a cross-entropy, not a density."""
 
+    def check(self, x: Tensor) -> None:
+        """Raise unless all pixels lie in [0, 1]."""
+        check_unit_interval("x", x)
+
     def nll(self, logits: Tensor, x: Tensor) -> Tensor:
         """−log p(x|z) per example (B,), in nats; ``x`` in [0, 1]."""
         return bernoulli_nll(logits, x)
@@ -44,6 +48,8 @@ class Bernoulli(nn.Module):
 
 class ContinuousBernoulli(nn.Module):
     """A density on [0, 1] for grey pixels; the decoder gives logits (Loaiza-Ganem & Cunningham 2019)."""
+
+    check = Bernoulli.check
 
     def nll(self, logits: Tensor, x: Tensor) -> Tensor:
         """−log p(x|z) per example (B,), in nats; ``x`` in [0, 1]."""
@@ -90,6 +96,11 @@ class Gaussian(nn.Module):
             self.log_sigma = nn.Parameter(log_sigma)
         else:
             self.register_buffer("log_sigma", log_sigma)
+
+    def check(self, x: Tensor) -> None:
+        """Raise unless all pixels are finite."""
+        if not x.isfinite().all():
+            raise ValueError("x must be finite, got NaN or infinite pixels")
 
     @property
     def sigma(self) -> Tensor:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from course_utils._checks import check_batch, check_number, check_same_shape
+from course_utils.losses.adversarial import generator_loss, with_weights_held
 from course_utils.losses.elbo import elbo
 from course_utils.losses.terms import Terms
 
@@ -37,8 +37,9 @@ def feature_distance(features: Features, x_hat: Tensor, x: Tensor) -> Tensor:
 class FeatureLoss(nn.Module):
     """An objective: a VAE's own loss plus ``weight`` · :func:`feature_distance` of its mean image; for ``fit``.
 
-    For a model with ``likelihood`` whose forward pass is a VAE's. ``features`` is not trained. The network that will
-    judge the images must be another one::
+    For a model with ``likelihood`` whose forward pass is a VAE's, with a Gaussian posterior, the prior N(0, I), and the
+    ELBO of that pass as its loss. ``features`` is not trained. The network that will judge the images must be another
+    one::
 
         fit(FeatureLoss(vae, second.layers[:-1], weight=0.1), data, epochs=5)
     """
@@ -69,8 +70,8 @@ class AdversarialLoss(nn.Module):
     ``discriminator`` gives logits (B,) or (B, 1) for images as the model takes them: real above 0. It is trained along,
     to tell data from mean images decoded from q(z|x) and from the prior, by half each; the decoder is trained to pass
     for data with both. One optimiser serves all: the discriminator's weights see its own cross-entropy alone, and
-    the encoder no word of the discriminator, as z is detached. For a model with ``decode``, ``likelihood``, ``prior``
-    and a VAE's forward pass. Sources: Larsen et al. 2016, whose distortion is measured in D's features; the decoder's
+    the encoder no word of the discriminator, as z is detached. For a model as in :class:`FeatureLoss`, with ``decode``
+    and ``prior``. Sources: Larsen et al. 2016, whose distortion is measured in D's features; the decoder's
     term, Goodfellow et al. 2014, section 3.
     """
 
@@ -94,8 +95,7 @@ class AdversarialLoss(nn.Module):
         own = elbo(output, x, likelihood=self.model.likelihood, beta=beta)
         z = torch.cat([output.z.detach(), self.model.prior.sample(len(x)).to(output.z)])
         decoded = self.model.likelihood.mean(self.model.decode(z))
-        held = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
-        fooled = F.softplus(-functional_call(self.discriminator, held, (decoded,))).view(2, -1).mean(0)
+        fooled = generator_loss(with_weights_held(self.discriminator, decoded)).view(2, -1).mean(0)
         real, fake = (self.discriminator(images).flatten() for images in (x, decoded.detach()))
         told_apart = F.softplus(-real) + F.softplus(fake).view(2, -1).mean(0)
         loss = own.loss + self.weight * fooled + (told_apart - told_apart.detach())
@@ -107,3 +107,10 @@ def _check_model(model: nn.Module) -> None:
         getattr(model, "decode", None)
     ):  # fmt: skip
         raise TypeError(f"a model with decode and likelihood is needed, got {type(model).__name__}")
+    if not getattr(model, "gaussian", True):
+        raise ValueError("the rate is taken in closed form: posterior='diagonal' and prior='standard' are needed")
+    for kind in type(model).__mro__:  # whoever inherits a forward pass and puts another loss in the place of its own
+        if "forward" in vars(kind):
+            break
+        if "loss" in vars(kind):
+            raise ValueError(f"{kind.__name__}.loss is not the ELBO of its forward pass, and would be left out")

@@ -14,6 +14,7 @@ from course_utils.models.layers import (
     check_code,
     check_hidden_dims,
     check_input,
+    check_no_beta,
     check_no_condition,
     check_shape,
     decoder_layers,
@@ -88,7 +89,6 @@ class Autoencoder(nn.Module):
 
     def loss(self, x: Tensor, *, beta: float = 1.0) -> Terms:
         """The reconstruction loss per example, in the form of the VAE's: ``kl`` is 0, as there is none to weigh."""
-        if beta != 1.0:
-            raise ValueError(f"an autoencoder has no KL for beta to weigh, got beta={beta}")
+        check_no_beta(self, beta)
         recon = self.likelihood.nll(self(x).x_params, x)
         return Terms(loss=recon, recon=recon, kl=torch.zeros_like(recon))

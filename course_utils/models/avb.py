@@ -10,10 +10,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn import functional as F
 
 from course_utils._checks import check_beta, check_positive_int
+from course_utils.losses.adversarial import discriminator_nll, with_weights_held
 from course_utils.losses.likelihoods import make_likelihood, plain_sigma
 from course_utils.losses.terms import LOG_2PI, Terms
 from course_utils.models.layers import (
@@ -82,7 +81,8 @@ class AVB(nn.Module):
 
     def log_ratio(self, x: Tensor, z: Tensor) -> Tensor:
         """T(x, z), the discriminator's estimate of log q(z|x) − log p(z), (B,), in nats."""
-        return self.discriminator(torch.cat([x.flatten(1), z], 1)).squeeze(1)
+        check_input(x, self.input_shape, self._weight)
+        return self.discriminator(torch.cat([x.flatten(1), check_code(z, self.latent_dim, self._weight)], 1)).squeeze(1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Draw z from q(z|x) and decode it: parameters of p(x|z), as x, and z (B, L)."""
@@ -98,10 +98,8 @@ class AVB(nn.Module):
         beta = check_beta(beta)
         x_params, z = self(x)
         recon = self.likelihood.nll(x_params, x)
-        held = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
-        kl = functional_call(self.discriminator, held, (torch.cat([x.flatten(1), z], 1),)).squeeze(1)
-        from_q, from_p = self.log_ratio(x, z.detach()), self.log_ratio(x, torch.randn_like(z))
-        told_apart = F.softplus(-from_q) + F.softplus(from_p)  # −log σ(T) at codes of q, −log(1 − σ(T)) at codes of p
+        kl = with_weights_held(self.discriminator, torch.cat([x.flatten(1), z], 1)).squeeze(1)
+        told_apart = discriminator_nll(self.log_ratio(x, z.detach()), self.log_ratio(x, torch.randn_like(z)))
         loss = recon + beta * kl + (told_apart - told_apart.detach())
         return Terms(loss=loss, recon=recon, kl=kl, discriminator=told_apart)
 

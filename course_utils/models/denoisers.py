@@ -24,7 +24,9 @@ def time_embedding(t: Tensor, features: int = 2 * FREQUENCIES) -> Tensor:
     Source: the position encoding of Vaswani et al. 2017, section 3.5, with slower waves: the time is no whole number,
     and the output should be smooth in it.
     """
-    rates = torch.logspace(0, 2, check_positive_int("features", features) // 2, dtype=t.dtype, device=t.device)
+    if check_positive_int("features", features) % 2:
+        raise ValueError(f"features must be even, a sine and a cosine for each rate, got {features}")
+    rates = torch.logspace(0, 2, features // 2, dtype=t.dtype, device=t.device)
     angles = t[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 

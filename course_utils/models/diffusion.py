@@ -15,15 +15,25 @@ from torch import Tensor, nn
 
 from course_utils._checks import (
     check_batch,
+    check_bool,
     check_choice,
+    check_float,
     check_number,
     check_positive_int,
     check_same_shape,
+    check_sizes,
     check_unit_interval,
 )
 from course_utils.losses.terms import LOG_2PI, Terms, gaussian_kl
 from course_utils.models.denoisers import DENOISERS, make_denoiser
-from course_utils.models.layers import as_input, check_input, check_no_condition, check_shape, standard_noise
+from course_utils.models.layers import (
+    as_input,
+    check_input,
+    check_no_beta,
+    check_no_condition,
+    check_shape,
+    standard_noise,
+)
 from course_utils.models.registry import register
 
 Velocity = Callable[[Tensor, Tensor], Tensor]  # x (B, …), t (B,) -> as x
@@ -37,7 +47,7 @@ def straight_path(data: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tenso
     Source: Lipman et al. 2023, eqs. (22) and (23) with σ_min = 0; Liu, Gong & Liu 2023, eq. (1).
     """
     check_same_shape("data", check_batch("data", data), "noise", noise)
-    if t.shape != data.shape[:1]:
+    if check_float("t", t).shape != data.shape[:1]:
         raise ValueError(f"t must be ({len(data)},), a time for each example, got {tuple(t.shape)}")
     t = t.view(-1, *[1] * (data.dim() - 1))
     return (1 - t) * noise + t * data, data - noise
@@ -48,6 +58,7 @@ def guided(conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:
 
     w = 0 is no guidance. Source: Ho & Salimans 2022, eq. (6); others write 1 + w for the weight.
     """
+    check_same_shape("conditional", conditional, "unconditional", unconditional)
     return (1 + weight) * conditional - weight * unconditional
 
 
@@ -94,12 +105,12 @@ class _Denoising(nn.Module):
         super().__init__()
         self.input_shape = check_shape("input_shape", input_shape)
         check_choice("trunk", trunk, tuple(DENOISERS))
-        dims = check_shape("hidden_dims", DENOISERS[trunk] if hidden_dims is None else hidden_dims)
+        dims = DENOISERS[trunk] if hidden_dims is None else hidden_dims
+        dims = check_sizes("hidden_dims", dims, "one or more widths, as in (256, 256)")
         self.classes = None if classes is None else check_positive_int("classes", classes)
         if check_number("drop", drop, least=0) > 1:
             raise ValueError(f"drop is the share of labels that training leaves out, at most 1, got {drop:g}")
-        if not isinstance(pixels, bool):
-            raise TypeError(f"pixels says whether the data are pixels in [0, 1], True or False; got {pixels!r}")
+        check_bool("pixels", pixels)
         self.config = dict(
             input_shape=self.input_shape, trunk=trunk, hidden_dims=dims, classes=self.classes, drop=float(drop),
             pixels=pixels,
@@ -120,6 +131,9 @@ class _Denoising(nn.Module):
 
         ``y``: labels (B,), one label for all, or None for no class. Raises ``ValueError`` for guidance without labels.
         """
+        check_input(x, self.input_shape, next(self.parameters()))
+        if check_float("t", t).shape != (len(x),):
+            raise ValueError(f"t must be ({len(x)},), a time for each example, got {tuple(t.shape)}")
         y = self._labels(y, len(x))
         if check_number("guidance", guidance) == 0:
             return self.network(x, t, y)
@@ -141,7 +155,11 @@ class _Denoising(nn.Module):
         return y.long().expand(n)
 
     def _training_labels(self, y: Tensor | None, n: int) -> Tensor | None:
-        """The labels, a share of them dropped in ``train()``."""
+        """The labels, a share of them dropped in ``train()``. Raises ``ValueError`` where there are none to learn."""
+        if y is None and self.training and self.classes is not None:
+            raise ValueError(
+                f"a model of {self.classes} classes is trained with labels: give a pair (x, y), got x alone"
+            )
         y = self._labels(y, n)
         if y is None or not self.training:
             return y
@@ -177,11 +195,6 @@ class _Denoising(nn.Module):
         return self._unscaled(_last(self.states(n, y, **how)))
 
 
-def _no_beta(beta: float) -> None:
-    if beta != 1.0:
-        raise ValueError(f"this loss has no KL for beta to weigh, got beta={beta}")
-
-
 @register
 class FlowMatching(_Denoising):
     """Flow matching: a network of x_t and t learns the mean velocity data − noise; an ODE along it makes samples.
@@ -199,7 +212,7 @@ class FlowMatching(_Denoising):
 
         x (B, …), labels y (B,). No density and no bound: it cannot reach 0, since many paths cross at one x_t.
         """
-        _no_beta(beta)
+        check_no_beta(self, beta)
         data = self._scaled(x)
         t = torch.rand(len(x), dtype=x.dtype, device=x.device)
         x_t, velocity = straight_path(data, torch.randn_like(data), t)
@@ -268,7 +281,12 @@ class DDPM(_Denoising):
     def diffuse(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_t = √ᾱ_t·x + √(1 − ᾱ_t)·noise, (B, …), at once for whole numbers t (B,) from 1 to T. Eq. (4)."""
         check_same_shape("x", check_batch("x", x), "noise", noise)
-        if t.is_floating_point() or t.shape != x.shape[:1] or not ((t >= 1) & (t <= self.steps)).all():
+        if (
+            not isinstance(t, Tensor)
+            or t.is_floating_point()
+            or t.shape != x.shape[:1]
+            or not ((t >= 1) & (t <= self.steps)).all()
+        ):
             raise ValueError(f"t must be ({len(x)},) whole numbers from 1 to {self.steps}, got {t}")
         kept = self.kept[t - 1].view(-1, *[1] * (x.dim() - 1))
         return kept.sqrt().to(x) * x + (1 - kept).sqrt().to(x) * noise
@@ -284,7 +302,7 @@ class DDPM(_Denoising):
         ``loss`` is the simple one, eq. (14): the bound's terms without their weights. ``bound`` is right on average and
         varies much from one t to the next; :meth:`bound` sums all of them.
         """
-        _no_beta(beta)
+        check_no_beta(self, beta)
         data, y = self._scaled(x), self._training_labels(y, len(x))
         t = torch.randint(1, self.steps + 1, (len(x),), device=x.device)
         error = self._error(data, t, y)

@@ -8,45 +8,25 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn import functional as F
 
-from course_utils._checks import check_choice, check_number, check_positive_int
+from course_utils._checks import check_bool, check_choice, check_number, check_positive_int, check_unit_interval
+from course_utils.losses.adversarial import OBJECTIVES, discriminator_nll, generator_loss, with_weights_held
 from course_utils.losses.terms import Terms
 from course_utils.models.layers import (
     as_input,
     check_code,
     check_hidden_dims,
     check_input,
+    check_no_beta,
     check_no_condition,
     check_shape,
     decoder_layers,
     encoder_layers,
+    evaluating,
+    normalised,
     standard_noise,
 )
 from course_utils.models.registry import register
-
-OBJECTIVES = ("non_saturating", "minimax")
-
-
-def discriminator_nll(real: Tensor, fake: Tensor) -> Tensor:
-    """−log D(x) − log(1 − D(x̃)), D = σ(logit), from the logits of real and of made images, (B,) each → (B,), in nats.
-
-    Its mean at the best D is log 4 − 2·JSD(p_data, p_generator): log 4 where both are the same distribution.
-    Source: Goodfellow et al. 2014, eq. (1), with the sign reversed.
-    """
-    return F.softplus(-real) + F.softplus(fake)
-
-
-def generator_loss(fake: Tensor, objective: str = "non_saturating") -> Tensor:
-    """What the generator minimises, from the discriminator's logits of its images (B,) → (B,), in nats.
-
-    "non_saturating" is −log D(x̃); "minimax" is log(1 − D(x̃)), its part of the two players' common value. They push in
-    the same direction; but where D is sure of a fake the gradient of the second in the logit, −D, vanishes, and that
-    of the first, D − 1, does not. Raises ``ValueError`` for another name. Source: Goodfellow et al. 2014, section 3.
-    """
-    minimax = check_choice("objective", objective, OBJECTIVES) == "minimax"
-    return -F.softplus(fake) if minimax else F.softplus(-fake)
 
 
 @register
@@ -79,19 +59,17 @@ class GAN(nn.Module):
         self.input_shape = check_shape("input_shape", input_shape)
         self.latent_dim = check_positive_int("latent_dim", latent_dim)
         dims = check_hidden_dims(hidden_dims, trunk)
-        if batch_norm is not None and not isinstance(batch_norm, bool):
-            raise TypeError(f"batch_norm must be True, False or None, got {batch_norm!r}")
         self.dropout = check_number("dropout", dropout, least=0)
         if self.dropout >= 1:
             raise ValueError(f"dropout is the share of units that is left out, below 1; got {dropout}")
         self.objective = check_choice("objective", objective, OBJECTIVES)
-        batch_norm = trunk == "conv" if batch_norm is None else batch_norm
+        batch_norm = check_bool("batch_norm", trunk == "conv" if batch_norm is None else batch_norm)
         self.config = dict(
             input_shape=self.input_shape, latent_dim=self.latent_dim, hidden_dims=dims, trunk=trunk,
             batch_norm=batch_norm, dropout=self.dropout, objective=objective,
         )  # fmt: skip
         layers = decoder_layers(self.input_shape, self.latent_dim, dims, trunk, "relu")
-        self.generator = nn.Sequential(*(_normalised(layers) if batch_norm else layers), nn.Sigmoid())
+        self.generator = nn.Sequential(*(normalised(layers) if batch_norm else layers), nn.Sigmoid())
         layers, features = encoder_layers(self.input_shape, dims, trunk, "relu")
         self.discriminator = nn.Sequential(*_leaky(layers, self.dropout), nn.Linear(features, 1), nn.Flatten(0))
 
@@ -120,12 +98,11 @@ class GAN(nn.Module):
         the discriminator's only the second, which takes the images as they are and does not look back at how they were
         made. Raises ``ValueError`` for a ``beta``, as there is no KL.
         """
-        if beta != 1.0:
-            raise ValueError(f"a GAN has no KL for beta to weigh, got beta={beta}")
+        check_no_beta(self, beta)
+        check_unit_interval("x", x)
         real = self.log_ratio(x)
         fake, _ = self(x)
-        held = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
-        generator = generator_loss(functional_call(self.discriminator, held, (fake,)), self.objective)
+        generator = generator_loss(with_weights_held(self.discriminator, fake), self.objective)
         discriminator = discriminator_nll(real, self.log_ratio(fake.detach()))
         loss = generator + (discriminator - discriminator.detach())
         return Terms(loss=loss, generator=generator, discriminator=discriminator)
@@ -138,27 +115,12 @@ class GAN(nn.Module):
         """
         shape = check_positive_int("n", n), self.latent_dim
         z = standard_noise(shape, self._weight, generator, temperature)
-        mode = self.training
-        try:
-            return self.eval().generate(z)
-        finally:
-            self.train(mode)
+        with evaluating(self):
+            return self.generate(z)
 
     @property
     def _weight(self) -> Tensor:
         return next(self.parameters())
-
-
-def _normalised(layers: list[nn.Module]) -> list[nn.Module]:
-    """The layers with a batch normalisation before each activation."""
-    found: list[nn.Module] = []
-    for layer in layers:
-        if isinstance(layer, nn.ReLU):
-            before = found[-1]
-            linear = isinstance(before, nn.Linear)
-            found.append(nn.BatchNorm1d(before.out_features) if linear else nn.BatchNorm2d(before.out_channels))
-        found.append(layer)
-    return found
 
 
 def _leaky(layers: list[nn.Module], dropout: float) -> list[nn.Module]:

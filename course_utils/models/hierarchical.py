@@ -12,7 +12,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from course_utils._checks import check_beta, check_choice, check_number, check_positive_int, check_same_shape
+from course_utils._checks import (
+    check_beta,
+    check_bool,
+    check_choice,
+    check_number,
+    check_positive_int,
+    check_same_shape,
+    check_sizes,
+)
 from course_utils.losses.likelihoods import Likelihood, make_likelihood, plain_sigma
 from course_utils.losses.terms import Terms, gaussian_kl
 from course_utils.models.layers import (
@@ -26,8 +34,10 @@ from course_utils.models.layers import (
     check_shape,
     decoder_layers,
     encoder_layers,
+    evaluating,
     gaussian_log_density,
     mlp_layers,
+    normalised,
     reparameterize,
     standard_noise,
 )
@@ -36,6 +46,7 @@ from course_utils.models.registry import register
 Gaussian = tuple[Tensor, Tensor]  # mu and log_var, (B, L_k) each
 Noise = Callable[[Tensor], Tensor]  # torch.randn_like, or torch.zeros_like for means
 
+SIZES = "the size of each level, z_1 first, as in (16, 8)"
 INFERENCE = ("bottom-up", "ladder", "residual")
 
 
@@ -72,11 +83,14 @@ class _Levels(nn.Module):
 
     def decode(self, codes: Sequence[Tensor]) -> Tensor:
         """Codes z_1, z_2, …, (B, L_k) each → parameters of p(x|z), (B, *input_shape)."""
-        if isinstance(codes, Tensor) or len(codes) != len(self.latent_dims):
-            raise ValueError(f"decode takes {len(self.latent_dims)} codes, z_1 first, in a tuple; got {_what(codes)}")
-        return self._decode([
-            check_code(z, size, self._weight) for z, size in zip(codes, self.latent_dims, strict=True)
-        ])  # fmt: skip
+        count = len(self.latent_dims)
+        if not isinstance(codes, Sequence) or len(codes) != count:
+            came = f"{len(codes)} codes" if isinstance(codes, Sequence) else f"one {type(codes).__name__}"
+            raise ValueError(f"decode takes {count} codes, z_1 first, in a tuple; got {came}")
+        codes = [check_code(z, size, self._weight) for z, size in zip(codes, self.latent_dims, strict=True)]
+        if len({len(z) for z in codes}) > 1:
+            raise ValueError(f"decode takes as many codes of each level, got {[len(z) for z in codes]}")
+        return self._decode(codes)
 
     def loss(self, x: Tensor, *, beta: float = 1.0) -> Terms:
         """The loss, recon, kl, and its share in each level, kl_1, kl_2, …: (B,) each, in nats, with one sample.
@@ -84,7 +98,9 @@ class _Levels(nn.Module):
         Where the code of a level below enters q of a level above, a level's share is log q − log p at the sample, which
         may be negative; else it is a KL in closed form, given the codes above.
         """
-        beta, levels = check_beta(beta), self.infer(x)
+        beta = check_beta(beta)
+        self.likelihood.check(x)  # before averages of the normalisation move
+        levels = self.infer(x)
         recon = self.likelihood.nll(self._decode([level.z for level in levels]), x)
         rates = [self._rate(k, level).to(recon) for k, level in enumerate(levels, start=1)]
         kl = torch.stack(rates).sum(0)
@@ -123,8 +139,8 @@ class _Levels(nn.Module):
 
         ``held``: levels that are not drawn, as in ``{2: z_2}``; what is below is drawn given them. ``temperature``
         multiplies the standard deviation of each level's prior, with one number for all or one for each level, z_1
-        first; 0 takes the mean of a level *given* what was drawn above. Raises ``ValueError`` for other levels, shapes
-        or temperatures.
+        first; 0 takes the mean of a level *given* what was drawn above. Drawn as in ``eval()``, whatever the mode.
+        Raises ``ValueError`` for other levels, shapes or temperatures.
         """
         count, n, held = len(self.latent_dims), check_positive_int("n", n), dict(held or {})
         if unknown := [k for k in held if k not in range(1, count + 1)]:
@@ -136,7 +152,8 @@ class _Levels(nn.Module):
         temperatures = [check_number("temperature", t, least=0) for t in temperatures]
         codes: dict[int, Tensor] = {}
         for k in range(count, 0, -1):
-            mu, log_var = self._prior(k, codes, n)
+            with evaluating(self):
+                mu, log_var = self._prior(k, codes, n)
             if k in held:
                 codes[k] = check_code(held[k], self.latent_dims[k - 1], self._weight)
                 if len(codes[k]) != n:
@@ -155,7 +172,7 @@ class _Levels(nn.Module):
     ) -> Tensor:
         """``n`` new images (n, *input_shape), expected pixels; arguments as for :meth:`sample_codes`."""
         codes = self.sample_codes(n, temperature=temperature, generator=generator)
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(self):
             return self.likelihood.mean(self._decode(list(codes)))
 
     def _top(self, n: int) -> Gaussian:
@@ -202,11 +219,10 @@ class HierarchicalVAE(_Levels):
     ) -> None:
         super().__init__()
         self.input_shape = check_shape("input_shape", input_shape)
-        self.latent_dims = check_latent_dims(latent_dims)
+        self.latent_dims = check_sizes("latent_dims", latent_dims, SIZES)
         self.inference = check_choice("inference", inference, INFERENCE)
         dims, width = check_hidden_dims(hidden_dims, trunk), check_positive_int("width", width)
-        if not isinstance(norm, bool):
-            raise TypeError(f"norm says whether there is batch normalisation, True or False; got {norm!r}")
+        check_bool("norm", norm)
         self.likelihood = make_likelihood(likelihood, sigma=sigma)
         self.config = dict(
             input_shape=self.input_shape, latent_dims=self.latent_dims, hidden_dims=dims, trunk=trunk,
@@ -290,10 +306,9 @@ class ResidualVAE(_Levels):
     ) -> None:
         super().__init__()
         self.input_shape = check_shape("input_shape", input_shape)
-        self.latent_dims = check_latent_dims(latent_dims)
+        self.latent_dims = check_sizes("latent_dims", latent_dims, SIZES)
         dims, width = check_hidden_dims(hidden_dims, "mlp"), check_positive_int("width", width)
-        if not isinstance(norm, bool):
-            raise TypeError(f"norm says whether there is batch normalisation, True or False; got {norm!r}")
+        check_bool("norm", norm)
         self.likelihood = make_likelihood(likelihood, sigma=sigma)
         self.config = dict(
             input_shape=self.input_shape, latent_dims=self.latent_dims, hidden_dims=dims, width=width,
@@ -339,29 +354,10 @@ class ResidualVAE(_Levels):
         return self.decoder(self._state(dict(enumerate(codes, start=1)), len(codes[0])))
 
 
-def check_latent_dims(value: object) -> tuple[int, ...]:
-    """The sizes of the levels. Raises ``TypeError`` or ``ValueError`` for what are none."""
-    if isinstance(value, int | str) or not isinstance(value, Sequence) or not value:
-        raise TypeError(f"latent_dims must hold the size of each level, z_1 first, as in (16, 8); got {value!r}")
-    return tuple(check_positive_int(f"latent_dims[{i}]", size) for i, size in enumerate(value))
-
-
 def _moved(p: Gaussian, move: Gaussian) -> Gaussian:
     """N(μ_p + Δμ, (σ_p·Δσ)²): the logarithms of variances add."""
     return p[0] + move[0], p[1] + move[1]
 
 
 def _net(layers: Sequence[nn.Module], norm: bool) -> nn.Sequential:
-    """The layers, with ``norm`` and batch normalisation between each linear or convolutional one and its activation."""
-    out: list[nn.Module] = []
-    for layer in layers:
-        if norm and isinstance(layer, tuple(ACTIVATIONS.values())):
-            before = out[-1]
-            conv = isinstance(before, nn.Conv2d | nn.ConvTranspose2d)
-            out.append(nn.BatchNorm2d(before.out_channels) if conv else nn.BatchNorm1d(before.out_features))
-        out.append(layer)
-    return nn.Sequential(*out)
-
-
-def _what(codes: object) -> str:
-    return "one tensor" if isinstance(codes, Tensor) else f"{len(codes)}"
+    return nn.Sequential(*(normalised(layers) if norm else layers))

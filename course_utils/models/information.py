@@ -20,7 +20,8 @@ from course_utils.models.vae import VAE
 class TCVAE(VAE):
     """β-TCVAE: −ELBO + (β − 1)·TC, in nats, where TC is the total correlation as a batch estimates it; a VAE at β = 1.
 
-    ``size``: N, the number of training images; other arguments as for :class:`VAE`. A batch of one cannot estimate TC.
+    ``size``: N, the number of training images; other arguments as for :class:`VAE`. A batch of one cannot estimate TC;
+    in ``eval()`` a batch of more than N, of test images, stands for itself alone.
     Source: Chen et al. 2018, eq. (4) with α = γ = 1, here with the KL in closed form, and with the stratified
     estimate.
     """
@@ -35,7 +36,8 @@ class TCVAE(VAE):
         """The loss, recon, kl and tc of each example, (B,) each, in nats; one tc may well be negative."""
         output = self(x)
         recon, kl = (getattr(elbo(output, x, likelihood=self.likelihood), name) for name in ("recon", "kl"))
-        tc = batch_rate_parts(output.z, output.mu, output.log_var, self.size).total_correlation
+        size = self.size if self.training else max(self.size, len(x))
+        tc = batch_rate_parts(output.z, output.mu, output.log_var, size).total_correlation
         return Terms(loss=recon + kl + (check_beta(beta) - 1) * tc, recon=recon, kl=kl, tc=tc)
 
 

@@ -1,6 +1,7 @@
 """Latent diffusion: an encoder and a decoder that stay as they are, and a generative model of their scaled codes."""
 
 import copy
+import inspect
 from collections.abc import Mapping
 
 import torch
@@ -19,12 +20,13 @@ Part = nn.Module | Mapping[str, object]  # a model, or {"kind": its registered n
 class LatentDiffusion(nn.Module):
     """A generative model of the codes of an encoder-decoder. Source: Rombach et al. 2022.
 
-    ``autoencoder``: any model with ``encode(x)``, codes (B, …) or a pair (mu, log_var), and ``decode(z)``; it is
-    copied and frozen. ``prior``: any model with ``loss(z)`` and ``sample(n)``, or ``loss(z, y)`` and ``sample(n, y)``,
-    such as :class:`FlowMatching`, :class:`DDPM` or a mixture; it is the part that is trained. Of a pair, codes are
-    drawn, or with ``sampled=False`` the means. ``scaling``: before the prior sees them, codes are brought to mean 0 and
-    unit variance, each "dimension" by itself, or all by "one" factor, as in the paper; :meth:`measure` finds both
-    numbers, before training. Sampling takes them back. "none" leaves codes as they are.
+    ``autoencoder``: any model with ``encode(x)``, codes (B, …) or a pair (mu, log_var), and ``decode(z)`` of those very
+    codes, neither bent nor quantised in between; it is copied and frozen. ``prior``: any model with ``loss(z)`` and
+    ``sample(n)``, or ``loss(z, y)`` and ``sample(n, y)``, such as :class:`FlowMatching`, :class:`DDPM` or a mixture; it
+    is the part that is trained. Of a pair, codes are drawn, or with ``sampled=False`` the means. ``scaling``: before
+    the prior sees them, codes are brought to mean 0 and unit variance, each "dimension" by itself, or all by "one"
+    factor, as in the paper; :meth:`measure` finds both numbers, before training. Sampling takes them back. "none"
+    leaves codes as they are.
     Saved if both parts can be. Raises ``TypeError`` or ``ValueError`` for parts that do not fit.
     """
 
@@ -32,6 +34,7 @@ class LatentDiffusion(nn.Module):
         super().__init__()
         self.scaling, self.sampled = check_choice("scaling", scaling, SCALINGS), bool(sampled)
         self.autoencoder = _frozen(_part("autoencoder", autoencoder, "encode", "decode"))
+        _check_decodes_its_codes(self.autoencoder)
         self.prior = _part("prior", prior, "loss", "sample")
         start = 1.0 if scaling == "none" else 0.0  # 0: not yet measured
         shape = tuple(getattr(self.prior, "input_shape", ())) if scaling == "dimension" else ()
@@ -44,6 +47,11 @@ class LatentDiffusion(nn.Module):
         parts = {"autoencoder": self.autoencoder, "prior": self.prior}
         described = {name: {"kind": check_registered(part), "config": part.config} for name, part in parts.items()}
         return described | dict(scaling=self.scaling, sampled=self.sampled)
+
+    @property
+    def given(self) -> list[str]:
+        """Names in the state of what training begins with and never moves: the autoencoder's weights."""
+        return [name for name in self.state_dict() if name.startswith("autoencoder.")]
 
     def train(self, mode: bool = True) -> "LatentDiffusion":
         """As ever, but for the autoencoder, which stays in ``eval()``."""
@@ -63,13 +71,15 @@ class LatentDiffusion(nn.Module):
     def measure(self, x: Tensor) -> "LatentDiffusion":
         """Find shift and scale from the codes of examples x (N, …), a thousand or more; returns the model.
 
-        Raises ``ValueError`` for a dimension in which all codes are one number.
+        Raises ``ValueError`` for a dimension in which all codes are one number, and for codes that are not finite.
         """
         if self.scaling == "none":
             return self
         z = self._codes(x)
         if z.shape[1:] != (wanted := getattr(self.prior, "input_shape", z.shape[1:])):
             raise ValueError(f"the codes are {tuple(z.shape[1:])} and the prior takes {tuple(wanted)}: its input_shape")
+        if len(z) < 2 or not z.isfinite().all():
+            raise ValueError(f"a scale needs two or more codes, all of them finite; got {len(z)}, of {tuple(x.shape)}")
         dims = 0 if self.scaling == "dimension" else tuple(range(z.dim()))
         shift, scale = z.mean(dims), z.std(dims)
         if not (scale.isfinite() & (scale > 0)).all():
@@ -149,6 +159,17 @@ def _part(name: str, part: Part, *methods: str) -> nn.Module:
     if not isinstance(part, nn.Module):
         raise TypeError(f"{name} must be a torch.nn.Module, got {type(part).__name__}")
     return part
+
+
+def _check_decodes_its_codes(model: nn.Module) -> None:
+    if getattr(model, "bent", False) or hasattr(model, "codes"):
+        raise ValueError(
+            f"autoencoder must decode what encode gives; this {type(model).__name__} bends or quantises it in between"
+        )
+    try:
+        (signature := inspect.signature(model.decode)).bind(None)
+    except TypeError:
+        raise TypeError(f"autoencoder must decode codes alone, got {type(model).__name__}.decode{signature}") from None
 
 
 def _frozen(model: nn.Module) -> nn.Module:

@@ -1,7 +1,8 @@
 """What the models are put together from: trunks, Gaussian heads, the sampler, and checks of their inputs."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from course_utils._checks import (
     check_number,
     check_positive_int,
     check_same_shape,
+    check_sizes,
 )
 from course_utils.losses.terms import LOG_2PI
 
@@ -91,6 +93,17 @@ def mlp_layers(
     return layers, features
 
 
+def normalised(layers: Sequence[nn.Module]) -> list[nn.Module]:
+    """The layers, with batch normalisation between each linear or convolutional one and its activation."""
+    out: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, tuple(ACTIVATIONS.values())):
+            linear = isinstance(before := out[-1], nn.Linear)
+            out.append(nn.BatchNorm1d(before.out_features) if linear else nn.BatchNorm2d(before.out_channels))
+        out.append(layer)
+    return out
+
+
 def prior_net(cond_dim: int, latent_dim: int, activation: str) -> nn.Sequential:
     """The condition's own network, (…, C) → ``mu`` and ``log_var`` of p(z|c); heads of zeros make it N(0, I) at first.
 
@@ -150,9 +163,7 @@ def _conv_sizes(shape: tuple[int, ...], stages: int) -> list[tuple[int, int]]:
 
 
 def check_shape(name: str, value: Sequence[int]) -> tuple[int, ...]:
-    if isinstance(value, int) or not isinstance(value, Sequence) or not value:
-        raise TypeError(f"{name} must be the shape of one example, as in (1, 28, 28) or (784,), got {value!r}")
-    return tuple(check_positive_int(f"{name}[{i}]", size) for i, size in enumerate(value))
+    return check_sizes(name, value, "the shape of one example, as in (1, 28, 28) or (784,)")
 
 
 def check_hidden_dims(value: Sequence[int] | None, trunk: str) -> tuple[int, ...]:
@@ -194,12 +205,30 @@ def check_no_condition(model: nn.Module, condition: object) -> None:
         raise TypeError(f"condition is for a conditional model; a {type(model).__name__} has no use for one")
 
 
+def check_no_beta(model: nn.Module, beta: float) -> None:
+    """Raise ``ValueError`` for another β than 1 in a loss without a KL."""
+    if beta != 1.0:
+        raise ValueError(f"the loss of a {type(model).__name__} has no KL for beta to weigh, got beta={beta}")
+
+
 def check_code(z: Tensor, latent_dim: int, weights: Tensor) -> Tensor:
     check_float("z", z)
     check_dtype("z", z, weights)
     if z.dim() != 2 or z.shape[1] != latent_dim:
         raise ValueError(f"z must be (B, {latent_dim}) for this model, got {tuple(z.shape)}")
     return z
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """``model.eval()`` inside; afterwards each part of the model is in the mode that it was in."""
+    modes = {part: part.training for part in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
 
 
 def standard_noise(

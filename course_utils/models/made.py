@@ -21,6 +21,7 @@ from course_utils.models.layers import (
     check_code,
     check_hidden_dims,
     check_input,
+    check_no_beta,
     check_no_condition,
     check_shape,
     gaussian_log_weights,
@@ -122,6 +123,7 @@ class Autoregressive(nn.Module):
 
     def loss(self, x: Tensor, *, beta: float = 1.0) -> Terms:
         """−log p(x) per example, (B,), in nats. There is no KL for ``beta`` to weigh."""
+        check_no_beta(self, beta)
         return Terms(loss=self.likelihood.nll(self(x), x))
 
     def log_weights(self, x: Tensor, *, samples: int) -> Tensor:

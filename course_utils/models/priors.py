@@ -14,7 +14,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from course_utils._checks import check_batch, check_choice
 from course_utils.losses.terms import LOG_2PI, Terms
 from course_utils.models.flows import couplings
-from course_utils.models.layers import reparameterize, standard_noise
+from course_utils.models.layers import check_no_beta, reparameterize, standard_noise
 
 Encode = Callable[[Tensor], tuple[Tensor, Tensor]]  # images -> mu and log_var, (K, L) each
 
@@ -41,8 +41,7 @@ class _Learned(nn.Module):
 
     def loss(self, z: Tensor, *, beta: float = 1.0) -> Terms:
         """−log p(z) of codes (B, L), (B,), in nats; there is no KL for β to weigh."""
-        if beta != 1.0:
-            raise ValueError(f"a prior has no KL for beta to weigh, got beta={beta}")
+        check_no_beta(self, beta)
         return Terms(loss=-self.log_prob(check_batch("z", z)))
 
 

@@ -1,9 +1,10 @@
 """Quantisers: what turns an encoder's numbers into discrete codes, and lets gradients pass.
 
 B is the batch size, T the number of positions of a code, K the number of codes to choose from at each. A quantiser has
-``features``, the numbers that it takes at a position, ``dim``, those that it gives to the decoder, and ``codes``, K:
+``features``, the numbers that it takes at a position, ``dim``, those that it gives to the decoder, ``codes``, K, and
+``config``, its arguments as plain values:
 
-    quantiser(h) -> Quantised            h (B, T, features); in ``train()`` it may also move its own codes
+    quantiser(h) -> Quantised            h (B, T, features); in ``train()`` a finite h may also move its codes
     quantiser.choose(h) -> (B, T)        whole numbers 0 … K − 1, without noise
     quantiser.look_up(index) -> (B, T, dim)
 """
@@ -16,7 +17,15 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-from course_utils._checks import check_choice, check_number, check_positive_int, check_share
+from course_utils._checks import (
+    check_bool,
+    check_choice,
+    check_number,
+    check_positive_int,
+    check_same_shape,
+    check_share,
+    check_sizes,
+)
 
 STARTS = ("data", "normal", "uniform")
 UPDATES = ("gradient", "ema")
@@ -32,6 +41,7 @@ class Quantised(NamedTuple):
 
 def straight_through(h: Tensor, code: Tensor) -> Tensor:
     """The numbers of ``code`` with the gradient of ``h``, of one shape. Source: van den Oord et al. 2017, section 3."""
+    check_same_shape("h", h, "code", code)
     return h + (code - h).detach()
 
 
@@ -64,6 +74,10 @@ class VectorQuantiser(nn.Module):
         self.commitment = check_number("commitment", commitment, least=0)
         self.decay = 0.0 if decay == 0 else check_share("decay", decay)
         self.restart = None if restart is None else check_positive_int("restart", restart)
+        self.config = dict(
+            codes=self.codes, dim=self.dim, update=update, start=start, commitment=self.commitment, decay=self.decay,
+            restart=self.restart,
+        )  # fmt: skip
         book = torch.randn(self.codes, self.dim)
         if check_choice("start", start, STARTS) == "uniform":
             book.uniform_(-1 / self.codes, 1 / self.codes)
@@ -86,7 +100,8 @@ class VectorQuantiser(nn.Module):
 
     def forward(self, h: Tensor) -> Quantised:
         """(B, T, dim) → the nearest codes, with the encoder's gradient."""
-        if self.training and not self.started:
+        moves = self.training and _usable(h)
+        if moves and not self.started:
             self._put(torch.ones_like(self.idle, dtype=torch.bool), h)
             self.started.fill_(True)
         index = self.choose(h)
@@ -94,7 +109,7 @@ class VectorQuantiser(nn.Module):
         terms = {} if self.ema else {"codebook": (h.detach() - code).square().sum((1, 2))}
         terms["commitment"] = self.commitment * (h - code.detach()).square().sum((1, 2))
         z = straight_through(h, code)
-        if self.training:
+        if moves:
             self._follow(h, index)
         return Quantised(z, index, terms)
 
@@ -120,7 +135,10 @@ class VectorQuantiser(nn.Module):
         if many == 0:
             return
         h = h.flatten(0, 1)
-        chosen = h[torch.randperm(len(h), device=h.device)[torch.arange(many, device=h.device) % len(h)]]
+        if len(h):
+            chosen = h[torch.randperm(len(h), device=h.device)[torch.arange(many, device=h.device) % len(h)]]
+        else:  # no part of a batch that is smaller than the number of processes
+            chosen = h.new_zeros(many, self.dim)
         if _several_processes():
             distributed.broadcast(chosen, 0)  # each drew from its own part of the batch
         self.codebook[which] = chosen
@@ -141,13 +159,12 @@ class FiniteScalarQuantiser(nn.Module):
 
     def __init__(self, *, levels: Sequence[int] = (8, 8), normalise: bool = True) -> None:
         super().__init__()
-        if isinstance(levels, int) or not levels or min(levels) < 2:
-            raise ValueError(
-                f"levels must be whole numbers from 2 on, one for each number, as in (8, 8), got {levels!r}"
-            )
-        levels = [check_positive_int("levels", level) for level in levels]
+        levels = check_sizes("levels", levels, "whole numbers from 2 on, one for each number, as in (8, 8)")
+        if min(levels) < 2:
+            raise ValueError(f"levels must be whole numbers from 2 on, got {levels}")
         self.features = self.dim = len(levels)
-        self.codes, self.normalise = math.prod(levels), normalise
+        self.codes, self.normalise = math.prod(levels), check_bool("normalise", normalise)
+        self.config = dict(levels=levels, normalise=normalise)
         self.register_buffer("tops", torch.tensor(levels, dtype=torch.float) - 1, persistent=False)
         steps = [math.prod(levels[:i]) for i in range(len(levels))]  # index = Σ steps · level
         self.register_buffer("steps", torch.tensor(steps), persistent=False)
@@ -164,7 +181,7 @@ class FiniteScalarQuantiser(nn.Module):
 
     def forward(self, h: Tensor) -> Quantised:
         """(B, T, dim) → the rounded points, with the gradient of what was rounded."""
-        u = self._squashed(h, training=self.training)
+        u = self._squashed(h, training=self.training and _usable(h))
         z = 2 * straight_through(u, u.round()) / self.tops - 1
         return Quantised(z, self._index(u.detach().round()), {})
 
@@ -192,6 +209,7 @@ class GumbelQuantiser(nn.Module):
         super().__init__()
         self.codes, self.dim = check_positive_int("codes", codes), check_positive_int("dim", dim)
         self.features, self.temperature = self.codes, check_number("temperature", temperature, above=0)
+        self.config = dict(codes=self.codes, dim=self.dim, temperature=self.temperature)
         self.codebook = nn.Parameter(torch.randn(self.codes, self.dim))
 
     def choose(self, h: Tensor) -> Tensor:
@@ -207,6 +225,12 @@ class GumbelQuantiser(nn.Module):
         index, log_q = self.choose(h), h.log_softmax(2)
         z = F.gumbel_softmax(h, tau=self.temperature) @ self.codebook if self.training else self.look_up(index)
         return Quantised(z, index, {"kl": (log_q.exp() * (log_q + math.log(self.codes))).sum((1, 2))})
+
+
+def _usable(h: Tensor) -> bool:
+    """Whether ``h``, of all processes together, holds something and is finite: codes may follow it."""
+    size, bad = _of_all_processes(torch.tensor([h.numel(), (~h.isfinite()).sum()], device=h.device)).tolist()
+    return size > 0 and bad == 0
 
 
 def _several_processes() -> bool:

@@ -9,6 +9,8 @@ What `fit`, `evaluate` and the checkpoints ask of a model, a class of one's own 
     model.log_joint(*inputs, z) -> (…, B)                     log p(x, z) for codes z (…, B, L), or (G, 1, L) for all
     model.posterior_and_prior(*inputs)                        where both are Gaussian: two pairs (mu, log_var)
     model.config                                              to be saved: the constructor's arguments, plain values
+    model.given                                               where training must go on with them as they are: names
+                                                              of weights that it never moves
 
 Only `loss` is always needed; `inputs` for images with labels, the rest for what is named beside it.
 """

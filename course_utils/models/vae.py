@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from course_utils._checks import check_beta, check_positive_int
+from course_utils._checks import check_beta, check_bool, check_positive_int
 from course_utils.losses.elbo import elbo
 from course_utils.losses.likelihoods import make_likelihood, plain_sigma
 from course_utils.losses.terms import LOG_2PI, Terms
@@ -77,8 +77,7 @@ class VAE(nn.Module):
         self.input_shape = check_shape("input_shape", input_shape)
         self.latent_dim = check_positive_int("latent_dim", latent_dim)
         dims = check_hidden_dims(hidden_dims, trunk)
-        if not isinstance(skip, bool):
-            raise TypeError(f"skip says whether z reaches every layer of the decoder, True or False; got {skip!r}")
+        check_bool("skip", skip)
         self.likelihood = make_likelihood(likelihood, sigma=sigma)
         self.config = dict(
             input_shape=self.input_shape, latent_dim=self.latent_dim, hidden_dims=dims,

@@ -14,6 +14,7 @@ from course_utils.models.layers import (
     as_input,
     check_hidden_dims,
     check_input,
+    check_no_beta,
     check_no_condition,
     check_shape,
     decoder_layers,
@@ -55,8 +56,7 @@ class CodePrior(nn.Module):
 
     def loss(self, index: Tensor, *, beta: float = 1.0) -> Terms:
         """−log p(k) of codes (B, T), (B,), in nats; there is no KL for β to weigh."""
-        if beta != 1.0:
-            raise ValueError(f"a prior has no KL for beta to weigh, got beta={beta}")
+        check_no_beta(self, beta)
         return Terms(loss=-self.log_prob(index))
 
     @torch.no_grad()
@@ -101,17 +101,19 @@ class VQVAE(nn.Module):
         self.input_shape = shape = check_shape("input_shape", input_shape)
         dims = check_hidden_dims(hidden_dims, trunk)
         self.likelihood = make_likelihood(likelihood, sigma=sigma)
+        tokens = None if tokens is None else check_positive_int("tokens", tokens)
         if tokens is not None and trunk == "conv":
             raise ValueError(f"with trunk='conv' the image's size makes the number of tokens, got tokens={tokens}")
+        self.quantiser = QUANTISERS[check_choice("quantiser", quantiser, tuple(QUANTISERS))](**options)
         self.config = dict(
             input_shape=shape, quantiser=quantiser, tokens=tokens, hidden_dims=dims, trunk=trunk,
-            activation=activation, likelihood=likelihood, sigma=plain_sigma(sigma), prior_width=prior_width, **options,
+            activation=activation, likelihood=likelihood, sigma=plain_sigma(sigma),
+            prior_width=check_positive_int("prior_width", prior_width), **self.quantiser.config,
         )  # fmt: skip
-        self.quantiser = QUANTISERS[check_choice("quantiser", quantiser, tuple(QUANTISERS))](**options)
         wanted, given = self.quantiser.features, self.quantiser.dim
         layers, features = encoder_layers(shape, dims, trunk, activation)
         if trunk == "mlp":
-            self.grid = (check_positive_int("tokens", 16 if tokens is None else tokens),)
+            self.grid = (16 if tokens is None else tokens,)
             layers += [nn.Linear(features, self.grid[0] * wanted), nn.Unflatten(1, (self.grid[0], wanted))]
             below = decoder_layers(shape, self.grid[0] * given, dims, trunk, activation)
             below = [nn.Flatten(), *below]
@@ -140,6 +142,8 @@ class VQVAE(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Quantised vectors (B, T, dim) → parameters of p(x|k), (B, *input_shape)."""
+        if z.shape[1:] != (wanted := (math.prod(self.grid), self.quantiser.dim)):
+            raise ValueError(f"z must be (B, {wanted[0]}, {wanted[1]}) for this model, got {tuple(z.shape)}")
         return self.decoder(z if len(self.grid) == 1 else z.mT.unflatten(2, self.grid))
 
     def decode_codes(self, index: Tensor) -> Tensor:
@@ -157,6 +161,7 @@ class VQVAE(nn.Module):
         No bound: that is :meth:`bound`. In ``train()`` it also moves those codes that no gradient moves.
         """
         beta = check_beta(beta)
+        self.likelihood.check(x)  # before codes move
         z, _, terms = self.quantiser(self.encode(x))
         recon = self.likelihood.nll(self.decode(z), x)
         return Terms(loss=recon + beta * sum(terms.values()), recon=recon, **terms)
@@ -176,7 +181,7 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        """``n`` new images (n, *input_shape): codes from the prior, decoded to expected pixels."""
+        """``n`` new images (n, *input_shape): codes from the prior at ``temperature``, decoded to pixels."""
         return self.likelihood.mean(
             self.decode_codes(self.prior.sample(n, temperature=temperature, generator=generator))
         )

@@ -1,5 +1,6 @@
 """Training data as ``fit`` takes them: images or tensors, handed out as the arguments of a model's loss."""
 
+import copy
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -54,6 +55,25 @@ class Batches:
 
     def __len__(self) -> int:
         return len(self.data) if isinstance(self.data, Split) else len(self.data[0])
+
+    def check_share(self, count: int) -> None:
+        """Raise ``ValueError`` where the model cannot take the smallest share of a batch, if that is one example or
+        none, as its loss may compare examples or normalise over them. It is tried, and the model's state put back."""
+        if count > 1:
+            return
+        state, mode = copy.deepcopy(self.model.state_dict()), self.model.training
+        try:
+            with seeded(0, self.device):
+                inputs = self._inputs(*self._some(slice(0, 2)))
+                self.model.train().loss(*(part[:count] for part in inputs), beta=1.0)
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"the last batch of an epoch has a share of {count} example{'s' * (count != 1)} for a process, which "
+                f"{type(self.model).__name__}.loss cannot take: {error}; choose another batch_size"
+            ) from error
+        finally:
+            self.model.load_state_dict(state)
+            self.model.train(mode)
 
     def epoch(self, batch_size: int, order: torch.Generator) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
         """The size of each batch of one epoch and the arguments of ``model.loss``, in an order drawn from ``order``."""

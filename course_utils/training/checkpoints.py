@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,9 @@ def read(path: str | os.PathLike[str], content: bytes | None = None) -> dict[str
         found = torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise FileNotFoundError(f"no checkpoint at {path}") from None
+    except pickle.UnpicklingError:  # PyTorch's own words advise to read it in a way that runs code
+        reason = "its content is not tensors and plain values alone"
+        raise ValueError(f"{path} is not a readable checkpoint (damaged, or not made by save): {reason}") from None
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path} is not a readable checkpoint (damaged, or not made by save): {reason}") from error
@@ -80,7 +84,7 @@ def read(path: str | os.PathLike[str], content: bytes | None = None) -> dict[str
 
 
 def check_same_model(model: nn.Module, content: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Raise ``ValueError`` unless the checkpoint holds a model of the same kind, arguments and shapes."""
+    """Raise ``ValueError`` unless the checkpoint holds a model of the same kind, arguments, shapes and given parts."""
     # Built first: an argument that the model did not have yet when the file was written has its default.
     if registered(content["kind"]) is not type(model) or _built(content, path).config != model.config:
         raise ValueError(
@@ -88,6 +92,14 @@ def check_same_model(model: nn.Module, content: dict[str, Any], path: str | os.P
             f"expected {type(model).__name__} {model.config}"
         )
     _check_shapes(model, content, path)
+    state = model.state_dict()
+    if other := [
+        name for name in getattr(model, "given", ()) if not torch.equal(state[name].cpu(), content["state"][name])
+    ]:
+        raise ValueError(
+            f"{path} was trained with other weights {other[0]}, which training does not move; "
+            "give the model those, name another file, or remove this one to begin anew"
+        )
 
 
 def _written(model: nn.Module, training: dict[str, Any] | None = None) -> bytes:

@@ -46,6 +46,12 @@ def total(values: Tensor) -> Tensor:
     return values
 
 
+def share_buffers(model: nn.Module) -> None:
+    """Give every process the first one's buffers, averages of a normalisation for one: all must call this."""
+    for buffer in model.buffers() if processes()[1] > 1 else ():
+        distributed.broadcast(buffer, 0)
+
+
 def of_all(value: Any) -> list[Any]:
     """``value`` of every process, by rank: all must call this."""
     world = processes()[1]

@@ -88,6 +88,7 @@ def fit(
     history, steps = History(), math.ceil(len(train) / batch_size)
     rank, world = distributed.processes()
     mode = model.training
+    train.check_share((len(train) % batch_size or batch_size) // world)
 
     with seeded(seed * world + rank, train.device):
         rates = {"lr": lr_at, "beta": lambda epoch: beta_at(epoch * steps)}
@@ -126,11 +127,12 @@ def fit(
                         for name, value in values.items():
                             sums[name] += value * count
                         bar.update()
+                    distributed.share_buffers(state.result)
                     history.epochs.append(epoch)
                     history.train.append(Terms(**{name: value / len(train) for name, value in sums.items()}))
                     history.seconds.append(time.perf_counter() - start)
                     if test is not None:
-                        found = evaluate(state.result.eval(), *test, beta=rates["beta"](epoch))
+                        found = evaluate(state.result, *test, beta=rates["beta"](epoch))
                         history.test.append(found.map(lambda term: term.double().mean().item()))
                     bar.set_postfix_str(_summary(history))
                     if checkpoint is not None:
