@@ -112,6 +112,8 @@ def test_a_setting_of_two_stages_goes_on_and_keeps_both(quick, tmp_path, capsys)
     assert torch.equal(weights(below), weights(whole.autoencoder))
     main(arguments)  # nothing is left to do
     assert torch.equal(weights(load(tmp_path / "latent-flow.pt")), weights(whole))
+    main([*arguments[:-1], "2"])  # goes on with the codes of the same VAE
+    assert torch.equal(weights(load(tmp_path / "latent-flow.pt").autoencoder), weights(below))
 
     arguments = ["vq-vae", "--out", str(tmp_path), "--epochs", "1"]
     main(arguments)
@@ -121,6 +123,8 @@ def test_a_setting_of_two_stages_goes_on_and_keeps_both(quick, tmp_path, capsys)
     assert torch.equal(weights(load(tmp_path / "vq-vae.pt")), weights(first))
     main([*arguments, "--fresh"])
     assert torch.equal(weights(load(tmp_path / "vq-vae.pt")), weights(first))  # the same seed
+    main([*arguments[:-1], "2"])  # other codes: their prior is trained again
+    assert "2 epochs in" in capsys.readouterr().err
 
 
 def test_the_command_goes_on_and_says_the_published_number_beside_mnist_only(quick, tmp_path, capsys):

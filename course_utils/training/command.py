@@ -127,7 +127,8 @@ def train(options: argparse.Namespace, *, data: ImageData, path: Path, device: t
     what the setting says. Raises ``KeyboardInterrupt`` when training was interrupted."""
     setting, chosen, parts = SETTINGS[options.name], ("batch_size", "lr", "beta"), ()
     if setting.on:
-        below = argparse.Namespace(**vars(options) | {"name": setting.on, "lr": None, "beta": None})
+        own = dict(name=setting.on, epochs=None, lr=None, beta=None)  # what was asked for is for the model named
+        below = argparse.Namespace(**vars(options) | own)
         below = train(below, data=data, path=path.with_name(f"{setting.on}.pt"), device=device)
         parts = below, data.train.to(device)[:]
     with seeded(options.seed, torch.device(device)):
@@ -135,9 +136,14 @@ def train(options: argparse.Namespace, *, data: ImageData, path: Path, device: t
     asked = {name: getattr(options, name) for name in chosen if getattr(options, name) is not None}
     epochs = setting.epochs if options.epochs is None else options.epochs
     how = {**setting.options, **asked, "epochs": epochs, "seed": options.seed, "checkpoint": path}
+    stamp = path.stat().st_mtime_ns if path.exists() else 0
     if fit(model, data.to(device), **how).interrupted:
         raise KeyboardInterrupt
     if setting.then:
+        if processes()[0] == 0 and path.stat().st_mtime_ns != stamp:
+            rest_of(path).unlink(missing_ok=True)  # it belonged to the model before these epochs
+        if distributed.is_initialized():
+            distributed.barrier()
         how = dict(epochs=epochs, seed=options.seed, checkpoint=rest_of(path))
         if setting.then(model, data.train.to(device)[:], **how).interrupted:
             raise KeyboardInterrupt
