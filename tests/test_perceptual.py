@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from course_utils import VAE, evaluate, fit
-from course_utils.evaluation import Judge
-from course_utils.losses import AdversarialLoss, FeatureLoss, elbo, feature_distance
-from course_utils.models import IWAE, TCVAE, InfoVAE
+from course_utils import VAE, evaluate, fit, load, save
+from course_utils.evaluation import Judge, JudgeFeatures
+from course_utils.losses import elbo, feature_distance
+from course_utils.models import IWAE, TCVAE, AdversarialLoss, Discriminator, FeatureLoss, InfoVAE
 
 
 def images(n=8, seed=0):
@@ -65,7 +65,7 @@ def test_the_features_teach_encoder_and_decoder_and_learn_nothing_themselves():
     fit(objective, x, epochs=2, show=False)
     assert all(map(torch.equal, before, features.parameters()))
     assert evaluate(model, x).names == ("loss", "recon", "kl")
-    assert {id(p) for p in objective.parameters()} == {id(p) for p in model.parameters()}
+    assert {id(p) for p in objective.parameters() if p.requires_grad} == {id(p) for p in model.parameters()}
 
 
 def test_a_network_that_cuts_the_graph_is_refused():
@@ -165,3 +165,43 @@ def test_what_is_no_model_or_no_weight_is_refused():
         FeatureLoss(vae(), None, weight=1.0)
     with pytest.raises(TypeError, match="discriminator must be"):
         AdversarialLoss(vae(), lambda x: x, weight=1.0)
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("kind", ["features", "adversary"])
+def test_an_objective_goes_on_from_its_file_with_all_its_parts(kind, tmp_path):
+    def objective(seed):
+        torch.manual_seed(seed)
+        model = VAE(latent_dim=2, hidden_dims=(8,))
+        if kind == "features":
+            return FeatureLoss(model, JudgeFeatures(), weight=0.5)
+        return AdversarialLoss(model, Discriminator(hidden_dims=(8,)), weight=0.5)
+
+    x, how = torch.rand(60, 1, 28, 28), dict(seed=3, batch_size=20, show=False)
+    whole, halves = objective(0), objective(0)
+    fit(whole, x, epochs=2, **how)
+    fit(halves, x, epochs=1, checkpoint=tmp_path / "a.pt", **how)
+    gone_on = objective(1)  # other weights everywhere: those of the file count
+    fit(gone_on, x, epochs=2, checkpoint=tmp_path / "a.pt", **how)
+    found = load(tmp_path / "a.pt")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, gone_on.state_dict()[name]) and torch.equal(value, found.state_dict()[name]), name
+    assert found.config == whole.config and found.model.sample(3).shape == found.sample(3).shape
+
+
+def test_an_objective_with_a_part_that_cannot_be_saved_says_which_before_training(tmp_path):
+    x = torch.rand(20, 1, 6, 6)
+    for objective, part in (
+        (FeatureLoss(vae(), network(), weight=1.0), "Sequential"),
+        (FeatureLoss(vae(), lambda x: x, weight=1.0), "function"),
+        (AdversarialLoss(vae(), network(1), weight=1.0), "Sequential"),
+    ):
+        before = {name: value.clone() for name, value in objective.state_dict().items()}
+        with pytest.raises(TypeError, match=f"a {part} cannot be saved"):
+            fit(objective, x, epochs=1, checkpoint=tmp_path / "a.pt", show=False)
+        with pytest.raises(TypeError, match=f"a {part} cannot be saved"):
+            save(objective, tmp_path / "a.pt")
+        assert not list(tmp_path.iterdir())
+        assert all(torch.equal(value, objective.state_dict()[name]) for name, value in before.items())

@@ -4,6 +4,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from course_utils._checks import check_batch, check_positive_int, check_share
 from course_utils._random import seeded
 from course_utils.data.images import ImageData
+from course_utils.models.registry import register
 
 
 class Judge(nn.Module):
@@ -52,6 +54,17 @@ class Judge(nn.Module):
     def recognised(self, x: Tensor, *, confidence: float = 0.9) -> Tensor:
         """Which images (B,) the judge gives one class with more than ``confidence``."""
         return self.probabilities(x).amax(1) > check_share("confidence", confidence)
+
+
+@register
+class JudgeFeatures(Judge):
+    """A judge that gives what its last layer sees, (B, 128), with gradients: to train with, never to measure with."""
+
+    config: ClassVar[dict[str, object]] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, 1, 28, 28), or flat (B, 784) → features (B, 128)."""
+        return self.layers[:-1](_as_images(x))
 
 
 def _as_images(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from course_utils.losses.information import (
     split_rate,
 )
 from course_utils.losses.likelihoods import Bernoulli, ContinuousBernoulli, Gaussian, SquaredError, make_likelihood
-from course_utils.losses.perceptual import AdversarialLoss, FeatureLoss, feature_distance
+from course_utils.losses.perceptual import feature_distance
 from course_utils.losses.rates import ChargedRate, capacity, free_bits
 from course_utils.losses.scales import implied_gaussian, optimal_sigma
 from course_utils.losses.terms import (
@@ -27,10 +27,9 @@ from course_utils.losses.terms import (
 )
 
 __all__ = [
-    "AdversarialLoss", "Bernoulli", "ChargedRate", "ContinuousBernoulli", "FeatureLoss", "Gaussian", "RateParts",
-    "SquaredError", "Terms", "batch_rate_parts", "bernoulli_nll", "capacity", "continuous_bernoulli_nll",
-    "doubly_reparameterized", "elbo", "feature_distance", "free_bits", "gaussian_kl", "gaussian_kl_full",
-    "gaussian_kl_terms", "gaussian_nll", "implied_gaussian", "importance_bound", "log_densities",
-    "make_likelihood", "mixture_log_weights", "mmd", "mmd_to_prior", "optimal_sigma", "split_rate",
-    "squared_error", "sticking_the_landing",
+    "Bernoulli", "ChargedRate", "ContinuousBernoulli", "Gaussian", "RateParts", "SquaredError", "Terms",
+    "batch_rate_parts", "bernoulli_nll", "capacity", "continuous_bernoulli_nll", "doubly_reparameterized", "elbo",
+    "feature_distance", "free_bits", "gaussian_kl", "gaussian_kl_full", "gaussian_kl_terms", "gaussian_nll",
+    "implied_gaussian", "importance_bound", "log_densities", "make_likelihood", "mixture_log_weights", "mmd",
+    "mmd_to_prior", "optimal_sigma", "split_rate", "squared_error", "sticking_the_landing",
 ]  # fmt: skip

@@ -30,6 +30,27 @@ from course_utils.models.registry import register
 
 
 @register
+class Discriminator(nn.Sequential):
+    """Images (B, *input_shape) → logits (B,), above 0 for real ones: an encoder with leaky ReLUs and ``dropout``.
+
+    Arguments as in :class:`GAN`, which has one; another stands in :class:`AdversarialLoss`.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int] = (1, 28, 28),
+        hidden_dims: Sequence[int] | None = None,
+        trunk: str = "mlp",
+        dropout: float = 0.3,
+    ) -> None:
+        shape, dims = check_shape("input_shape", input_shape), check_hidden_dims(hidden_dims, trunk)
+        layers, features = encoder_layers(shape, dims, trunk, "relu")
+        super().__init__(*_leaky(layers, _check_dropout(dropout)), nn.Linear(features, 1), nn.Flatten(0))
+        self.config = dict(input_shape=shape, hidden_dims=dims, trunk=trunk, dropout=float(dropout))
+
+
+@register
 class GAN(nn.Module):
     """Generator z → x̃ and discriminator x → logit, for images in [0, 1]. Source: Goodfellow et al. 2014.
 
@@ -59,9 +80,7 @@ class GAN(nn.Module):
         self.input_shape = check_shape("input_shape", input_shape)
         self.latent_dim = check_positive_int("latent_dim", latent_dim)
         dims = check_hidden_dims(hidden_dims, trunk)
-        self.dropout = check_number("dropout", dropout, least=0)
-        if self.dropout >= 1:
-            raise ValueError(f"dropout is the share of units that is left out, below 1; got {dropout}")
+        self.dropout = _check_dropout(dropout)
         self.objective = check_choice("objective", objective, OBJECTIVES)
         batch_norm = check_bool("batch_norm", trunk == "conv" if batch_norm is None else batch_norm)
         self.config = dict(
@@ -70,8 +89,9 @@ class GAN(nn.Module):
         )  # fmt: skip
         layers = decoder_layers(self.input_shape, self.latent_dim, dims, trunk, "relu")
         self.generator = nn.Sequential(*(normalised(layers) if batch_norm else layers), nn.Sigmoid())
-        layers, features = encoder_layers(self.input_shape, dims, trunk, "relu")
-        self.discriminator = nn.Sequential(*_leaky(layers, self.dropout), nn.Linear(features, 1), nn.Flatten(0))
+        self.discriminator = Discriminator(
+            input_shape=self.input_shape, hidden_dims=dims, trunk=trunk, dropout=self.dropout
+        )
 
     def inputs(self, x: Tensor, y: Tensor, condition: object = None) -> tuple[Tensor]:
         """What ``loss`` takes, from images (B, C, H, W) and labels: the images. There is no use for a condition."""
@@ -121,6 +141,13 @@ class GAN(nn.Module):
     @property
     def _weight(self) -> Tensor:
         return next(self.parameters())
+
+
+def _check_dropout(dropout: float) -> float:
+    found = check_number("dropout", dropout, least=0)
+    if found >= 1:
+        raise ValueError(f"dropout is the share of units that is left out, below 1; got {dropout}")
+    return found
 
 
 def _leaky(layers: list[nn.Module], dropout: float) -> list[nn.Module]:

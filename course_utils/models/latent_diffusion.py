@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +9,9 @@ from torch import Tensor, nn
 from course_utils._checks import check_choice, check_float
 from course_utils.losses.terms import Terms
 from course_utils.models.layers import check_no_condition, gaussian_log_density, reparameterize
-from course_utils.models.registry import check_registered, register, registered
+from course_utils.models.registry import Part, describe, part, register
 
 SCALINGS = ("dimension", "one", "none")
-Part = nn.Module | Mapping[str, object]  # a model, or {"kind": its registered name, "config": its arguments}
 
 
 @register
@@ -33,9 +31,9 @@ class LatentDiffusion(nn.Module):
     def __init__(self, *, autoencoder: Part, prior: Part, scaling: str = "dimension", sampled: bool = True) -> None:
         super().__init__()
         self.scaling, self.sampled = check_choice("scaling", scaling, SCALINGS), bool(sampled)
-        self.autoencoder = _frozen(_part("autoencoder", autoencoder, "encode", "decode"))
+        self.autoencoder = _frozen(_check_part("autoencoder", part(autoencoder), "encode", "decode"))
         _check_decodes_its_codes(self.autoencoder)
-        self.prior = _part("prior", prior, "loss", "sample")
+        self.prior = _check_part("prior", part(prior), "loss", "sample")
         start = 1.0 if scaling == "none" else 0.0  # 0: not yet measured
         shape = tuple(getattr(self.prior, "input_shape", ())) if scaling == "dimension" else ()
         self.register_buffer("shift", torch.zeros(shape))
@@ -44,9 +42,8 @@ class LatentDiffusion(nn.Module):
     @property
     def config(self) -> dict[str, object]:
         """The constructor's arguments as plain values. Raises ``TypeError`` for a part that cannot be saved."""
-        parts = {"autoencoder": self.autoencoder, "prior": self.prior}
-        described = {name: {"kind": check_registered(part), "config": part.config} for name, part in parts.items()}
-        return described | dict(scaling=self.scaling, sampled=self.sampled)
+        parts = dict(autoencoder=describe(self.autoencoder), prior=describe(self.prior))
+        return parts | dict(scaling=self.scaling, sampled=self.sampled)
 
     @property
     def given(self) -> list[str]:
@@ -149,16 +146,14 @@ class LatentDiffusion(nn.Module):
             raise ValueError("the scale of the codes is not known yet: call measure(images) before training")
 
 
-def _part(name: str, part: Part, *methods: str) -> nn.Module:
-    if isinstance(part, Mapping):
-        part = registered(part["kind"])(**part["config"])
-    if absent := [method for method in methods if not callable(getattr(part, method, None))]:
+def _check_part(name: str, model: nn.Module, *methods: str) -> nn.Module:
+    if absent := [method for method in methods if not callable(getattr(model, method, None))]:
         raise TypeError(
-            f"{name} must have the methods {' and '.join(methods)}; {type(part).__name__} has no {absent[0]}"
+            f"{name} must have the methods {' and '.join(methods)}; {type(model).__name__} has no {absent[0]}"
         )
-    if not isinstance(part, nn.Module):
-        raise TypeError(f"{name} must be a torch.nn.Module, got {type(part).__name__}")
-    return part
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{name} must be a torch.nn.Module, got {type(model).__name__}")
+    return model
 
 
 def _check_decodes_its_codes(model: nn.Module) -> None:

@@ -15,11 +15,13 @@ What `fit`, `evaluate` and the checkpoints ask of a model, a class of one's own 
 Only `loss` is always needed; `inputs` for images with labels, the rest for what is named beside it.
 """
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from torch import nn
 
 Model = TypeVar("Model", bound=type[nn.Module])
+Part = nn.Module | Mapping[str, object]  # a model in another: itself, or what `describe` says of it
 
 _REGISTERED: dict[str, type[nn.Module]] = {}
 
@@ -60,3 +62,19 @@ def check_registered(model: nn.Module) -> str:
             f"a {kind.__name__} cannot be saved without model.config, a dict of its constructor's arguments"
         )
     return kind.__name__
+
+
+def describe(model: nn.Module) -> dict[str, object]:
+    """A part of another model, for that one's ``config``: its registered name and its own ``config``.
+
+    Raises ``TypeError`` for a part that cannot be saved.
+    """
+    return {"kind": check_registered(model), "config": model.config}
+
+
+def part(described: Part) -> nn.Module:
+    """The model that ``describe`` spoke of, with new weights; anything else as it is. Raises ``ValueError`` for a name
+    that is not registered."""
+    if not isinstance(described, Mapping):
+        return described
+    return registered(described["kind"])(**described["config"])

@@ -130,7 +130,7 @@ def train(options: argparse.Namespace, *, data: ImageData, path: Path, device: t
         own = dict(name=setting.on, epochs=None, lr=None, beta=None)  # what was asked for is for the model named
         below = argparse.Namespace(**vars(options) | own)
         below = train(below, data=data, path=path.with_name(f"{setting.on}.pt"), device=device)
-        parts = below, data.train.to(device)[:]
+        parts = below, data.to(device)
     with seeded(options.seed, torch.device(device)):
         model = setting.model(*parts).to(device)
     asked = {name: getattr(options, name) for name in chosen if getattr(options, name) is not None}

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from course_utils.data import ImageData
+from course_utils.evaluation import JudgeFeatures, train_judge
 from course_utils.models import (
     CVAE,
     DDPM,
@@ -16,7 +18,10 @@ from course_utils.models import (
     IWAE,
     VAE,
     VQVAE,
+    AdversarialLoss,
     Autoencoder,
+    Discriminator,
+    FeatureLoss,
     FlowMatching,
     HierarchicalVAE,
     LatentDiffusion,
@@ -29,7 +34,7 @@ from course_utils.training.priors import fit_code_prior
 class Setting:
     """A model and how it is trained; ``published`` is a test NLL in nats from the literature, with its source.
 
-    ``on`` names a setting that is trained first: ``model`` is then given its model and the training images.
+    ``on`` names a setting that is trained first: ``model`` is then given its model and the data.
     ``then`` trains what is left afterwards, and is called as ``fit_code_prior`` is.
     """
 
@@ -81,10 +86,17 @@ def _burda(k: int, about: str, **how: Any) -> Setting:
 
 
 def _latent(prior: type[nn.Module], classes: int | None = None) -> Callable[..., nn.Module]:
-    """From a VAE and images, a model of the VAE's scaled codes."""
-    return lambda vae, x: LatentDiffusion(
+    """From a VAE and data, a model of the VAE's scaled codes."""
+    return lambda vae, data: LatentDiffusion(
         autoencoder=vae, prior=prior(input_shape=(vae.latent_dim,), hidden_dims=(256, 256, 256), classes=classes)
-    ).measure(x)
+    ).measure(data.train[:])
+
+
+def _feature_loss(vae: nn.Module, data: ImageData) -> nn.Module:
+    """The VAE with a loss in features of a judge of its own: the one that measures starts from another seed."""
+    features = JudgeFeatures()
+    features.load_state_dict(train_judge(data, seed=1, show=False).state_dict())
+    return FeatureLoss(vae, features, weight=10.0)
 
 
 _GAN = dict(optimizer=partial(torch.optim.Adam, betas=(0.5, 0.999)), lr=2e-3)  # the momentum of Radford et al. 2016
@@ -119,6 +131,12 @@ SETTINGS: dict[str, Setting] = {
         "a decoder that sees four neighbours, notebook 15",
         lambda: PixelVAE(latent_dim=20, context=4),
         options=dict(binarize="dynamic"),
+    ),
+    "vae-features": Setting("the vae, then with a loss in a network's features, notebook 15", _feature_loss, on="vae"),
+    "vae-adversary": Setting(
+        "the vae, then against a discriminator, notebook 15",
+        lambda vae, data: AdversarialLoss(vae, Discriminator(trunk="conv", hidden_dims=(16, 32)), weight=3.0),
+        on="vae",
     ),
     "gan": Setting("convolutional, notebook 16", lambda: GAN(trunk="conv"), options=_GAN),
     "flow-matching": Setting(
