@@ -87,6 +87,11 @@ def of_another(self, c):
     return self.decode(torch.randn(len(c), self.latent_dim), c.flip(-1)).sigmoid()
 
 
+def two_draws(self, x, c):
+    mu, log_var = self.encode(x, c)
+    return [x, self.decode(self.reparameterize(mu, log_var), c).sigmoid(), mu, log_var, self.forward_full(x, c)[0]]
+
+
 def from_the_mean(self, x, c):
     z, mu, log_var = self.forward_full(x, c)
     return [x, self.decode(mu, c).sigmoid(), mu, log_var, z]
@@ -137,6 +142,7 @@ WRONG = [
         other(generate=lambda self, x, c: [CVAE.generate(self, x, c)[i] for i in (0, 1, 3, 2, 4)]),
     ),
     ("7.1", "recons in generate: decoded from the mean", other(generate=from_the_mean)),
+    ("7.1", "another draw", other(generate=two_draws)),
     ("7.1", "recon in terms: sigmoid twice", with_terms(lambda a, x: nll(a.sigmoid(), x), gaussian_kl)),
     ("7.1", "not one loss for each image", other(loss=lambda self, x, c: sum(self.terms(x, c)).mean())),
     ("7.1", "another latent_dim", other(sample=lambda self, c: self.decode(torch.randn(len(c), 20), c).sigmoid())),

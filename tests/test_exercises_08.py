@@ -2,6 +2,7 @@
 
 import math
 import subprocess
+import warnings
 
 import torch
 from torch.nn import functional as F
@@ -205,6 +206,28 @@ def two_runs(model, x):
     assert abs(model.loss(model(x), x) - model.loss(model(double), double)) < 1e-5
 
 
+def two_runs_within(share):
+    def test(model, x):
+        here, double = model.loss(model(x), x), x.repeat(2, 1, 1, 1)
+        torch.testing.assert_close(model.loss(model(double), double), here, rtol=share, atol=0)
+
+    return test
+
+
+def half_of_the_images(model, x):
+    output, half = model(x), len(x) // 2
+    losses = [model.loss(tuple(t[:n] for t in output), x[:n]).item() for n in (len(x), half)]
+    assert math.isclose(*losses, rel_tol=1e-3)
+
+
+def asks_a_tensor_that_is_no_leaf(model, x):
+    logits, mu, log_var = model(x)
+    logits.sum().backward()
+    with warnings.catch_warnings():  # PyTorch says the same, where it is seen
+        warnings.simplefilter("ignore")
+        assert mu.grad is not None and log_var.grad is not None
+
+
 def shuffled_conditions(model, x, cond):
     z, _ = model.encode(x, cond)
     assert (model.decode(z, cond) - model.decode(z, cond.roll(1, dims=0))).abs().max() > 1e-6
@@ -252,6 +275,7 @@ WRONG = [
     ("8.2", "passes on Patient 2", spread_within(0.9, 1.1, (0.0,))),
     ("8.2", "asks for the mistake", spread_within(0.9, 1.1, asked=math.exp)),
     ("8.2", "passes on Patient 2", spread_within(0.4, 2.5, (1.0,))),
+    ("8.2", "passes on a sampler that ignores log_var", spread_within(0.55, 1.45, (1.0,))),
     ("8.2", "passes on noise that is 1.5 times too wide", spread_within(0.9, 99)),
     ("8.2", "passes on Patient 17, with too little noise", spread_within(0, 1.1)),
     ("8.2", "passes on Patient 2", lambda model, x: must(std_for(model, x, -1) < std_for(model, x, 1))),
@@ -260,11 +284,14 @@ WRONG = [
     ("8.3", "always passes", lambda model, x: must(model(x)[0].requires_grad)),
     ("8.3", "always passes", encoder_has_grad_after_backward),
     ("8.3", "always passes", finite_differences),
+    ("8.3", "always fails", asks_a_tensor_that_is_no_leaf),
     ("8.3", "passes on σ detached in the sampler", lambda model, x: must(reaches(model, x, "mu"))),
     ("8.3", "passes on mu detached in the sampler", lambda model, x: must(reaches(model, x, "log_var"))),
     ("8.3", "passes on mu detached in the sampler", first_layer_hears),
     ("8.3", "asks for the mistake", lambda model, x: must(not reaches(model, x, "mu", "log_var"))),
     ("8.4", "always fails", two_runs),
+    ("8.4", "luck decides", two_runs_within(0.02)),
+    ("8.4", "fails on a sound VAE with a bad loss", half_of_the_images),
     ("8.4", "luck decides", equal_to_the_last_digit),
     ("8.4", "always passes", lambda model, x: must(F.mse_loss(x, x) == F.mse_loss(x[:2], x[:2]))),
     ("8.4", "passes on a KL summed over the batch", lambda model, x: must(torch.divide(*losses_of(model, x, 2)) > 0.7)),
@@ -297,6 +324,12 @@ def test_an_error_on_a_sound_model_is_the_learners_own():
 
 def test_what_passes_on_everything_is_told_what_the_first_broken_model_lacks():
     assert "Which one have you asked for?" in " ".join(grade("8.3", encoder_has_grad_after_backward).message.split())
+
+
+def test_what_is_asked_of_the_wrong_tensor_or_of_two_runs_is_told_the_cure():
+    assert "retain_grad()" in grade("8.3", asks_a_tensor_that_is_no_leaf).message
+    for answer in (two_runs_within(3e-3), half_of_the_images):
+        assert "Two runs draw two noises" in " ".join(grade("8.4", answer).message.split())
 
 
 def test_where_python_strips_asserts_the_check_says_so():

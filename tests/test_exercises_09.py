@@ -59,6 +59,7 @@ RIGHT = {
         lambda values, variance: torch.relu(values.log() - math.log(variance)) / 2,
         lambda values, variance: torch.log(torch.clamp(values, min=variance) / variance).mul(0.5),
         lambda values, variance: optimal_rates(values, math.sqrt(variance)),
+        lambda values, variance: torch.where(values > variance, 0.5 * (values / variance).log(), 0 * values),
     ],
     "9.3": [scheduled, lambda step, steps, cycles: cyclical_beta(steps, cycles=cycles)(step)],
     "9.4": [
@@ -75,6 +76,7 @@ RIGHT = {
 WRONG = [
     ("9.2", "negative rates", lambda values, variance: (values.log() - math.log(variance)) / 2),
     ("9.2", "sigma for its square", lambda values, variance: optimal_rates(values, variance)),
+    ("9.2", "one too many", lambda values, variance: torch.log1p(values / variance) / 2),
     ("9.2", "no half", lambda values, variance: 2 * optimal_rates(values, math.sqrt(variance))),
     ("9.3", "begins again after the end", lambda t, n, c: scheduled((t - 1) % n + 1, n, c)),
     ("9.3", "no cycles", lambda t, n, c: scheduled(t, n, 1) if t <= n else 1),

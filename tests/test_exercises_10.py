@@ -6,6 +6,7 @@ import torch
 from torch.distributions import Bernoulli, Normal
 
 from course_utils.losses.terms import gaussian_kl
+from course_utils.teaching.exercises import grade
 from course_utils.teaching.exercises.notebook_06 import VAE
 from course_utils.teaching.exercises.notebook_10 import IWAE
 
@@ -89,6 +90,17 @@ def with_the_bound_itself(log_w, z):
     return -(log_w.logsumexp(0) - math.log(len(log_w)))
 
 
+def with_a_hook(change):
+    """The shares in the loss, and change(gradient, shares) on the way from z to the encoder."""
+
+    def surrogate(log_w, z):
+        s = torch.softmax(log_w.detach(), 0)
+        z.register_hook(lambda g: change(g, s))
+        return -torch.einsum("kb,kb->b", s, log_w)
+
+    return surrogate
+
+
 def by_parts(log_w, z):
     """Without a hook: the gradient at z is taken apart and put on again with the second share."""
     s = torch.softmax(log_w.detach(), 0)
@@ -143,7 +155,13 @@ WRONG = [
     ("10.5", "out of range", lambda log_w: (log_w.exp() / log_w.exp().sum(0)).detach()),
     ("10.6", "no second share", lambda log_w, z: math.log(len(log_w)) - log_w.logsumexp(0)),
     ("10.6", "squares for the decoder too", lambda log_w, z: -(log_w.detach().softmax(0) ** 2 * log_w).sum(0)),
+    ("10.6", "a share too many", with_a_hook(lambda g, s: torch.einsum("kb,kbl->kbl", s * s, g))),
     ("10.6", "shares not detached", lambda log_w, z: -(log_w.softmax(0) ** 2 * log_w).sum(0)),
     ("10.6", "shape of the loss", lambda log_w, z: -(log_w.softmax(0) * log_w).sum()),
     ("10.6", "no gradient", lambda log_w, z: -log_w.detach().logsumexp(0)),
 ]
+
+
+def test_an_error_of_the_learners_in_the_backward_pass_is_no_traceback():
+    result = grade("10.6", with_a_hook(lambda g, s: g * s))
+    assert result.status == "raised" and "has changed the size" in result.message and "(K, B, L)" in result.message

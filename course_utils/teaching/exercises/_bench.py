@@ -93,10 +93,12 @@ class Bench:
                 f"{verdict} on {specimen.name}",
                 f"Your test {verdict} on {specimen.name}, and should {should}.{others} {words}",
             )
+        specimen, is_sound = wrong[0]
+        cure = self.alarm if is_sound else "More samples, another tolerance, or a quantity without chance in it?"
         return (
             "luck decides",
-            f"On {wrong[0][0].name} the verdict changed with the weights, the images, the noise or the last digit. A "
-            "test should say the same every time. More samples, another tolerance, or a quantity without chance in it?",
+            f"On {specimen.name} the verdict changed with the weights, the images, the noise or the last digit. A "
+            f"test should say the same every time. {cure}",
         )
 
     def _leaves_no_traces(self, attempt: Attempt) -> None:

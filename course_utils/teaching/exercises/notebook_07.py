@@ -162,6 +162,16 @@ def _in_order(build: Build) -> None:
         build.require(torch.allclose(came[i], value), "another order", words)
 
 
+def _one_draw(build: Build) -> None:
+    model, x = build.make(20), build.images(3)
+    cond = _asked(x)
+    with torch.no_grad():
+        _, recons, _, _, z = build.run(model.generate, x, cond, doing="in generate of 3 images")
+        decoded = build.run(model.decode, z, cond, doing="in decode").sigmoid()
+    words = "The recons in generate were decoded from another draw than the z beside them. How often is noise drawn?"
+    build.require(torch.allclose(recons, decoded, atol=1e-4), "another draw", words)
+
+
 def _codes(draw: Draw, count: int) -> list[tuple]:
     return [tuple(draw(*shape) for _ in range(count)) for shape in ((1, 2), (5, 4), (2, 3))]
 
@@ -206,6 +216,7 @@ EXERCISES = (
                     )
                 },
             ),
+            _one_draw,
             samples(given=_conditions),
             samples_the_prior(_conditions),
             shapes("terms", [(7, 784), (7, 10)], (7,), (7,)),

@@ -289,6 +289,11 @@ EXERCISES = (
                 lambda values, variance: (0.5 * (values / variance**2).log()).clamp(min=0),
                 "`variance` is σ² already, and was squared once more.",
             ),
+            "one too many": (
+                lambda values, variance: 0.5 * (1 + values / variance).log(),
+                "There is a 1 beside λ/σ² inside the logarithm, so every dimension speaks. Where λ is below σ², the "
+                "loss λ e^(−2r)/(2σ²) + r is least at r = 0.",
+            ),
             "no half": (
                 lambda values, variance: (values / variance).log().clamp(min=0),
                 "Twice too much: r nats bring an error, a square, down by e^(−2r).",

@@ -16,7 +16,7 @@ from .notebook_06 import VAE
 def log_evidence(log_joint, area):
     """Return log p(x) of each image, the log of the sum of p(x, z) over a grid of codes, times the area of a cell.
 
-    log_joint: (G, B), log p(x, z) of G codes for each of B images; numbers near -150
+    log_joint: (G, B), log p(x, z) of G codes for each of B images; numbers down to -1200
     area:      one number
     result:    (B,)
     """
@@ -157,7 +157,8 @@ def _pushes(attempt: Attempt, mu: Tensor, eps: Tensor, theta: Tensor) -> dict[st
         raise NotYet("shape of the loss", f"The loss should have shape {tuple(mu.shape[:1])}, one for each image.")
     if not loss.requires_grad:
         raise NotYet("no gradient", "The loss carries no gradient. Only the shares are constants.")
-    loss.sum().backward()
+    doing = f"in the backward pass, in which a gradient of shape (K, B, L) = {tuple(z.shape)} arrives at z"
+    attempt.run(loss.sum().backward, doing=doing)
     return {"for the encoder": mu.grad, "for the decoder": theta.grad}
 
 
@@ -176,6 +177,12 @@ def _shares(log_w: Tensor) -> Tensor:
     return log_w.softmax(0).detach()
 
 
+def _squares_in_the_hook(log_w: Tensor, z: Tensor) -> Tensor:
+    """The shares stand in the loss already, so that their cubes go on to the encoder."""
+    z.register_hook(lambda gradient: _shares(log_w).square()[..., None] * gradient)
+    return -(_shares(log_w) * log_w).sum(0)
+
+
 EXERCISES = (
     Exercise(
         number="10.1",
@@ -184,7 +191,7 @@ EXERCISES = (
         solution=log_evidence,
         hints=(
             "An integral is a sum over cells, height times area. Which of the numbers are heights, and on which scale?",
-            "log Σ p(x, z)·area. exp(−150) is fine alone, but exp(−1200) is 0: let logsumexp do the sum.",
+            "log Σ p(x, z)·area. But exp(−1200) is 0, and its log is −∞: let logsumexp do the sum.",
             "`log_joint.logsumexp(dim=0)`, plus the log of the area.",
         ),
         cases=lambda draw: [
@@ -332,6 +339,11 @@ EXERCISES = (
             "squares for the decoder too": (
                 lambda log_w, z: -(_shares(log_w).square() * log_w).sum(0),
                 "The encoder's gradient is right. But the decoder's, which does not come through z, has squares too.",
+            ),
+            "a share too many": (
+                _squares_in_the_hook,
+                "The decoder's gradient is right; the encoder's has s_k³ in place of s_k². What arrives at z carries "
+                "one s_k already, from the loss. How many are missing there?",
             ),
             "shares not detached": (
                 lambda log_w, z: -(log_w.softmax(0).square() * log_w).sum(0),
