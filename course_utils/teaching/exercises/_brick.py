@@ -148,7 +148,8 @@ def gradient_reaches(*names: str) -> Callable[[Attempt, Sequence[tuple]], None]:
             values = list(found.values()) if isinstance(found, Mapping) else found
             values = values if isinstance(values, tuple | list) else [values]
             live = [value.sum() for value in values if isinstance(value, Tensor) and value.requires_grad]
-            if not live or torch.autograd.grad(sum(live), wanted, allow_unused=True)[0] is None:
+            back = lambda: torch.autograd.grad(sum(live), wanted, allow_unused=True)[0]  # noqa: B023, E731
+            if not live or attempt.run(back, doing="on the way back through your result") is None:
                 raise NotYet(
                     "no gradient",
                     f"The numbers are right, but no gradient gets back to {name}, so nothing could be trained with "
