@@ -35,6 +35,11 @@ def stacks(encoder, decoder):
     return Model
 
 
+class StraightDecoder(WithFunctions):
+    def decode(self, z):
+        return self.pixels(self.down(z))
+
+
 class LayersForMethods(nn.Module):
     def __init__(self, latent_dim):
         super().__init__()
@@ -123,6 +128,7 @@ WRONG = [
     ("1.2", "tanh in encode", stacks(lambda n: up(n, bend=nn.Tanh), down)),
     ("1.2", "no activation in encode", stacks(lambda n: up(n, bend=nn.Identity), down)),
     ("1.2", "no activation in decode", stacks(up, lambda n: down(n, bend=nn.Identity))),
+    ("1.2", "no activation in decode", StraightDecoder),
     ("1.2", "a ReLU on the code", stacks(up, lambda n: down(n, before=[nn.ReLU()]))),
     ("1.2", "methods missing", LayersForMethods),
     ("1.2", "other layers", stacks(lambda n: up(n, width=800), lambda n: down(n, width=800))),

@@ -130,6 +130,16 @@ def without_the_constant(x, mu, log_var, W, b, sigma):
     return squares / (2 * sigma**2), distortion_and_rate(x, mu, log_var, W, b, sigma)[1]
 
 
+def with_constant(times):
+    """The distortion with the constant of a pixel taken some other number of times."""
+
+    def terms(x, mu, log_var, W, b, sigma):
+        squares, rate = without_the_constant(x, mu, log_var, W, b, sigma)
+        return squares + times(mu) * 0.5 * math.log(2 * math.pi * sigma**2), rate
+
+    return terms
+
+
 def k_groups(log_w, k):
     return (log_w.unflatten(0, (k, -1)).logsumexp(1) - math.log(len(log_w) // k)).mean(0)
 
@@ -154,6 +164,7 @@ WRONG = [
         "the transpose of log_w in place of log_w",
         lambda log_w: log_w.logsumexp(1) - math.log(log_w.shape[1]),
     ),
+    ("2.1", "the log divided", lambda log_w: ((log_w - (m := log_w.amax(0))).exp().sum(0).log() + m) / len(log_w)),
     ("2.1", "a term missing", lambda log_w: log_w.amax(0)),
     ("2.1", "a term missing", lambda log_w: (log_w - log_w.amax(0)).exp().mean(0).log()),
     ("2.2", "z kept at its mean", z_at_its_mean),
@@ -162,6 +173,8 @@ WRONG = [
     ("2.2", "2·log_var in place of log_var", lambda *case: distortion_and_rate(*case[:2], 2 * case[2], *case[3:])),
     ("2.2", "√sigma in place of sigma", lambda *case: distortion_and_rate(*case[:5], case[5] ** 0.5)),
     ("2.2", "0 in place of b", lambda *case: distortion_and_rate(*case[:4], 0 * case[4], case[5])),
+    ("2.2", "the constant once", with_constant(lambda mu: 1)),
+    ("2.2", "the constant L times", with_constant(lambda mu: mu.shape[1])),
     ("2.2", "minus ½ log 2π · D", terms(lambda d, r, D: (d - 0.5 * D * LOG_2PI, r))),
     ("2.2", "times 1/D", terms(lambda d, r, D: (d / D, r))),
     ("2.2", "sign", terms(lambda d, r, D: (-d, r))),
@@ -205,6 +218,8 @@ WRONG = [
     ("2.3", "the rate in loss(x): sign", vae_with_loss(beta=-1)),
     ("2.3", "loss without self.reparameterize", vae_with_loss(noise=False)),
     ("2.3", "samples are no pixels", vae_with_samples(lambda self, z: self.decode(z))),
+    ("2.3", "samples are 0 or 1", vae_with_samples(lambda self, z: self.decode(z).sigmoid().bernoulli())),
+    ("2.3", "samples are 0 or 1", vae_with_samples(lambda self, z: (self.decode(z) > 0).float())),
     ("2.3", "always the same samples", vae_with_samples(lambda self, z: self.decode(0 * z).sigmoid())),
     ("2.4", "out of range", lambda log_w, k: log_w.unflatten(0, (-1, k)).exp().mean(1).log().mean(0)),
     ("2.4", "k groups", k_groups),

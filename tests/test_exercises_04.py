@@ -89,6 +89,16 @@ def another_gaussian_throughout(mu, log_var, eps):
     return (q.log_prob(z) - p.log_prob(z)).sum(2).mean(0)
 
 
+def density_of_another_width(mu, log_var, eps):
+    z = samples(mu, log_var, eps)
+    return (Normal(mu, log_var.exp()).log_prob(z) - Normal(0.0, 1.0).log_prob(z)).sum(2).mean(0)
+
+
+def prior_at_the_noise(mu, log_var, eps):
+    q = Normal(mu, (log_var / 2).exp())
+    return (q.log_prob(samples(mu, log_var, eps)) - Normal(0.0, 1.0).log_prob(eps)).sum(2).mean(0)
+
+
 def changed(**methods):
     return type("Model", (RateVAE,), methods)
 
@@ -123,6 +133,8 @@ WRONG = [
     ("4.1", "samples spread by the variance", lambda mu, lv, e: log_ratio(mu, lv, mu + lv.exp() * e).sum(2).mean(0)),
     ("4.1", "2·log_var in place of log_var", another_gaussian_throughout),
     ("4.1", "samples from the prior", lambda mu, lv, eps: log_ratio(mu, lv, eps).sum(2).mean(0)),
+    ("4.1", "log q with the variance", density_of_another_width),
+    ("4.1", "log p at eps", prior_at_the_noise),
     ("4.1", "weighted by q", weighted),
     ("4.1", "weighted by the whole q", lambda mu, lv, eps: weighted(mu, lv, eps, (2,))),
     ("4.1", "no gradient", lambda mu, lv, eps: sampled(mu, lv, eps).detach()),
@@ -140,6 +152,7 @@ WRONG = [
     ("4.2", "right numbers, wrong shape", lambda mu, lv: gaussian_kl(mu, lv)[:, None]),
     ("4.2", "changes its input", lambda mu, lv: 0.5 * (mu.pow_(2) + lv.exp() - 1 - lv).sum(1)),
     ("4.2", "no gradient", lambda mu, lv: gaussian_kl(mu, lv.detach())),
+    ("4.2", "a power missing", lambda mu, lv: 0.5 * (mu + lv.exp() - 1 - lv).sum(1)),
     ("4.2", "the other direction", lambda mu, lv: kl_divergence(standard(mu), posterior(mu, lv))),
     ("4.3", "exp", lambda m, lam: (m - m / (1 + lam), 1 / (1 + lam))),
     ("4.3", "times ½", lambda m, lam: (m - m / (1 + lam), -0.5 * torch.log1p(lam))),
@@ -158,7 +171,10 @@ WRONG = [
     ("4.5", "kl(mu, log_var): times 1/L", changed(kl=lambda self, mu, lv: nats(mu, lv).mean(1))),
     ("4.5", "one noise for every call", changed(reparameterize=lambda self, mu, lv: mu + (0.5 * lv).exp())),
     ("4.5", "shape of terms", changed(terms=lambda self, x: [term.mean() for term in terms(self, x)])),
-    ("4.5", "the distortion of terms(x): times 1/784", changed(terms=lambda s, x: [t / 784 for t in terms(s, x)])),
+    ("4.5", "terms(x): times 1/784", changed(terms=lambda self, x: (terms(self, x)[0] / 784, terms(self, x)[1]))),
+    ("4.5", "terms(x): times 1/784", changed(terms=lambda self, x: [term / 784 for term in terms(self, x)])),
+    ("4.5", "terms(x): parts exchanged", changed(terms=lambda self, x: terms(self, x)[::-1])),
+    ("4.5", "terms(x): sign", changed(terms=lambda self, x: (terms(self, x)[0], -terms(self, x)[1]))),
     ("4.5", "the rate in loss(x): always 0", changed(loss=lambda self, x: terms(self, x)[0])),
     ("4.5", "nats(x): times N", changed(nats=lambda self, x: nats(*self.encode(x)).sum(0))),
     ("4.5", "traverse(x, i, values): values added", changed(traverse=moved)),

@@ -54,7 +54,14 @@ class ExchangesTheArguments(AnyLossVAE):
     def loss(self, x):
         mu, log_var = self.encode(x)
         decoded = self.decode(self.reparameterize(mu, log_var))
-        return self.nll(x, decoded.relu()) + self.kl_weight * self.kl(mu, log_var)
+        return self.nll(x, decoded) + self.kl_weight * self.kl(mu, log_var)
+
+
+class WeighsBoth(AnyLossVAE):
+    def loss(self, x):
+        mu, log_var = self.encode(x)
+        decoded = self.decode(self.reparameterize(mu, log_var))
+        return self.kl_weight * (self.nll(decoded, x) + self.kl(mu, log_var))
 
 
 class Averages(AnyLossVAE):
@@ -124,6 +131,7 @@ WRONG = [
     ("5.2", "square", lambda mean, x: F.mse_loss(mean, x)),
     ("5.2", "times √D", lambda mean, x: (mean - x).square().sum(1).mean().sqrt()),
     ("5.2", "the mean removed", lambda mean, x: torch.std(x - mean, correction=0)),
+    ("5.2", "the mean removed, by N − 1", lambda mean, x: torch.std(mean - x)),
     ("5.2", "no gradient", lambda mean, x: F.mse_loss(mean, x).detach() ** 0.5),
     ("5.3", "the ½ forgotten", lambda d, n, pm, h, w, km: w / n**km * d**pm / 2),
     (
@@ -131,13 +139,20 @@ WRONG = [
         "a loss with another ½",
         lambda d, n, pm, h, w, km: (w / n if km else w) * (d if pm else 1) * (2 if h else 1),
     ),
+    ("5.3", "the ½ taken as 2", lambda d, n, pm, h, w, km: w / n**km * d**pm * (0.5 if h else 1) / 2),
     ("5.4", "something else in the loss", ForgetsTheWeight),
     ("5.4", "something else in the loss", KeepsBce),
-    ("5.4", "loss(x): too small", ExchangesTheArguments),
+    ("5.4", "loss(x): the arguments of nll exchanged", ExchangesTheArguments),
+    ("5.4", "loss(x): the weight on both terms", WeighsBoth),
     ("5.4", "loss(x): summed over B, times 1/B", Averages),
     ("5.4", "loss(x): a sigmoid in front of nll", SquashesFirst),
     ("5.4", "nll is not kept", HidesTheLikelihood),
     ("5.5", "not finite", lambda x: -(x * x.log() + (1 - x) * (1 - x).log()).sum(1)),
+    (
+        "5.5",
+        "right on another case",
+        lambda x: F.binary_cross_entropy(x.clamp(1e-3, 0.999), x, reduction="none").sum(1),
+    ),
     ("5.5", "a term missing", lambda x: torch.special.entr(x).sum(1)),
     ("5.5", "times 1/log 2", lambda x: Bernoulli(probs=x, validate_args=False).entropy().sum(1) / math.log(2)),
     (

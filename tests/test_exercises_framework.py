@@ -434,6 +434,7 @@ def test_every_slip_in_a_solution_is_told_or_changes_nothing(monkeypatch):
     monkeypatch.undo()
     found = slips(find("4.2").solution)
     assert len(found) > 50 and len({words for _, words, _ in found}) > 20
+    assert any("mu stands where mu² belongs" in words for _, words, _ in found)
     for _, words, slip in found[::7]:
         result = grade("4.2", slip)
         assert result.status in ("passed", "raised", "unattempted") or result.diagnosis not in (

@@ -167,7 +167,8 @@ def bent(method: str, inputs: Callable[[Build], Tensor], *, args: tuple = (20,))
         with torch.no_grad():
             runs = [build.run(getattr(model, method), c * x, doing=f"in {method}") for c in (0, 1, 2)]
         for zero, one, two in zip(*(r if isinstance(r, tuple | list) else (r,) for r in runs), strict=True):
-            straight = torch.allclose(two - zero, 2 * (one - zero), rtol=1e-3, atol=1e-4)
+            rounding = 1e-4 * float(two.abs().max())  # it grows with the numbers
+            straight = torch.allclose(two - zero, 2 * (one - zero), rtol=1e-3, atol=rounding)
             words = f"Measured: {method} is a straight line in its input, so no ReLU stands between its two layers."
             build.require(not straight, f"no activation in {method}", words)
 
@@ -346,7 +347,7 @@ def trains(
 
 
 def samples(n: int = 7, *, args: tuple = (20,), given: Callable[[int], Tensor] | None = None) -> Check:
-    """`sample(n)` gives (n, 784) pixels in [0, 1], other ones at every call, none of them the same.
+    """`sample(n)` gives (n, 784) probabilities, other ones at every call, none of them the same.
 
     given: what sample takes in place of n, such as n conditions, the first two of them alike.
     """
@@ -362,6 +363,8 @@ def samples(n: int = 7, *, args: tuple = (20,), given: Callable[[int], Tensor] |
         low, high = first.min().item(), first.max().item()
         words = f"Pixels lie between 0 and 1; those of {called} lie between {low:.3g} and {high:.3g}. "
         build.require(low >= 0 and high <= 1, "samples are no pixels", f"{words}Are they logits?")
+        words = f"All pixels of {called} are 0 or 1: they were drawn, or rounded. Asked for are the probabilities."
+        build.require(not torch.equal(first, first.round()), "samples are 0 or 1", words)
         words = "Two calls of sample gave the same images."
         build.require(not torch.equal(first, second), "always the same samples", words)
         words = "The images of one call of sample are all alike."

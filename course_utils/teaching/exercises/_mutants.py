@@ -84,7 +84,7 @@ def slips(solution: Callable[..., Any]) -> tuple[Slip, ...]:
     everywhere: dict[str, tuple[str, str, dict[int, str]]] = {}  # the same slip wherever it can be made
     for name, words, change in single:
         if words.startswith("one "):
-            known = everywhere.setdefault(name, (name, f"every {words[4:]}", {}))
+            known = everywhere.setdefault(name, (name, f"every {words[4:].partition(':')[0]}", {}))
             known[2].update({i: new for i, new in change.items() if i not in known[2]})
     found, sources = [], {ast.unparse(tree)}
     for name, words, change in [*single, *(entry for entry in everywhere.values() if len(entry[2]) > 1)]:
@@ -120,6 +120,10 @@ class _Exchange(ast.NodeTransformer):
 def _changes(node: ast.expr, names: list[str]) -> Iterator[Change]:
     if isinstance(node, ast.BinOp):
         left, right = (f"({ast.unparse(side)})" for side in (node.left, node.right))
+        if isinstance(node.op, ast.Pow) and right == "(2)":
+            base = left[1:-1]
+            where = f": {base} stands where {base}² belongs" if base in names else ""
+            yield "a power missing", f"one square is left out{where}", base
         for name, words, form in _OPERATORS.get(type(node.op), ()):
             gone = {"{l}": node.right, "{r}": node.left, "-{r}": node.left, "1 / {r}": node.left}.get(form)
             number = f" ({ast.unparse(gone)})" if isinstance(gone, ast.Constant) else ""

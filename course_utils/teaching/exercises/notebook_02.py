@@ -76,6 +76,16 @@ def _spread(x, mu, log_var, W, b, sigma, spread):
     return distortion + 0.5 * (spread - log_var.exp() @ W.square().sum(0)) / sigma**2, rate
 
 
+def _constant_counted(count):
+    """Both terms where the constant of one pixel counts `count(D, L)` times."""
+
+    def terms(x, mu, log_var, W, b, sigma):
+        distortion, rate = distortion_and_rate(x, mu, log_var, W, b, sigma)
+        return distortion + 0.5 * (count(*W.shape) - len(W)) * math.log(2 * math.pi * sigma**2), rate
+
+    return terms
+
+
 def _z_kept_at_its_mean(*case):
     return _spread(*case, spread=0)
 
@@ -109,7 +119,7 @@ class MyVAE(nn.Module):
         distortion = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
         return distortion + self.kl(mu, log_var)
 
-    def sample(self, n):  # -> new images (n, 784) from the prior, pixels in [0, 1]
+    def sample(self, n):  # -> probabilities (n, 784), decoded from the prior
         z = torch.randn(n, self.latent_dim, device=next(self.parameters()).device)
         return self.decode(z).sigmoid()
 
@@ -218,6 +228,10 @@ EXERCISES = (
                 "One maximum was taken for the whole batch. An example far below it becomes exp(-3000) = 0. Along "
                 "which axis should the maximum run?",
             ),
+            "the log divided": (
+                lambda log_w: log_w.logsumexp(0) / len(log_w),
+                "The log was divided by S. The division belongs inside the log. What does it subtract outside?",
+            ),
         },
     ),
     Exercise(
@@ -248,6 +262,13 @@ EXERCISES = (
                 "The distortion is the one at z = mu. But z is spread around mu, and a spread of z moves W z + b away "
                 "from x, on average. What does that add to the expected squared distance?",
             ),
+            **{
+                name: (
+                    _constant_counted(count),
+                    "The term ½ log(2π sigma²) counts once for each pixel of an image. How many are there?",
+                )
+                for name, count in (("the constant once", lambda D, L: 1), ("the constant L times", lambda D, L: L))
+            },
         },
     ),
     Exercise(

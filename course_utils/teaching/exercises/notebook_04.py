@@ -105,7 +105,8 @@ def _posteriors(*shapes: tuple[int, ...]):
 def _terms(x, model):
     mu, log_var = model.encode(x)
     logits = model.decode(mu + (0.5 * log_var).exp() * fixed_noise.eps(mu))
-    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1), gaussian_kl(mu, log_var)
+    distortion = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
+    return {"distortion": distortion, "rate": gaussian_kl(mu, log_var)}
 
 
 EXERCISES = (
@@ -151,6 +152,14 @@ EXERCISES = (
                 lambda mu, lv, eps: 0.5 * ((mu + lv.exp() * eps) ** 2 - lv - lv.exp() * eps**2).sum(-1).mean(0),
                 "Both densities are right, and the samples are not from q: they were spread by σ², not by σ. What is "
                 "σ in terms of log σ²?",
+            ),
+            "log q with the variance": (
+                lambda mu, lv, e: 0.5 * ((mu + (0.5 * lv).exp() * e) ** 2 - 2 * lv - e**2 / lv.exp()).sum(-1).mean(0),
+                "The samples are right, and so is log p. log q was evaluated with σ² where σ belongs.",
+            ),
+            "log p at eps": (
+                lambda mu, lv, eps: -0.5 * lv.sum(-1),  # the eps² of both cancel
+                "log p was evaluated at eps. At which point are both log-densities needed?",
             ),
         },
     ),
@@ -241,19 +250,11 @@ EXERCISES = (
             ),
             new_noise,
             shapes("terms", [(7, 784)], (7,), (7,)),
-            same_numbers(
-                "the distortion of terms(x)",
-                lambda m, x: m.terms(x)[0],
-                lambda x, model: _terms(x, model)[0],
-                _images,
-            ),
-            same_numbers(
-                "the rate of terms(x)", lambda m, x: m.terms(x)[1], lambda x, model: _terms(x, model)[1], _images
-            ),
+            same_numbers("terms(x)", "terms", _terms, _images),
             same_numbers(
                 "the rate in loss(x)",
                 lambda m, x: m.loss(x) - m.terms(x)[0],
-                lambda x, model: _terms(x, model)[1],
+                lambda x, model: _terms(x, model)["rate"],
                 _images,
             ),
             same_numbers(

@@ -110,7 +110,9 @@ def _with_ends(draw: Draw) -> list[tuple]:
         x[0, 0], x[-1, -1] = 0.0, 1.0
         return x
 
-    return [(pixels(2, 3),), (pixels(5, 4),), (pixels(3, 4),)]
+    mixed, black_to_white = [pixels(2, 3), pixels(5, 4)], pixels(3, 4)
+    black_to_white[0], black_to_white[-1] = 0.0, 1.0
+    return [(x,) for x in (*mixed, black_to_white)]
 
 
 def _logits(draw: Draw) -> list[tuple]:
@@ -180,15 +182,21 @@ def _squares(decoded: Tensor, x: Tensor) -> Tensor:
     return (decoded - x).square().sum(1)
 
 
-def _expected(x: Tensor, model: Any) -> Tensor:
-    return _with_squares(x, model, lambda decoded: decoded)
+def _lopsided(decoded: Tensor, x: Tensor) -> Tensor:
+    """An nll that notices when its arguments are exchanged."""
+    return (decoded - 2 * x).square().sum(1)
 
 
-def _with_squares(x: Tensor, model: Any, to_pixels: Callable[[Tensor], Tensor]) -> Tensor:
-    mu, log_var = model.encode(x)
-    with fixed_noise():
-        decoded = model.decode(model.reparameterize(mu, log_var))
-    return _squares(to_pixels(decoded), x) + 50.0 * model.kl(mu, log_var)
+def _loss(of: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Tensor, Any], Tensor]:
+    """A loss made `of` what was decoded, the images, and their KL."""
+
+    def loss(x: Tensor, model: Any) -> Tensor:
+        mu, log_var = model.encode(x)
+        with fixed_noise():
+            decoded = model.decode(model.reparameterize(mu, log_var))
+        return of(decoded, x, model.kl(mu, log_var))
+
+    return loss
 
 
 def _nll_is_kept(build: Build) -> None:
@@ -264,11 +272,15 @@ EXERCISES = (
                 "Each image has got a σ of its own here, and the mean of these was taken. One σ for all of them: first "
                 "the mean of all squares, then the root.",
             ),
-            "the mean removed": (
-                lambda mean, x: (x - mean).std(correction=0),
-                "This is the spread of the errors around their own mean. A reconstruction that is always too dark by "
-                "the same amount would cost nothing. Which squares does the loss hold?",
-            ),
+            **{
+                name: (
+                    lambda mean, x, correction=correction: (x - mean).std(correction=correction),
+                    "This is the spread of the errors around their own mean: std() subtracts that first. A "
+                    "reconstruction that is always too dark by the same amount would cost nothing. Which squares does "
+                    "the loss hold?",
+                )
+                for name, correction in (("the mean removed", 0), ("the mean removed, by N − 1", 1))
+            },
         },
     ),
     Exercise(
@@ -297,6 +309,11 @@ EXERCISES = (
                 "These numbers bring the error to ‖x − x̂‖². The Gaussian with σ = 1 has half of that: by what is the "
                 "loss to be divided?",
             ),
+            "the ½ taken as 2": (
+                lambda d, n, pm, h, w, km: w / (n if km else 1) / (2 * (2.0 if h else 1.0) / (d if pm else 1)),
+                "half=True puts a factor ½ before the squared error, not 2. With less weight on the error, does the "
+                "KL weigh more or less?",
+            ),
         },
     ),
     Exercise(
@@ -319,15 +336,23 @@ EXERCISES = (
             same_numbers(
                 "loss(x)",
                 "loss",
-                _expected,
-                args=(20, _squares, 50.0),
+                _loss(lambda decoded, x, kl: _lopsided(decoded, x) + 50 * kl),
+                args=(20, _lopsided, 50.0),
                 cases=lambda draw: [(draw.uniform(n, 784, low=0, high=1),) for n in (2, 5, 3)],
                 axes="x: (B, D)",
                 mistakes={
                     "a sigmoid in front of nll": (
-                        lambda x, model: _with_squares(x, model, torch.sigmoid),
+                        _loss(lambda decoded, x, kl: _lopsided(decoded.sigmoid(), x) + 50 * kl),
                         "A sigmoid stands between decode and nll. nll gets what decode gives, as it is: whether these "
                         "numbers are logits or means is for nll to say.",
+                    ),
+                    "the arguments of nll exchanged": (
+                        _loss(lambda decoded, x, kl: _lopsided(x, decoded) + 50 * kl),
+                        "nll(decoded, x): what the decoder gives comes first.",
+                    ),
+                    "the weight on both terms": (
+                        _loss(lambda decoded, x, kl: 50 * (_lopsided(decoded, x) + kl)),
+                        "kl_weight stands before the KL alone.",
                     ),
                 },
             ),
