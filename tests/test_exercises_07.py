@@ -203,3 +203,14 @@ def test_what_no_check_foresaw_is_told_and_shows_no_traceback():
     exercise = replace(find("7.1"), checks=(lambda build: build.found["nothing"],))
     with pytest.raises(NotYet, match="cannot go on with what your code gave: KeyError"):
         judge_build(exercise, Attempt(CVAE, exercise.parameters))
+
+
+def test_a_step_that_breaks_the_way_back_is_told_as_the_learners_error():
+    def kl_to_prior(mu, log_var, mu_p, log_var_p):
+        ratio = (log_var - log_var_p).exp()
+        spread = ratio - 1 - (log_var - log_var_p)
+        ratio -= 1  # exp keeps its result for the way back
+        return 0.5 * ((mu - mu_p) ** 2 / log_var_p.exp() + spread).sum(1)
+
+    result = grade("7.3", kl_to_prior)
+    assert result.status == "raised" and "inplace operation" in result.message
