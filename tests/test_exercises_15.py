@@ -74,6 +74,14 @@ def own_ball(real, fake, k):
     return share(fake, real), share(real, fake)
 
 
+def radius_in_rows(real, fake, k):
+    def share(points, others):
+        radius = torch.cdist(others, others).kthvalue(k + 1, dim=1, keepdim=True).values
+        return (torch.cdist(points, others) <= radius).any(1).double().mean()
+
+    return share(fake, real), share(real, fake)
+
+
 def with_self(real, fake, k):
     def share(points, others):
         radius = torch.cdist(others, others).kthvalue(k, dim=1).values
@@ -235,6 +243,7 @@ WRONG = [
     ("15.1", "the root of each entry", root_of_entries),
     ("15.2", "the radius of the wrong set", radius_of_the_other),
     ("15.2", "the ball around the point asked about", own_ball),
+    ("15.2", "the radius of the wrong point", radius_in_rows),
     ("15.2", "the edge left out", edge_left_out),
     ("15.2", "the share of balls", share_of_balls),
     ("15.2", "self counted as a neighbour", with_self),
@@ -243,6 +252,7 @@ WRONG = [
     ("15.3", "the pixels after", lambda size: causal_mask(size).rot90(2)),
     ("15.3", "columns before rows", lambda size: causal_mask(size).T),
     ("15.3", "only up and left", quadrant),
+    ("15.3", "a triangle", lambda size: (torch.arange(size)[:, None] > torch.arange(size)).float()),
     (
         "15.3",
         "only rows above",

@@ -197,7 +197,7 @@ def sampling(mix=guide, sampler=by_the_package, end=lambda model, s: model.unsca
 
 
 RIGHT = {
-    "16.1": [lambda logits: bce(logits, 1.0), lambda logits: -logits.sigmoid().log().mean()],
+    "16.1": [lambda logits: bce(logits, 1.0), lambda logits: -F.logsigmoid(logits).mean()],
     "16.2": [
         lambda real, fake: bce(real, 1.0) + bce(fake, 0.0),
         lambda real, fake: -F.logsigmoid(real).mean() - F.logsigmoid(-fake).mean(),
@@ -212,6 +212,7 @@ RIGHT = {
     "16.6": [ByThePackage],
 }
 WRONG = [
+    ("16.1", "the sigmoid first", lambda logits: -torch.log(1 / (1 + torch.exp(-logits))).mean()),
     ("16.1", "minimax", lambda logits: -bce(logits, 0.0)),
     ("16.1", "the discriminator's aim", lambda logits: bce(logits, 0.0)),
     ("16.1", "the other sign", lambda logits: F.logsigmoid(logits).mean()),

@@ -136,6 +136,12 @@ def _point_counts(points, others, k):
     return (torch.cdist(points, others) <= radius[:, None]).any(1).float().mean()
 
 
+def _row_counts(points, others, k):
+    """The set's own radii, laid along the points."""
+    radius = torch.cdist(others, others).sort(1).values[:, k]
+    return (torch.cdist(points, others) <= radius[:, None]).any(1).float().mean()
+
+
 def _within(points, others, k, inside=torch.le, dim=1):
     radius = torch.cdist(others, others).sort(1).values[:, k]
     return inside(torch.cdist(points, others), radius).any(dim).float().mean()
@@ -373,6 +379,11 @@ EXERCISES = (
                 "The balls lie around the points that are asked about. A lonely image has a large ball of its own, and "
                 "would always be accepted: the balls belong to the other set.",
             ),
+            "the radius of the wrong point": (
+                lambda real, fake, k: (_row_counts(fake, real, k), _row_counts(real, fake, k)),
+                "The radii stand in the wrong direction: row i of cdist(points, others) belongs to point i, and the "
+                "radius to the point of the set, in the columns.",
+            ),
             "the edge left out": (
                 lambda real, fake, k: (_within(fake, real, k, torch.lt), _within(real, fake, k, torch.lt)),
                 "A point exactly as far away as the radius was left out. It lies among the set: at least as near, ≤.",
@@ -416,6 +427,11 @@ EXERCISES = (
             "only up and left": (
                 lambda size: causal_mask(size) * (torch.arange(size) <= size // 2),
                 "The pixels above and to the right are missing. They have been read before, too.",
+            ),
+            "a triangle": (
+                lambda size: torch.ones(size, size).tril(-1),
+                "This is a triangle: each row sees more than the one above. Rows above the middle are seen whole, of "
+                "the middle row what stands to the left, and nothing below.",
             ),
             "only rows above": (
                 lambda size: (torch.arange(size) < size // 2).float()[:, None].expand(size, size),

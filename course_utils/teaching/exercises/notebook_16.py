@@ -460,7 +460,7 @@ EXERCISES = (
             "−log of a sigmoid, computed from the logit without taking the sigmoid: softplus of minus the logit.",
             "F.softplus(-logits), and the mean over the images.",
         ),
-        cases=lambda draw: [(2 * draw(n),) for n in (3, 1, 5)],
+        cases=lambda draw: [*[(2 * draw(n),) for n in (3, 1, 5)], (torch.tensor([-1000.0, 1.0]),)],
         gradients=("fake_logits",),
         passed="Where D is sure that an image is generated, the gradient is largest: it does not saturate.",
         mistakes={
@@ -468,6 +468,11 @@ EXERCISES = (
                 lambda fake_logits: -F.softplus(fake_logits).mean(),
                 "This is log(1 − D), the generator's part of the minimax game. It has the same aim; but where D is "
                 "sure of itself, as at the beginning, its gradient is nearly 0. Which loss is steep there?",
+            ),
+            "the sigmoid first": (
+                lambda fake_logits: -fake_logits.sigmoid().log().mean(),
+                "Right, until D is very sure: at a logit of −1000 the sigmoid is 0 in floating point, and its "
+                "logarithm is −inf. softplus of minus the logit is the same number, and never infinite.",
             ),
             "the discriminator's aim": (
                 lambda fake_logits: F.softplus(fake_logits).mean(),
