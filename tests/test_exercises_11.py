@@ -51,6 +51,11 @@ def coupling_with(moved=None, log_det=None, ask=0):
     return layer
 
 
+def turned(net):
+    """The same net, read as t and s."""
+    return lambda z_a: net(z_a).roll(z_a.shape[-1], -1)
+
+
 def planar_by_jacobian(z, u, w, b):
     """Row by row, the determinant by brute force."""
 
@@ -135,6 +140,31 @@ def infer_with(rate, flip=True):
     return other(infer=infer)
 
 
+def with_networks(count):
+    """Layers that share so many networks, in turn."""
+
+    def init(self, latent_dim, hidden=400, layers=4):
+        FlowVAE.__init__(self, latent_dim, hidden, min(count, layers))
+        self.flow = nn.ModuleList(self.flow[k % count] for k in range(layers))
+
+    return init
+
+
+def draws_twice(self, x):
+    mu, log_var = self.encode(x)
+    z, log_det = self.reparameterize(mu, log_var), 0
+    for net in self.flow:
+        z, more = coupling_layer(z, lambda z_a, net=net: net(torch.cat([z_a, x], 1)))
+        z, log_det = z.flip(1), log_det + more
+    return z, sampled_rate(self.reparameterize(mu, log_var), z, mu, log_var, log_det)
+
+
+def draws_by_itself(self, x):
+    model = FlowVAE.__new__(FlowVAE)
+    model.__dict__ = {key: value for key, value in self.__dict__.items() if key != "reparameterize"}
+    return model.infer(x)
+
+
 def no_flow(self, x):
     mu, log_var = self.encode(x)
     z = self.reparameterize(mu, log_var)
@@ -177,6 +207,19 @@ class ByDistributions(nn.Module):
         return self.mixture().sample((n,))
 
 
+class Packed(nn.Module):
+    """One parameter holds all."""
+
+    def __init__(self, logits, mu, log_var):
+        super().__init__()
+        self.size, self.all = mu.shape[1], nn.Parameter(torch.cat([logits[:, None], mu, log_var], 1))
+
+    logits = property(lambda self: self.all[:, 0])
+    mu = property(lambda self: self.all[:, 1 : 1 + self.size])
+    log_var = property(lambda self: self.all[:, 1 + self.size :])
+    mixture, log_prob, sample = ByDistributions.mixture, ByDistributions.log_prob, ByDistributions.sample
+
+
 def prior(**methods):
     return type("MixturePrior", (MixturePrior,), methods)
 
@@ -205,6 +248,17 @@ def wide(self, n):
 def equal_weights(self, n):
     which = torch.randint(len(self.mu), (n,))
     return self.mu[which] + (0.5 * self.log_var[which]).exp() * torch.randn(n, 2)
+
+
+def with_plain_logits(self, logits, mu, log_var):
+    nn.Module.__init__(self)
+    self.logits, self.mu, self.log_var = logits, nn.Parameter(mu), nn.Parameter(log_var)
+
+
+def with_buffers(self, logits, mu, log_var):
+    nn.Module.__init__(self)
+    for name, value in (("logits", logits), ("mu", mu), ("log_var", log_var)):
+        self.register_buffer(name, value)
 
 
 def without_gradient(self, z):
@@ -278,7 +332,7 @@ RIGHT = {
     "11.2": [rate_by_distributions],
     "11.3": [OneStepAtATime],
     "11.4": [prior_by_distributions],
-    "11.5": [ByDistributions],
+    "11.5": [ByDistributions, Packed],
     "11.6": [planar_by_jacobian, planar_with(hat)],
     "11.7": [cross_entropies, lambda t_q, t_p: -F.logsigmoid(t_q) - F.logsigmoid(-t_p)],
 }
@@ -291,6 +345,7 @@ WRONG = [
     ),
     ("11.1", "log-det sign on the way back", coupling_with(log_det=lambda s, back: s.sum(1))),
     ("11.1", "log-det sign", coupling_with(log_det=lambda s, back: s.sum(1) if back else -s.sum(1))),
+    ("11.1", "s and t exchanged", lambda z, net, back=False: coupling_by_jacobian(z, turned(net), back)),
     ("11.1", "back is ignored", lambda z, net, back=False: coupling_by_jacobian(z, net)),
     ("11.1", "not summed over axis 1", coupling_with(log_det=lambda s, back: -s if back else s)),
     ("11.1", "times 2/L", coupling_with(log_det=lambda s, back: -s.mean(1) if back else s.mean(1))),
@@ -305,6 +360,10 @@ WRONG = [
     ("11.3", "p at z_0", infer_with(lambda z_0, z, *rest: sampled_rate(z_0, z_0, *rest))),
     ("11.3", "q at z_0", infer_with(lambda *case: sampled_rate(*case[:4], 0 * case[4]))),
     ("11.3", "another rate", infer_with(lambda *case: 2 * sampled_rate(*case))),
+    ("11.3", "one network for all layers", other(__init__=with_networks(1))),
+    ("11.3", "one network for all layers", other(__init__=with_networks(2))),
+    ("11.3", "not one draw", other(infer=draws_twice)),
+    ("11.3", "not one draw", other(infer=draws_by_itself)),
     ("11.3", "a half is never moved", infer_with(sampled_rate, flip=False)),
     ("11.3", "the flow is not used", other(infer=no_flow)),
     ("11.3", "the decoder gets another z", other(terms=decodes_z_0)),
@@ -323,6 +382,8 @@ WRONG = [
     ("11.5", "another Gaussian for each dimension", prior(sample=one_for_each_dimension)),
     ("11.5", "exp(log_var) as σ", prior(sample=wide)),
     ("11.5", "other weights", prior(sample=equal_weights)),
+    ("11.5", "not a parameter", prior(__init__=with_plain_logits)),
+    ("11.5", "not a parameter", prior(__init__=with_buffers)),
     ("11.5", "no gradient", prior(log_prob=without_gradient)),
     ("11.6", "unconstrained u", planar_with(lambda u, w: u)),
     ("11.6", "no log", planar_with(hat, lambda slope: (1 + slope).abs())),

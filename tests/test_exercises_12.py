@@ -53,6 +53,11 @@ def with_stride(batch_size, size):
     return weights.view(batch_size, batch_size)
 
 
+def others_have_all(batch_size, size):
+    eye = torch.eye(batch_size)
+    return eye / size + (1 - eye) / (batch_size - 1)
+
+
 # MMD --------------------------------------------------------------------------------------------------------
 
 
@@ -74,6 +79,14 @@ def one_number(x, y, width):
         return torch.exp(-torch.cdist(a, b).square().mean() / 2 / width**2)
 
     return k(x, x) + k(y, y) - 2 * k(x, y)
+
+
+def of_the_distance(x, y, width):
+    def k(a, b, same):
+        kernel = torch.exp(-(a.unsqueeze(1) - b).norm(dim=-1) / 2 / width**2)
+        return kernel[~torch.eye(len(a), dtype=torch.bool)].mean() if same else kernel.mean()
+
+    return k(x, x, True) + k(y, y, True) - 2 * k(x, y, False)
 
 
 # The build --------------------------------------------------------------------------------------------------
@@ -128,6 +141,29 @@ def deaf(self, x):
     return recon + kl + (self.beta - 1) * stand_in(self, z, mu, log_var)
 
 
+def sampled(self, x):
+    """All three parts, the total correlation beta times: sampled at z."""
+    mu, log_var = self.encode(x)
+    z = self.reparameterize(mu, log_var)
+    information, _, by_dimension = batch_rate_parts(z, mu, log_var, self.size)[:3]
+    recon = nn.functional.binary_cross_entropy_with_logits(self.decode(z), x, reduction="none").sum(1)
+    return recon + information + self.beta * self.total_correlation(z, mu, log_var) + by_dimension
+
+
+def charged(detached=(), decoded=lambda z: z):
+    """The loss with some of z, mu and log_var detached on the way to the total correlation."""
+
+    def loss(self, x):
+        mu, log_var = self.encode(x)
+        z = self.reparameterize(mu, log_var)
+        given = [t.detach() if i in detached else t for i, t in enumerate((z, mu, log_var))]
+        log_px = Bernoulli(logits=self.decode(decoded(z)), validate_args=False).log_prob(x).sum(-1)
+        kl = kl_divergence(Normal(mu, (0.5 * log_var).exp()), Normal(0.0, 1.0)).sum(-1)
+        return kl - log_px + (self.beta - 1) * self.total_correlation(*given)
+
+    return loss
+
+
 def draws_twice(self, x):
     mu, log_var = self.encode(x)
     z = self.reparameterize(mu, log_var)
@@ -164,9 +200,11 @@ WRONG = [
     ("12.3", "a column in place of the diagonal", with_stride),
     ("12.3", "1/(N·B) for all", lambda b, n: torch.ones(b, b) / (n * b)),
     ("12.3", "the batch for the data", lambda b, n: torch.ones(b, b) / b),
+    ("12.3", "the others have 1 together", others_have_all),
     ("12.4", "biased", with_diagonal),
     ("12.4", "sign", lambda x, y, width: -by_loops(x, y, width)),
     ("12.4", "a kernel of one number", one_number),
+    ("12.4", "the distance, not its square", of_the_distance),
     (
         "12.5",
         "total_correlation(z, mu, log_var): the batch for the data",
@@ -177,6 +215,12 @@ WRONG = [
         "total_correlation(z, mu, log_var): cut off at 0",
         other(total_correlation=lambda self, *c: TCVAE.total_correlation(self, *c).relu()),
     ),
+    ("12.5", "loss(x): the KL at one sample", other(loss=sampled)),
+    ("12.5", "no gradient of the total correlation", other(total_correlation=torch.no_grad()(TCVAE.total_correlation))),
+    ("12.5", "no gradient of the total correlation", other(loss=charged(detached=(0, 1, 2)))),
+    ("12.5", "another gradient", other(loss=charged(detached=(0,)))),
+    ("12.5", "another gradient", other(loss=charged(detached=(1, 2)))),
+    ("12.5", "another gradient", other(loss=charged(decoded=torch.detach))),
     ("12.5", "weight of the total correlation", other(loss=with_beta)),
     ("12.5", "two draws of z", other(loss=draws_twice)),
     ("12.5", "loss without self.total_correlation", other(loss=deaf)),

@@ -112,6 +112,11 @@ def by_counting(batches, codes):
     return math.exp(-sum(p * math.log(p) for p in shares if p))
 
 
+def by_the_formula(batches, codes):
+    share = nn.functional.one_hot(batches, codes).double().mean((0, 1, 2))
+    return torch.exp(-torch.sum(share * torch.log(share)))
+
+
 def of_batches(batches, codes):
     return torch.tensor([by_counting(batch[None], codes) for batch in batches]).mean()
 
@@ -179,8 +184,10 @@ WRONG = [
         lambda recon, index, log_p: 2 * recon - by_categorical(recon, index, log_p),
     ),
     ("13.4", "uniform codes", lambda recon, index, log_p: recon + index.shape[1] * torch.tensor(log_p.shape[1]).log()),
+    ("13.4", "the prior's entropy", lambda recon, index, log_p: recon + Categorical(logits=log_p).entropy().sum()),
     ("13.5", "the mean over batches", of_batches),
     ("13.5", "the entropy", lambda batches, codes: math.log(by_counting(batches, codes))),
+    ("13.5", "0 times log 0", by_the_formula),
     ("13.5", "codes that occur", lambda batches, codes: len(set(batches.flatten().tolist()))),
 ]
 

@@ -212,6 +212,8 @@ WRONG = [
     ("14.6", "the prior's width is missing", lambda d, e, m, v: gaussian_kl(d, e)),
     ("14.6", "moved from N(0, I)", kl),
     ("14.6", "to N(0, I)", lambda d, e, m, v: gaussian_kl(m + d, v + e)),
+    ("14.6", "the logs multiplied", lambda d, e, m, v: kl(m + d, v * e, m, v)),
+    ("14.6", "the other way round", lambda d, e, m, v: kl(m, v, m + d, v + e)),
     ("14.6", "times 2", lambda d, e, m, v: 2 * kl(m + d, v + e, m, v)),
 ]
 

@@ -151,14 +151,16 @@ def _shaken(build: Build, size: int = 4) -> FlowVAE:
 
 def _rate_is_that_of_the_map(build: Build) -> None:
     """log q by autograd's Jacobian of noise → z, whatever the flow is; known slips have their own numbers."""
-    model, x = _shaken(build), build.images(4)
+    model, x, draws = _shaken(build), build.images(4), []
     eps = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)).to(x)
 
     def run(noise: Tensor) -> tuple[Tensor, Tensor]:
-        model.reparameterize = lambda mu, log_var: mu + (0.5 * log_var).exp() * noise
+        model.reparameterize = lambda mu, log_var: (draws.append(1), mu + (0.5 * log_var).exp() * noise)[1]
         return build.run(model.infer, x, doing="in infer of 4 images")
 
     z, came = run(eps)
+    words = f"infer should call self.reparameterize once; it called it {len(draws)} times. One z_0 goes through the "
+    build.require(len(draws) == 1, "not one draw", f"{words}flow, and the rate is that of the same z_0.")
     jacobian = torch.autograd.functional.jacobian(lambda noise: run(noise)[0].sum(0), eps).permute(1, 0, 2)
     with torch.no_grad():
         mu, log_var = model.encode(x)
@@ -204,6 +206,7 @@ def _every_number_moves(build: Build) -> None:
 
 
 def _layers_do_something(build: Build) -> None:
+    weights = {}
     for layers in (1, 4):
         _shaken(build)
         model, x = build.make(4, 50, layers), build.images(3)
@@ -214,6 +217,10 @@ def _layers_do_something(build: Build) -> None:
             after = model.infer(x)[0]
         words = f"With layers={layers}, other weights in self.flow leave z as it was. Do all images go through it?"
         build.require(not torch.isclose(before, after).all(1).any(), "the flow is not used", words)
+        weights[layers] = sum(p.numel() for p in model.flow.parameters())
+    words = f"self.flow has {weights[1]:,} weights with layers=1, and {weights[4]:,} with layers=4. "
+    more = "Each layer has a network of its own: how many are made?"
+    build.require(weights[4] >= 4 * weights[1], "one network for all layers", words + more)
 
 
 def _decodes_what_it_prices(build: Build) -> None:
@@ -323,7 +330,11 @@ def _list(values: Tensor) -> str:
 
 def _learns(build: Build) -> None:
     """Maximum likelihood on codes moves every part."""
-    model = _three(build)
+    model, names = _three(build), ("logits", "mu", "log_var")
+    held = sum(p.numel() for p in model.parameters())
+    plain = [name for name in names if not isinstance(getattr(model, name), nn.Parameter)]
+    words = f"model.parameters() holds {held} of the 15 numbers. No nn.Parameter: {', '.join(plain)}. An optimizer is "
+    build.require(held >= 15, "not a parameter", f"{words}given parameters alone, so the rest is never learned.")
     z = torch.randn(500, 2, generator=torch.Generator().manual_seed(0)).to(build.attempt.device, build.attempt.dtype)
     total = build.run(model.log_prob, z, doing="in log_prob of 500 codes").mean()
     if total.requires_grad:
@@ -440,6 +451,10 @@ EXERCISES = (
             "log-det sign": (
                 _coupling_with(log_det=lambda s, back: s.sum(1) if back else -s.sum(1)),
                 "The log-determinants have the other sign. Where exp(s) stretches, log |det| is positive.",
+            ),
+            "s and t exchanged": (
+                lambda z, net, back: coupling_layer(z, lambda z_a: torch.cat(net(z_a).chunk(2, 1)[::-1], 1), back),
+                "s and t stand in each other's place. net gives s first.",
             ),
             "back is ignored": (
                 lambda z, net, back: coupling_layer(z, net, False),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ._attempt import NotYet
 from ._build import Build, fixed_noise, gradients_reach_all, has, same_numbers, trains
 from ._exercise import Draw, Exercise
 from .notebook_02 import _rate
@@ -66,7 +67,7 @@ def _kernel(a, b, width):  # (M, L), (N, L) -> (M, N)
 
 
 class TCVAE(VAE):
-    """Your VAE with the loss -ELBO + (beta - 1) TC, all of one z; size is the number of images."""
+    """Your VAE with the loss -ELBO + (beta - 1) TC: closed-form KL, one z for the rest; size: number of images."""
 
     def __init__(self, latent_dim, size, beta, hidden=400):
         super().__init__(latent_dim, hidden)
@@ -127,6 +128,14 @@ def _scalar_kernel(x, y, width):
     return kernel(x, x) + kernel(y, y) - 2 * kernel(x, y)
 
 
+def _unsquared(x, y, width):
+    def kernel(a, b):
+        return (-torch.cdist(a, b) / (2 * width**2)).exp()
+
+    within = sum((kernel(a, a).sum() - len(a)) / (len(a) * (len(a) - 1)) for a in (x, y))
+    return within - 2 * kernel(x, y).mean()
+
+
 def _viewed(information, entropy):
     first, second = information.reshape(len(entropy), -1).topk(2, dim=1).values.T
     return ((first - second) / entropy).mean()
@@ -146,12 +155,24 @@ def _tc_with(weights, z, mu, log_var):
     return rate_parts(log_q.diagonal().T, log_q, weights.log().to(z), torch.zeros_like(z))[1]
 
 
-def _loss(x, model):
+def _terms(x, model):
+    """Distortion, rate in closed form, total correlation and rate at one sample."""
     mu, log_var = model.encode(x)
     with fixed_noise():
         z = model.reparameterize(mu, log_var)
     recon = F.binary_cross_entropy_with_logits(model.decode(z), x, reduction="none").sum(1)
-    return recon + _rate(mu, log_var) + (_ARGS[2] - 1) * _tc(z, mu, log_var)
+    sampled = 0.5 * (z**2 - (z - mu) ** 2 / log_var.exp() - log_var).sum(1)
+    return recon, _rate(mu, log_var), _tc(z, mu, log_var), sampled
+
+
+def _loss(x, model):
+    recon, kl, tc, _ = _terms(x, model)
+    return recon + kl + (_ARGS[2] - 1) * tc
+
+
+def _loss_with_a_sampled_kl(x, model):
+    recon, _, tc, kl = _terms(x, model)
+    return recon + kl + (_ARGS[2] - 1) * tc
 
 
 def _codes(draw: Draw) -> list[tuple[Tensor, ...]]:
@@ -187,6 +208,30 @@ def _one_draw(build: Build) -> None:
     same = not decoded or not charged or torch.equal(decoded[-1], charged[-1])
     words = "The z that is decoded is not the z that total_correlation gets: the loss draws twice. One draw serves "
     build.require(same, "two draws of z", f"{words}both; the terms of your VAE draw one of their own.")
+
+
+def _moves_the_weights(build: Build) -> None:
+    """The loss has the gradient of all its terms."""
+    model, x = build.make(*_ARGS), build.images(16)
+    weights = dict(model.named_parameters())
+
+    def gradients(loss: Tensor) -> dict[str, Tensor]:
+        found = torch.autograd.grad(loss.sum(), list(weights.values()), allow_unused=True, retain_graph=True)
+        return {n: torch.zeros_like(weights[n]) if g is None else g for n, g in zip(weights, found, strict=True)}
+
+    def differ(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
+        return [n for n in weights if (one[n] - other[n]).abs().max() > 1e-3 * other[n].abs().max() + 1e-6]
+
+    with fixed_noise():
+        came = gradients(build.run(model.loss, x, doing="in loss of 16 images"))
+    recon, kl, tc, _ = _terms(x, model)
+    if far := differ(came, gradients(recon + kl + (_ARGS[2] - 1) * tc)):
+        words = "total_correlation passes no gradient on: its price never reaches the encoder. Is there a detach() or "
+        free = not differ(came, gradients(recon + kl))
+        build.require(not free, "no gradient of the total correlation", f"{words}a no_grad()?")
+        words = f"The loss has the right value, but another gradient, first in {far[0]}. Is there a detach() or a "
+        words += "no_grad() on the way from mu and log_var to z, to the decoder or to total_correlation?"
+        raise NotYet("another gradient", words)
 
 
 EXERCISES = (
@@ -260,6 +305,11 @@ EXERCISES = (
                 lambda batch_size, size: torch.full((batch_size, batch_size), 1 / (size * batch_size)),
                 "All have 1/(N·B), so a row sums to 1/N. What should the weights of a mixture sum to?",
             ),
+            "the others have 1 together": (
+                lambda batch_size, size: torch.full((batch_size,) * 2, 1 / (batch_size - 1)).fill_diagonal_(1 / size),
+                "A row sums to 1 + 1/N: the other images have 1 together, and the own image 1/N besides. How much of 1 "
+                "is left for the others?",
+            ),
             "the batch for the data": (
                 lambda batch_size, size: torch.full((batch_size, batch_size), 1 / batch_size),
                 "All have 1/B: this is the mixture of a data set of B images. In one of N, how much of q(z) belongs to "
@@ -294,6 +344,10 @@ EXERCISES = (
             "sign": (
                 lambda x, y, width: -mmd(x, y, width),
                 "The sign is the other one: this is largest where the samples agree. Training would drive them apart.",
+            ),
+            "the distance, not its square": (
+                _unsquared,
+                "The exponent has |a − b| in place of its square. torch.cdist gives the distance itself.",
             ),
             "a kernel of one number": (
                 _scalar_kernel,
@@ -344,10 +398,18 @@ EXERCISES = (
                 _loss,
                 _images,
                 args=_ARGS,
+                mistakes={
+                    "the KL at one sample": (
+                        _loss_with_a_sampled_kl,
+                        "The KL here is log q(z|x) − log p(z), at one z. Your VAE has the mean of this over z, in "
+                        "closed form: without the noise of a draw.",
+                    ),
+                },
             ),
             _weighs_it,
             _one_draw,
             gradients_reach_all(args=_ARGS),
+            _moves_the_weights,
             trains(below=230, above=60, steps=150, args=_ARGS),
         ),
     ),

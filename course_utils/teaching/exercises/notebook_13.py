@@ -119,6 +119,11 @@ def _for_encoder(h, code):
     return _squared(h, code.detach())
 
 
+def _plain_formula(batches, codes):
+    share = torch.bincount(batches.flatten(), minlength=codes) / batches.numel()
+    return (-(share * share.log()).sum()).exp()
+
+
 def _of_each_batch(batches, codes):
     return torch.stack([perplexity(batch, codes) for batch in batches]).mean()
 
@@ -442,6 +447,10 @@ EXERCISES = (
                 lambda recon, index, log_p: recon + log_p.gather(1, index.T).sum(0),
                 "A code makes x more likely here the rarer it is. log p is negative: what does naming the code cost?",
             ),
+            "the prior's entropy": (
+                lambda recon, index, log_p: recon - (log_p.exp() * log_p).sum(),
+                "The rate here is the prior's entropy, the same for every image. Look up the codes of this image.",
+            ),
             "uniform codes": (
                 lambda recon, index, log_p: recon + index.shape[1] * math.log(log_p.shape[1]),
                 "Each position costs log K, as if all codes were equally likely. What does log_p say?",
@@ -473,6 +482,10 @@ EXERCISES = (
             "the entropy": (
                 lambda batches, codes: perplexity(batches, codes).log(),
                 "This is the entropy, in nats. As a number of codes it is exp of that.",
+            ),
+            "0 times log 0": (
+                _plain_formula,
+                "A share of 0 gave nan: 0 · log 0 is nan in PyTorch. It should add 0.",
             ),
             "codes that occur": (
                 lambda batches, codes: torch.tensor(float(batches.unique().numel())),

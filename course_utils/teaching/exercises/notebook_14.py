@@ -560,6 +560,14 @@ EXERCISES = (
                 lambda d_mu, d_log_var, mu_p, log_var_p: _kl(mu_p + d_mu, log_var_p + d_log_var, *_standard(mu_p)),
                 "This is the KL of q to N(0, I). The prior of this level is N(mu_p, diag sigma_p²).",
             ),
+            "the logs multiplied": (
+                lambda d_mu, d_log_var, mu_p, log_var_p: _kl(mu_p + d_mu, log_var_p * d_log_var, mu_p, log_var_p),
+                "log_var_p and d_log_var were multiplied. The log of a product is a sum of logs.",
+            ),
+            "the other way round": (
+                lambda d_mu, d_log_var, mu_p, log_var_p: _kl(mu_p, log_var_p, mu_p + d_mu, log_var_p + d_log_var),
+                "This is KL(p ‖ q). A rate is KL(q ‖ p), the average of log q − log p over the z drawn from q.",
+            ),
         },
     ),
 )
