@@ -119,7 +119,7 @@ class MyVAE(nn.Module):
         distortion = F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
         return distortion + self.kl(mu, log_var)
 
-    def sample(self, n):  # -> probabilities (n, 784), decoded from the prior
+    def sample(self, n):  # -> probabilities (n, 784), from codes of the prior
         z = torch.randn(n, self.latent_dim, device=next(self.parameters()).device)
         return self.decode(z).sigmoid()
 
