@@ -54,7 +54,7 @@ class FlowPath(Stage):
         ends = [self.on_map(self.path(digit, w)[-1].cpu().numpy()) for digit in range(10) for w in (0.0, MOST_GUIDANCE)]
         shown = [
             np.quantile(self.points, [0.002, 0.998], axis=0),
-            np.quantile(np.concatenate(ends), [0.04, 0.96], axis=0),
+            np.quantile(np.concatenate(ends), [0.02, 0.98], axis=0),
         ]
         self.extent = extent_of(np.concatenate(shown))  # without the few that go far
         self.sliders = {
