@@ -10,6 +10,8 @@ import textwrap
 import nbformat
 import pytest
 
+from course_utils.training.recipes import SETTINGS
+
 from .conftest import ROOT, python
 from .tools import pretend_cuda
 
@@ -36,6 +38,9 @@ def test_the_pretence_refuses_what_a_gpu_refuses(tmp_path):
         assert not there.cpu().is_cuda and not there.to("cpu").is_cuda and there.tolist() == here.tolist()
         assert (there + torch.tensor(1.0)).is_cuda and there[torch.tensor([0, 1])].is_cuda  # both allowed
         assert there.norm(dim=1).quantile(0.9).is_cuda and F.one_hot(there.long()).is_cuda  # made within an operation
+        weight = torch.ones(2, device="cuda", requires_grad=True)
+        weight.double().sum().backward()  # the gradient is cast back
+        assert weight.grad.is_cuda and weight.grad.dtype == torch.float32
         generator = torch.Generator("cuda").manual_seed(0)
         assert torch.randn(3, device="cuda", generator=generator).is_cuda
         refused = [
@@ -99,6 +104,31 @@ def test_every_model_trains_there_as_on_the_cpu(tmp_path):
             print(name)
     """
     assert run(code, tmp_path).split() == ["autoencoder", "vae", "conv", "cvae"]
+
+
+def test_every_recipe_trains_there_as_on_the_cpu(tmp_path):
+    """One epoch of 64 images each; those that need a trained model below them get a small one that is not."""
+    code = """
+        import torch
+        from course_utils import VAE, fit, load_images
+        from course_utils.training.recipes import SETTINGS
+
+        data = load_images()
+        for name, setting in SETTINGS.items():
+            if name == "vae-features":  # trains a judge first
+                continue
+            weights = {}
+            for device in ("cpu", "cuda"):
+                torch.manual_seed(0)
+                below = [VAE(latent_dim=16, hidden_dims=(16,)), data] if setting.on else []
+                model = setting.model(*below).to(device)
+                inputs = model.inputs(data.train[:64].to(device), data.train.labels[:64].to(device))
+                fit(model, inputs, epochs=1, show=False, **{"batch_size": 32, **setting.options})
+                weights[device] = torch.cat([p.detach().cpu().flatten() for p in model.parameters()])
+            assert torch.equal(weights["cpu"], weights["cuda"]), name
+            print("same:", name)
+    """
+    assert run(code, tmp_path).count("same:") == len(SETTINGS) - 1
 
 
 def test_the_tests_that_ask_for_a_gpu_pass_on_the_pretended_one():

@@ -229,7 +229,7 @@ class GumbelQuantiser(nn.Module):
 
 def _usable(h: Tensor) -> bool:
     """Whether ``h``, of all processes together, holds something and is finite: codes may follow it."""
-    size, bad = _of_all_processes(torch.tensor([h.numel(), (~h.isfinite()).sum()], device=h.device)).tolist()
+    size, bad = _of_all_processes(torch.tensor([h.numel(), (~h.isfinite()).sum().item()], device=h.device)).tolist()
     return size > 0 and bad == 0
 
 

@@ -115,7 +115,9 @@ def _compute(func: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
     to_gpu = isinstance(args[0], CudaTensor) if func is aten.copy_.default else bool(on_gpu)
     if kwargs.get("device") is not None:
         inside = not tensors and _Calls.on_gpu  # made in C++ within a call on CUDA tensors, in a place like theirs
-        to_gpu = inside or torch.device(kwargs["device"]).type == "cuda"
+        # C++ takes a CUDA tensor for one of the CPU, and in backward() casts a gradient "to the CPU"
+        cast = func is aten._to_copy.default and to_gpu
+        to_gpu = inside or cast or torch.device(kwargs["device"]).type == "cuda"
         kwargs = {**kwargs, "device": CPU}
 
     def inner(leaf: Any) -> Any:
