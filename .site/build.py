@@ -53,12 +53,12 @@ def write_font(out: Path) -> None:
     logging.getLogger("fontTools").setLevel(logging.WARNING)
     formulas = (m for page in out.glob("*.html") for m in re.findall("<math.*?</math>", page.read_text("utf-8"), re.S))
     letters = {ord(c) for formula in formulas for c in html.unescape(re.sub("<[^>]*>", "", formula))}
-    # A browser draws the single letter of <mi> with the italic one, which is another character.
-    italics = {*range(0x1D434, 0x1D468), 0x210E, *range(0x1D6E2, 0x1D71C)}
-    options = subset.Options(flavor="woff", layout_features=["*"])
+    # A browser draws the single letter of <mi> with the italic one, which is another character, and <msqrt> with √.
+    drawn = {*range(0x1D434, 0x1D468), 0x210E, *range(0x1D6E2, 0x1D71C), ord("√")}
+    options = subset.Options(flavor="woff", layout_features=["*"], hinting=False)  # hinted, θ grows a hat at 96 dpi
     font = subset.load_font(str(Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf"), options)
     part = subset.Subsetter(options)
-    part.populate(unicodes=letters | italics | set(range(0x20, 0x7F)))
+    part.populate(unicodes=letters | drawn | set(range(0x20, 0x7F)))
     part.subset(font)
     subset.save_font(font, str(out / "_static" / "math.woff"), options)
 

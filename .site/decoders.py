@@ -4,7 +4,8 @@
 
 For each model the file holds every linear layer of its decoder: `weight`, int8 (out, in), with a `scale` for each row,
 and `bias`, float32. Between the layers stands a ReLU, behind the last one a sigmoid. Beside them: `order`, the latent
-dimensions from the most active one on; for each digit `start`, the code of a test image, and of the conditional
+dimensions from the most active one on; for each digit `start`, the code of the test image that is decoded best, and of
+the conditional
 model `mu` and `sigma`, its learned prior.
 """
 
@@ -39,7 +40,6 @@ def train(*, epochs: int = 12, seed: int = 0) -> dict[str, np.ndarray]:
 
     data = load_images("mnist", device="cpu")
     x, y = data.test[:], data.test.labels
-    first = torch.stack([(y == digit).nonzero()[0, 0] for digit in range(10)])
     torch.manual_seed(seed)
     models = {
         "plane": VAE(latent_dim=2, hidden_dims=HIDDEN),
@@ -61,7 +61,9 @@ def train(*, epochs: int = 12, seed: int = 0) -> dict[str, np.ndarray]:
             else:
                 mu, _ = model.encode(x)
                 activity = mu.var(0)
-                kept[f"{name}.start"] = mu[first].numpy()
+                error = (model.reconstruct(x) - x).square().flatten(1).sum(1)
+                best = [torch.where(y == digit, error, torch.inf).argmin() for digit in range(10)]
+                kept[f"{name}.start"] = mu[torch.stack(best)].numpy()
         kept[f"{name}.order"] = activity.argsort(descending=True).numpy().astype(np.int8)
         for i, layer in enumerate(layers(model.decoder)):
             kept |= {f"{name}.{i}.{part}": array for part, array in layer.items()}

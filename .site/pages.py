@@ -105,9 +105,16 @@ def tagged(cell: NotebookNode, *tags: str) -> bool:
 
 
 def with_answers_covered(cells: Iterator[NotebookNode]) -> Iterator[NotebookNode]:
-    """From the code that follows a prediction to the text that answers it, which is the first one behind the code."""
+    """From the code that follows a prediction to the text that answers it, which is the first one behind the code, and
+    the claims behind that. Where the text asks the next question, the question comes after the cover."""
     asked = covered = False
+    behind: list[NotebookNode] = []  # the end of a cover that only claims can still move
     for cell in cells:
+        if behind and tagged(cell, "assert"):
+            yield cell
+            continue
+        yield from behind
+        behind = []
         if cell.cell_type == "code":
             if asked and not tagged(cell, "exercise"):
                 asked, covered = False, True
@@ -118,12 +125,12 @@ def with_answers_covered(cells: Iterator[NotebookNode]) -> Iterator[NotebookNode
             covered, asked = False, bool(question)
             if answer.startswith("#"):
                 raise ValueError(f"a prediction without an answer before {answer[:40]!r}")
-            yield from (new_markdown_cell(answer), end())
-            if asked:
-                yield new_markdown_cell(question + asks)
+            yield new_markdown_cell(answer)
+            behind = [end(), *([new_markdown_cell(question + asks)] if asked else [])]
         else:
             asked = (asked and not cell.source.startswith("#")) or "**Predict" in cell.source
             yield cell
+    yield from behind
 
 
 def with_help(cells: list[NotebookNode]) -> Iterator[NotebookNode]:

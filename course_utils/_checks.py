@@ -60,15 +60,19 @@ def check_symmetric(name: str, matrix: object) -> None:
         raise ValueError(f"{name} must be symmetric, and finite; its decomposition would silently read one half only")
 
 
-def check_positive_int(name: str, value: object) -> int:
-    """Return ``value`` as an int, or raise: ``TypeError`` for other types, ``ValueError`` below 1."""
+def check_whole(name: str, value: object) -> int:
+    """Return ``value`` as an int, or raise a ``TypeError`` unless it is a whole number."""
     if isinstance(value, bool):
         raise TypeError(f"{name} must be a whole number, got {value!r}")
     try:
-        number = operator.index(value)  # type: ignore[arg-type]
+        return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{name} must be a whole number, got {value!r} ({type(value).__name__})") from None
-    if number < 1:
+
+
+def check_positive_int(name: str, value: object) -> int:
+    """Return ``value`` as an int, or raise: ``TypeError`` for other types, ``ValueError`` below 1."""
+    if (number := check_whole(name, value)) < 1:
         raise ValueError(f"{name} must be at least 1, got {number}")
     return number
 

@@ -92,6 +92,14 @@ def test_a_table_is_shown_once_wherever_it_stands(shown):
         assert '<th scope="row" style="text-align: left">AE</th>' in outputs[0]["data"]["text/html"]
 
 
+def test_names_on_an_axis_and_lines_without_numbers_are_described():
+    figure = Figure()
+    figure.subplots().plot(["low", "high"], [1.0, 2.0], label="cost")
+    assert "cost: 1 at 0 to 2 at 1" in describe(figure)
+    figure.axes[0].plot([0, 1], [np.nan, np.nan], label="lost")
+    assert "lost: no finite value" in describe(figure)
+
+
 def test_pngs_are_opaque():
     image = Image.open(io.BytesIO(to_png(line_figure())))
     assert "transparency" not in image.info

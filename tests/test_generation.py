@@ -8,13 +8,10 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 from course_utils.evaluation.judge import Judge
 from course_utils.evaluation.samples import (
-    different_pairs,
     effective_classes,
     fit_gaussian,
-    largest_step,
     linear,
     lost_share,
-    nearest_images,
     reached_share,
     spherical,
     standard_normal,
@@ -138,15 +135,6 @@ def test_effective_classes_count_the_recognised_kinds():
 # Paths -------------------------------------------------------------------------------------------------
 
 
-def test_pairs_are_of_different_labels_and_those_of_notebook_01():
-    labels = torch.arange(500) % 10
-    first, second = different_pairs(labels, 4000, seed=7)
-    assert (labels[first] != labels[second]).all() and 3400 < len(first) == len(second) < 3800
-    a, b = torch.randint(500, (2, 4000), generator=torch.Generator().manual_seed(7))
-    kept = labels[a] != labels[b]
-    assert torch.equal(first, a[kept]) and torch.equal(second, b[kept])
-
-
 def test_both_paths_begin_and_end_where_they_should():
     a, b = draw(50, 8), draw(50, 8, seed=1)
     for path in (linear, spherical):
@@ -165,32 +153,3 @@ def test_arc_between_parallel_codes_is_the_line():
     for b in (a, 2 * a):
         torch.testing.assert_close(spherical(a, b, 0.3), linear(a, b, 0.3), atol=1e-5, rtol=1e-5)
     assert spherical(a, -a, 0.5).isfinite().all()
-
-
-def test_largest_step_of_even_and_abrupt_paths():
-    a, b = draw(6, 3), draw(6, 3, seed=1)
-    even = largest_step(lambda z: z[:, :, None], a, b, steps=20)
-    torch.testing.assert_close(even, torch.ones(6), atol=1e-4, rtol=1e-4)
-    start, end = torch.zeros(2, 1), torch.ones(2, 1)
-    cut = largest_step(lambda z: (z > 0.52).float(), start, end, steps=20)
-    torch.testing.assert_close(cut, torch.full((2,), 20.0))
-    squares = largest_step(lambda z: z**2, start, end, steps=10)
-    torch.testing.assert_close(squares, torch.full((2,), 1.9))
-    assert largest_step(torch.zeros_like, start, end).isfinite().all()
-
-
-# Copying -----------------------------------------------------------------------------------------------
-
-
-def test_nearest_images_finds_a_copy():
-    train = torch.rand(3000, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    images = train[[5, 2999]].clone()
-    images[1, 0, 0, 0] += 0.01
-    distance, index = nearest_images(images, train)
-    assert index.tolist() == [5, 2999]
-    assert distance.tolist() == pytest.approx([0, 0.01], abs=2e-3)
-    others = torch.rand(7, 1, 4, 4, generator=torch.Generator().manual_seed(1))
-    expected = (others[:, None] - train[None]).flatten(2).norm(dim=2).min(1)
-    distance, index = nearest_images(others, train)
-    torch.testing.assert_close(distance, expected.values, atol=1e-4, rtol=1e-4)
-    assert torch.equal(index, expected.indices)

@@ -9,17 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from course_utils.data.images import Split
 from course_utils.evaluation.bounds import evaluate, log_likelihood
 from course_utils.evaluation.judge import Judge, train_judge
 from course_utils.evaluation.latents import active_units
 from course_utils.evaluation.linear_gaussian import LinearGaussian
-from course_utils.evaluation.samples import linear, lost_share, nearest_images, reached_share, standard_normal
+from course_utils.evaluation.samples import linear, lost_share, reached_share, standard_normal
 from course_utils.losses.elbo import elbo
 from course_utils.losses.likelihoods import Gaussian, make_likelihood
 from course_utils.losses.scales import implied_gaussian
 from course_utils.losses.terms import (
+    Terms,
     bernoulli_nll,
     continuous_bernoulli_nll,
     gaussian_kl,
@@ -59,6 +61,25 @@ def flat(likelihood="bernoulli") -> VAE:
 
 def split(*shape) -> Split:
     return Split(torch.zeros(6, *shape, dtype=torch.uint8), torch.zeros(6, dtype=torch.int64))
+
+
+class Detached(VAE):
+    def loss(self, x, *, beta=1.0):
+        return super().loss(x, beta=beta).map(Tensor.detach)
+
+
+class Renamed(VAE):
+    """Another name for its KL in the second step."""
+
+    def loss(self, x, *, beta=1.0):
+        terms = super().loss(x, beta=beta)
+        self.steps = getattr(self, "steps", 0) + 1
+        return Terms(loss=terms.loss, **{f"kl_{self.steps}": terms.kl})
+
+
+class Transposed(VAE):
+    def log_weights(self, x, *, samples):
+        return super().log_weights(x, samples=samples).T
 
 
 def once(model, data=SPLIT, **options):
@@ -197,6 +218,18 @@ MISUSE = {
     ),
     "activity of NaN": (lambda: active_units(flat("gaussian"), NAN), ValueError, "finite", "weights"),
     "no epochs": (lambda: fit(vae(), SPLIT, epochs=0), ValueError, "0", "at least 1"),
+    "a model with frozen weights": (lambda: once(vae().requires_grad_(False)), TypeError, "to train", "VAE"),
+    "a loss without a gradient": (lambda: once(Detached(latent_dim=2)), ValueError, "no gradient", "Detached.loss"),
+    "terms that change their names": (
+        lambda: once(Renamed(latent_dim=2), batch_size=3), ValueError, "the terms were", "step 2",
+    ),
+    "weights as rows of examples": (
+        lambda: log_likelihood(Transposed(latent_dim=2), X, samples=2), ValueError, "(2, 6)", "(6, 2)",
+    ),
+    "half a seed": (lambda: once(vae(), seed=0.5), TypeError, "seed", "0.5"),
+    "half a seed for noise": (lambda: evaluate(vae(), X, seed=0.5), TypeError, "seed", "0.5"),
+    "a transform that returns nothing": (lambda: once(vae(), transform=lambda x: None), TypeError, "transform", "None"),
+    "a condition that is no function": (lambda: once(cvae(), SPLIT, condition=3), TypeError, "condition", "3"),
     "half an epoch": (lambda: once(vae(), epochs=0.5), TypeError, "0.5", "whole number"),
     "a batch of nothing": (lambda: once(vae(), batch_size=0), ValueError, "batch_size", "at least 1"),
     "whole numbers for images": (lambda: once(vae(), X.long()), TypeError, "int64", "floating-point"),
@@ -241,7 +274,6 @@ MISUSE = {
     "a share in per cent": (lambda: reached_share(CODES, standard_normal(2), share=95), ValueError, "95", "0.95"),
     "a quantile in per cent": (lambda: lost_share(CODES, CODES, CODES, quantile=95), ValueError, "95", "0.95"),
     "a column and a row": (lambda: linear(CODES, CODES[:1], 0.5), ValueError, "(1, 2)", "same shape"),
-    "images of other sizes": (lambda: nearest_images(X, X[..., :14]), ValueError, "784", "392"),
     "NaN images, judged": (lambda: Judge().recognised(NAN), ValueError, "NaN", "finite"),
     "a confidence in per cent": (lambda: Judge().recognised(X, confidence=90), ValueError, "90", "confidence"),
     "a judge of no data": (lambda: train_judge([X]), TypeError, "list", "ImageData"),

@@ -406,6 +406,18 @@ def claims_in_one_line_and_goes_on_with_what_the_reader_wrote(path: Path, notebo
 
 
 @rule
+def asks_before_its_code_tells(path: Path, notebook: NotebookNode) -> list[str]:
+    """The code that a reader sees between a question and its run holds no claim: its bound would be the answer."""
+    asked, found = False, []
+    for i, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown":
+            asked = "**Predict.**" in cell.source
+        elif asked and "cellView" not in cell.metadata and calls(tree_of(cell), "claim"):
+            found.append(f"cell {i}: the claim answers the question above; give it a cell of its own, folded")
+    return found
+
+
+@rule
 def reads_without_what_is_folded(path: Path, notebook: NotebookNode) -> list[str]:
     visible, folded, found = dict(lesson(notebook)), set(), []
     for i, cell in cells(notebook, "code"):
@@ -695,6 +707,9 @@ BAD: dict[Rule, list[Change]] = {
     claims_in_one_line_and_goes_on_with_what_the_reader_wrote: [
         code_with("claim(\n    'one', 1, '<', 2)"), replaced("claim('one', x", "claim('one',\n    x"),
         replaced("f = check(", "check("),
+    ],
+    asks_before_its_code_tells: [
+        lambda nb: (prose_with("**Predict.** One or two?")(nb), code_with("x = 1\nclaim('one', x, '<', 2)")(nb)),
     ],
     reads_without_what_is_folded: [lambda nb: nb.cells.insert(6, new_code_cell("y = 1\nfigure = figure + y"))],
     means_one_thing_by_one_name: [

@@ -6,6 +6,7 @@ import html
 import itertools
 import re
 import sys
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
@@ -95,6 +96,15 @@ def test_every_formula_is_rendered(page, path):
     assert not page.find("merror") and "$" not in article.get_text()
 
 
+def test_the_font_of_the_formulas_has_all_that_is_drawn(soups, site):
+    ttLib = pytest.importorskip("fontTools.ttLib")
+    letters = {c for page in soups.values() for formula in page.find_all("math") for c in formula.get_text()}
+    letters |= {"√"} if any(page.find("msqrt") for page in soups.values()) else set()
+    drawn = {c for c in letters if not c.isspace() and unicodedata.category(c) != "Cf"}
+    known = ttLib.TTFont(site / "_static" / "math.woff").getBestCmap()
+    assert "√" in letters and not {c for c in drawn if ord(c) not in known}
+
+
 @pytest.mark.parametrize("path", [*NOTEBOOKS, GLOSSARY], ids=lambda path: path.stem)
 def test_every_page_has_its_pictures_with_words_its_links_and_little_weight(page, path, site):
     pictures = page.article.find_all("img")
@@ -145,6 +155,10 @@ def test_answers_hints_and_appendices_are_covered(page, path):
             "no code or no answer"
         )
         assert not cover.find(["h2", "h3"])
+        behind = cover.find_next_sibling()
+        assert not behind or "tag_hide-input" not in behind.get("class", []) or not behind.select("pre.claims"), (
+            "the claims behind an answer give it away"
+        )
     appendices = [cell for _, cell in cells(notebook, "markdown") if re.match(r"## *(A\d|Appendix)", cell.source)]
     assert len(page.select("section > details.appendix")) == len(appendices)
 
@@ -184,6 +198,10 @@ def test_what_is_covered_follows_from_the_structure():
     assert short == [ask.source, task.source, cover, "f()", "A.", end, "A."], "an exercise stays in sight"
     short = [source.partition("\n<summary>")[0] for source in sources(ask, code, both, code, text)]
     assert short == [ask.source, cover, "f()", "B.\n\n", end, "**Predict.** C or D?", cover, "f()", "A.", end]
+    claims = new_code_cell("claim()", metadata={"tags": ["assert"]})
+    short = [source.partition("\n<summary>")[0] for source in sources(ask, code, claims, both, claims, code, text)]
+    assert short == [ask.source, cover, "f()", "claim()", "B.\n\n", "claim()", end, "**Predict.** C or D?", cover,
+                     "f()", "A.", end]  # fmt: skip
     with pytest.raises(ValueError, match="without an answer"):
         sources(ask, code, new_markdown_cell("## 2 · On"))
 

@@ -244,8 +244,16 @@ OTHERS = {
     "other labels": (
         dict(data=lambda d: ImageData(Split(d.train.pixels, 9 - d.train.labels), d.test, "", "")), "checksum",
     ),
+    "other test images": (dict(data=lambda d: ImageData(d.train, Split(255 - d.test.pixels, d.test.labels), "", "")),
+                          "'test data .checksum.'"),
+    "another rate for a part of the weights": (dict(optimizer=lambda p: _two_groups(p, 0.5)), "lr=0.5"),
     "no test images": (dict(data=lambda d: d.train), r"'test examples': 50.*'test examples': 0"),
 }  # fmt: skip
+
+
+def _two_groups(parameters, lr):
+    first, *others = parameters
+    return torch.optim.SGD([{"params": others}, {"params": [first], "lr": lr}], lr=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +266,8 @@ def test_a_checkpoint_of_another_training_is_refused_before_the_model_changes(na
     options, message = OTHERS[name]
     options = dict(data=lambda d: d, batch_size=100) | options
     path = tmp_path / "model.pt"
-    fit(small(), few, epochs=2, batch_size=100, checkpoint=path, show=False)
+    before = dict(optimizer=lambda p: _two_groups(p, 0.1)) if "part of the weights" in name else {}
+    fit(small(), few, epochs=2, batch_size=100, checkpoint=path, show=False, **before)
     model, before = small(seed=1), path.read_bytes()
     start = torch.cat([p.detach().flatten() for p in model.parameters()])
     with pytest.raises(ValueError, match=r"model.pt belongs to a training with .*" + message):

@@ -21,13 +21,10 @@ from course_utils.evaluation.latents import ActiveUnits, active_units, kl_per_di
 from course_utils.evaluation.linear_gaussian import LinearGaussian, optimal_rates
 from course_utils.evaluation.samples import (
     CodeGaussian,
-    different_pairs,
     effective_classes,
     fit_gaussian,
-    largest_step,
     linear,
     lost_share,
-    nearest_images,
     reached_share,
     spherical,
     standard_normal,
@@ -35,9 +32,9 @@ from course_utils.evaluation.samples import (
 
 __all__ = [
     "ActiveUnits", "CodeGaussian", "GridPosterior", "Judge", "JudgeFeatures", "LinearGaussian", "PrecisionRecall",
-    "active_units", "closest_gaussian", "different_pairs", "effective_classes", "evaluate", "factor_entropy",
+    "active_units", "closest_gaussian", "effective_classes", "evaluate", "factor_entropy",
     "factor_information", "fit_gaussian", "frechet_distance", "gap_on_grid", "grid_of_codes", "kl_per_dimension",
-    "largest_step", "linear", "log_evidence_on_grid", "log_likelihood", "lost_share", "mutual_information_gap",
-    "nearest_images", "optimal_rates", "posterior_on_grid", "precision_recall", "rate_parts", "reached_share",
+    "linear", "log_evidence_on_grid", "log_likelihood", "lost_share", "mutual_information_gap",
+    "optimal_rates", "posterior_on_grid", "precision_recall", "rate_parts", "reached_share",
     "sharpness", "spherical", "standard_normal", "train_judge",
 ]  # fmt: skip

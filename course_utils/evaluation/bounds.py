@@ -66,9 +66,17 @@ def log_likelihood(
     counts = [min(chunk, samples - done) for done in range(0, samples, chunk)]
     with seeded(seed, device_of(model)), evaluating(model):
         return torch.cat([
-            importance_bound(torch.cat([log_weights(*batch, samples=count) for count in counts]))
+            importance_bound(torch.cat([_checked(model, log_weights(*batch, samples=n), n, batch) for n in counts]))
             for batch in batches_of(model, inputs, max(1, batch_size // chunk))
         ])  # fmt: skip
+
+
+def _checked(model: nn.Module, weights: Tensor, samples: int, batch: tuple[Tensor, ...]) -> Tensor:
+    wanted = samples, len(batch[0])
+    if weights.shape != wanted:
+        came = tuple(weights.shape)
+        raise ValueError(f"{type(model).__name__}.log_weights must return (samples, B) = {wanted}, got {came}")
+    return weights
 
 
 def method_of(model: nn.Module, name: str, asker: str) -> Callable[..., Any]:

@@ -1,21 +1,18 @@
-"""Measurements of generation: where codes lie, what is drawn, what lies between, and what is merely copied.
+"""Measurements of generation: where codes lie, what is drawn, and what lies between.
 
-They were written out in notebook 01 for the autoencoder. Here they take codes, images and functions instead of a
+They were written out in notebooks 01 and 06. Here they take codes, images and functions instead of a
 model, so that every model of the course is put to the same ones.
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from course_utils._checks import check_batch, check_float, check_positive_int, check_same_shape, check_share
+from course_utils._checks import check_float, check_positive_int, check_same_shape, check_share
 from course_utils.evaluation.judge import Judge
-
-Decode = Callable[[Tensor], Tensor]  # codes (n, L) -> expected pixels (n, 1, 28, 28) in [0, 1]
 
 
 class CodeGaussian(NamedTuple):
@@ -107,14 +104,6 @@ def effective_classes(judge: Judge, images: Tensor) -> float:
 # ----------------------------------------------------------------------------------------------------- paths
 
 
-def different_pairs(labels: Tensor, n: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Indices of random pairs of images with different labels, two tensors of at most ``n`` (about nine in ten)."""
-    generator = torch.Generator().manual_seed(seed)
-    first, second = torch.randint(len(labels), (2, check_positive_int("n", n)), generator=generator).to(labels.device)
-    different = labels[first] != labels[second]
-    return first[different], second[different]
-
-
 def linear(a: Tensor, b: Tensor, t: float) -> Tensor:
     """The straight line from codes a (t = 0) to codes b (t = 1), (B, L) each."""
     check_same_shape("a", a, "b", b)
@@ -133,28 +122,6 @@ def spherical(a: Tensor, b: Tensor, t: float) -> Tensor:
     safe = torch.where(sine < 1e-4, torch.ones_like(sine), sine)
     arc = ((1 - t) * angle).sin() / safe * a + (t * angle).sin() / safe * b
     return torch.where(sine < 1e-4, linear(a, b, t), arc)
-
-
-@torch.no_grad()
-def largest_step(decode: Decode, a: Tensor, b: Tensor, *, steps: int = 20, path: Callable = linear) -> Tensor:
-    """How abrupt decoded paths are: the largest of their steps as a multiple of the mean step, (B,); 1 is even.
-
-    The path from codes a to codes b (B, L) is cut into ``steps`` equal parts, and a step is the distance ‖x − x'‖ of
-    two neighbouring decoded images. A cross-fade of two pictures scores 1; a cut from one to the other, ``steps``.
-    """
-    check_positive_int("steps", steps)
-    frames = torch.stack([decode(path(a, b, k / steps)).flatten(1) for k in range(steps + 1)])  # (steps + 1, B, D)
-    lengths = (frames[1:] - frames[:-1]).norm(dim=-1)
-    return lengths.amax(0) / lengths.mean(0).clamp_min(1e-12)
-
-
-# --------------------------------------------------------------------------------------------------- copying
-
-
-def nearest_images(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """For each image the distance ‖x − x'‖ to the nearest of ``others``, and its index, (n,) each; pixels as (n, …)."""
-    images, others = (check_batch(*named).flatten(1) for named in (("images", images), ("others", others)))
-    return _nearest(_check_codes("images", images), _check_codes("others", others, images.shape[1]))
 
 
 def _nearest(points: Tensor, others: Tensor, *, chunk: int = 2_000) -> tuple[Tensor, Tensor]:

@@ -240,7 +240,8 @@ class FlowMatching(_Denoising):
         """log p(x) of examples (B, …): (B,), in nats, float64, exact up to the solver's error.
 
         Back along the ODE to the noise: log p(x) = log N(noise) − ∫ div v dt, the trace of the Jacobian taken exactly,
-        with one backward pass for each dimension: for codes, not for images. Source: Chen et al. 2018, eq. (8).
+        with one backward pass for each dimension: for codes, not for images. Source: Chen,
+        Rubanova, Bettencourt & Duvenaud 2018 (neural ODEs), eq. (8).
         """
         shape, dims = x.shape, math.prod(self.input_shape)
 

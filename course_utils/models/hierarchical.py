@@ -285,8 +285,9 @@ class ResidualVAE(_Levels):
 
     The state begins as a learned vector. Level k reads its prior p(z_k|z_k+1, …, z_K) from it, and adds a network of
     z_k to it; the last state is decoded. The posterior is "residual", as in :class:`HierarchicalVAE`, from the features
-    of x and the state (Vahdat & Kautz 2020, section 3.2). What is added begins small, divided by √K (Child 2021,
-    section 3). Both papers have convolutions and dozens of levels; this is their idea in fully connected layers.
+    of x and the state (Vahdat & Kautz 2020, section 3.2). What is added begins small, divided by √K (as the
+    last weights of a block in Child 2021, section 4.1). Both papers have convolutions and dozens of levels; this is
+    their idea in fully connected layers.
 
     ``hidden_dims`` are those of the encoder, reversed in the decoder; ``width`` is that of the state, and of all
     networks of a level. Other arguments as for :class:`HierarchicalVAE`.

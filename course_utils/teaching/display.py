@@ -79,8 +79,10 @@ def _axes_in_words(axes: Axes) -> str:
 
 
 def _line_in_words(line: Line2D) -> str:
-    xs, ys = (np.asarray(values, dtype=float) for values in (line.get_xdata(), line.get_ydata()))
+    xs, ys = (np.ma.filled(np.ma.asarray(v, dtype=float), np.nan) for v in line.get_data(orig=False))
     name = "" if line.get_label().startswith("_") else f"{line.get_label()}: "
+    if not np.isfinite(ys).any():
+        return f"{name}no finite value"
     words = f"{name}{_three(ys[0])} at {_three(xs[0])} to {_three(ys[-1])} at {_three(xs[-1])}"
     for extreme, i in (("lowest", np.nanargmin(ys)), ("highest", np.nanargmax(ys))):
         if 0 < i < len(ys) - 1:

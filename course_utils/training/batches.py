@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from course_utils._checks import check_choice, check_unit_interval
+from course_utils._checks import check_choice, check_float, check_unit_interval
 from course_utils._random import seeded
 from course_utils.data.images import Split
 from course_utils.evaluation.bounds import check_inputs, device_of, method_of
@@ -32,6 +32,9 @@ class Batches:
         binarize: str | None = None,
     ) -> None:
         check_choice("binarize", binarize, BINARIZE)
+        for name, function in (("condition", condition), ("transform", transform)):
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} must be a function, got {function!r}")
         self.model, self.device = model, device_of(model)
         self.condition, self.transform, self.binarize = condition, transform, binarize
         self.data = (data,) if isinstance(data, Tensor) else data
@@ -112,7 +115,7 @@ class Batches:
 
     def _inputs(self, x: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
         x = x.bernoulli() if self.binarize else x
-        x = self.transform(x) if self.transform else x
+        x = check_float("transform(x)", self.transform(x)) if self.transform else x
         if isinstance(self.data, Split):
             return self.model.inputs(x.to(self.device), others[0].to(self.device), self.condition)
         return tuple(tensor.to(self.device) for tensor in (x, *others))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from course_utils._checks import check_choice, check_number, check_positive_int, check_share
+from course_utils._checks import check_choice, check_number, check_positive_int, check_share, check_whole
 from course_utils._random import seeded
 from course_utils.data.images import ImageData
 from course_utils.evaluation.bounds import check_terms, evaluate
@@ -73,8 +73,9 @@ def fit(
     a model that could not be saved or a checkpoint of another training, ``OSError`` for a file that cannot be written.
     """
     epochs, batch_size = check_positive_int("epochs", epochs), check_positive_int("batch_size", batch_size)
-    if not isinstance(model, nn.Module) or not any(True for _ in model.parameters()):
-        raise TypeError(f"model must be a torch.nn.Module with parameters, got {type(model).__name__}")
+    seed = check_whole("seed", seed)
+    if not isinstance(model, nn.Module) or not any(p.requires_grad for p in model.parameters()):
+        raise TypeError(f"model must be a torch.nn.Module with parameters to train, got {type(model).__name__}")
     clip = None if clip is None else check_number("clip", clip, above=0)
     optimizer = _optimizer(optimizer, model)
     beta_at = _schedule("beta", beta, least=0)
@@ -82,7 +83,8 @@ def fit(
     whole = isinstance(data, ImageData)
     options = dict(condition=condition, transform=transform, binarize=binarize)
     train = Batches(model, data.train if whole else data, **options)
-    test = Batches(model, data.test, **options).whole() if whole else None
+    test = Batches(model, data.test, **options) if whole else None
+    test_inputs = test.whole() if test else None
     averaged = None if ema is None else AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(check_share("ema", ema)))
     order = torch.Generator().manual_seed(seed)  # on the CPU, so that the order is the same on every device
     history, steps = History(), math.ceil(len(train) / batch_size)
@@ -95,7 +97,7 @@ def fit(
         state = Training(model, averaged, optimizer, order, history, train.device, {}, rates)
         if checkpoint is not None:
             check_can_be_saved(model, checkpoint)
-            state.settings |= _settings(batch_size, seed, optimizer, clip, ema, binarize, train, data)
+            state.settings |= _settings(batch_size, seed, optimizer, clip, ema, binarize, train, test)
             if Path(checkpoint).exists():
                 state.restore(checkpoint)
         objective = distributed.objective(model)
@@ -111,10 +113,11 @@ def fit(
                         inputs = distributed.share(inputs)
                         terms = objective(*inputs, beta=beta_at((epoch - 1) * steps + step))
                         if sums is None:
-                            check_terms(model, terms, len(inputs[0]))
-                            sums = dict.fromkeys(terms.names, 0.0)
+                            sums = _first_sums(model, terms, len(inputs[0]))
                         means = distributed.total(torch.stack([term.detach().sum() for term in terms])) / count
-                        values = dict(zip(sums, means.tolist(), strict=True))
+                        values = dict(zip(terms.names, means.tolist(), strict=True))
+                        if values.keys() != sums.keys():
+                            raise ValueError(f"the terms were {', '.join(sums)}; in step {step} {', '.join(values)}")
                         if not all(map(math.isfinite, values.values())):
                             raise FloatingPointError(_not_finite(values, epoch, step, steps, rate))
                         optimizer.zero_grad()
@@ -124,15 +127,14 @@ def fit(
                         optimizer.step()
                         if averaged is not None:
                             averaged.update_parameters(model)
-                        for name, value in values.items():
-                            sums[name] += value * count
+                        sums = {name: so_far + values[name] * count for name, so_far in sums.items()}
                         bar.update()
                     distributed.share_buffers(state.result)
                     history.epochs.append(epoch)
                     history.train.append(Terms(**{name: value / len(train) for name, value in sums.items()}))
                     history.seconds.append(time.perf_counter() - start)
-                    if test is not None:
-                        found = evaluate(state.result, *test, beta=rates["beta"](epoch))
+                    if test_inputs is not None:
+                        found = evaluate(state.result, *test_inputs, beta=rates["beta"](epoch))
                         history.test.append(found.map(lambda term: term.double().mean().item()))
                     bar.set_postfix_str(_summary(history))
                     if checkpoint is not None:
@@ -159,7 +161,7 @@ def _schedule(name: str, value: float | Callable[[int], float], **bounds: float)
 def _optimizer(optimizer: str | Callable[[Iterable[nn.Parameter]], Optimizer], model: nn.Module) -> Optimizer:
     if isinstance(optimizer, str):
         kinds = {name.lower(): kind for name, kind in vars(torch.optim).items() if inspect.isclass(kind)}
-        kinds = {name: kind for name, kind in kinds.items() if name not in ("optimizer", "lbfgs", "sparseadam")}
+        kinds = {name: kind for name, kind in kinds.items() if name not in ("optimizer", "lbfgs", "muon", "sparseadam")}
         kind = kinds[check_choice("optimizer", optimizer.lower(), tuple(kinds))]
         return kind(model.parameters(), lr=1e-3, **({"fused": True} if kind in _FUSED else {}))
     made = optimizer(model.parameters()) if callable(optimizer) else optimizer
@@ -173,15 +175,24 @@ def _optimizer(optimizer: str | Callable[[Iterable[nn.Parameter]], Optimizer], m
 
 def _settings(
     batch_size: int, seed: int, optimizer: Optimizer, clip: float | None, ema: float | None, binarize: str | None,
-    train: Batches, data: ImageData | Examples,
+    train: Batches, test: Batches | None,
 ) -> dict[str, object]:  # fmt: skip
     """What makes this training another one than one that differs in it; rates are compared epoch by epoch."""
-    defaults = ", ".join(f"{name}={value}" for name, value in sorted(optimizer.defaults.items()) if name != "lr")
+    groups = [dict(sorted(group.items())) for group in optimizer.param_groups]
+    del groups[0]["lr"]  # is among the rates
+    told = "; ".join(", ".join(f"{k}={v}" for k, v in group.items() if k != "params") for group in groups)
     return {
-        "batch_size": batch_size, "seed": seed, "optimizer": f"{type(optimizer).__name__}({defaults})", "clip": clip,
+        "batch_size": batch_size, "seed": seed, "optimizer": f"{type(optimizer).__name__}({told})", "clip": clip,
         "ema": ema, "binarize": binarize, "examples": len(train), "data (checksum)": train.fingerprint(),
-        "test examples": len(data.test) if isinstance(data, ImageData) else 0,
+        "test examples": len(test) if test else 0, "test data (checksum)": test.fingerprint() if test else 0,
     }  # fmt: skip
+
+
+def _first_sums(model: nn.Module, terms: Terms, size: int) -> dict[str, float]:
+    """0 for each term of the first loss, checked."""
+    if not check_terms(model, terms, size).loss.requires_grad:
+        raise ValueError(f"{type(model).__name__}.loss has no gradient: no .item(), .detach() or NumPy may be in it")
+    return dict.fromkeys(terms.names, 0.0)
 
 
 def _not_finite(values: dict[str, float], epoch: int, step: int, steps: int, lr: float) -> str:

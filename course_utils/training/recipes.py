@@ -109,8 +109,8 @@ _COSINE = dict(epochs=200, options=dict(batch_size=100, lr=cosine_rate))
 SETTINGS: dict[str, Setting] = {
     "autoencoder": Setting("784-400-2, the code plane of notebook 01", lambda: Autoencoder(latent_dim=2)),
     "vae": Setting("784-400-20, the VAE of notebook 06", lambda: VAE(latent_dim=20)),
-    "vae-deep": Setting("784-256-128-10, notebook 06", lambda: VAE(latent_dim=10, hidden_dims=(256, 128))),
-    "vae-conv": Setting("convolutional, 20 latents, notebook 06", lambda: VAE(latent_dim=20, trunk="conv")),
+    "vae-deep": Setting("784-256-128-10", lambda: VAE(latent_dim=10, hidden_dims=(256, 128))),
+    "vae-conv": Setting("convolutional, 20 latents", lambda: VAE(latent_dim=20, trunk="conv")),
     "vae-plane": Setting("784-400-2, the manifold of notebook 06", lambda: VAE(latent_dim=2)),
     "vae-gaussian": Setting(
         "784-400-20 with a learned σ, notebook 05", lambda: VAE(latent_dim=20, likelihood="gaussian", sigma="learned")

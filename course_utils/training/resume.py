@@ -97,7 +97,7 @@ class Training:
     def _check_same_training(self, saved: dict[str, Any], path: str | os.PathLike[str]) -> None:
         own = self.settings | self._rates(saved["history"]["epochs"])
         before = saved["settings"] | saved["rates"]
-        other = [name for name in own if own[name] != before.get(name)]
+        other = [name for name in own if own[name] != before.get(name, own[name])]  # an older file may lack one
         if other:
             was, now = ({name: settings.get(name) for name in other} for settings in (before, own))
             raise ValueError(

@@ -146,6 +146,19 @@ def test_the_search_finds_from_a_folder_on_the_disk(tab, site):
     assert "09" in found.first.inner_text() and not tab.wrong
 
 
+@pytest.mark.parametrize("words", ["light mode", "Bonferroni"])
+def test_a_search_shows_its_words_where_they_stand_and_leaves_formulas_whole(tab, site, words):
+    opened(tab, site, "search.html")
+    tab.evaluate("words => localStorage.setItem('sphinx_highlight_terms', words)", words)
+    opened(tab, site, "06_the_vae.html")
+    in_view = """() => {
+      const first = document.querySelector("article .highlighted:not(.tip *)");
+      return first?.checkVisibility() && Math.abs(first.getBoundingClientRect().top) < innerHeight;
+    }"""
+    tab.wait_for_function(in_view, timeout=10_000)  # it scrolls smoothly
+    assert not tab.locator("math .highlighted").count() and not tab.wrong
+
+
 def test_an_answer_is_seen_when_asked_for_and_a_term_under_the_pointer(tab, site):
     opened(tab, site, "06_the_vae.html")
     cover = tab.locator("details.prediction").first
@@ -170,8 +183,24 @@ def test_print_shows_answers_and_a_link_opens_what_it_leads_into(tab, site):
     tab.evaluate("dispatchEvent(new Event('beforeprint'))")
     shown = [part.is_visible() for part in tab.locator("details:is(.prediction, .appendix) > p").all()]
     assert shown and all(shown) and not tab.locator("details.help").first.is_visible()
+    assert not tab.locator(".skip-to-content").is_visible()
     tab.evaluate("dispatchEvent(new Event('afterprint'))")
     assert not tab.locator("details[open]").count()
+    heading = tab.locator("section:has(> h2 + details.appendix)").nth(1)
+    tab.evaluate("name => { location.hash = name; }", heading.get_attribute("id"))
+    tab.wait_for_timeout(200)
+    assert tab.locator("details[open]").count() == 1 and heading.locator("details.appendix > p").first.is_visible()
+
+
+def test_nothing_is_wider_than_a_printed_page(tab, site):
+    tab.set_viewport_size({"width": 718, "height": 1000})  # A4 within its margins, at 96 dots an inch
+    tab.emulate_media(media="print")
+    for file in sorted(site.glob("[01]*.html")):
+        opened(tab, site, file.name)
+        tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+        wide = """[...document.querySelectorAll("article :is(math, table, img, pre)")].filter(part =>
+          part.getBoundingClientRect().right > document.querySelector("article").getBoundingClientRect().right + 4)"""
+        assert tab.evaluate(f"{wide}.map(part => part.textContent.slice(0, 60))") == [], file.name
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

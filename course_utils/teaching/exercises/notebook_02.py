@@ -166,7 +166,7 @@ def _gradient_passes_z(build: Build) -> None:
     z = build.run(build.make(20).reparameterize, *given, doing="in reparameterize")
     grads = torch.autograd.grad(z.sum(), given, allow_unused=True) if z.requires_grad else (None, None)
     lost = [name for name, grad in zip(("mu", "log_var"), grads, strict=True) if grad is None or not grad.any()]
-    words = f"No gradient gets from z back to {' and '.join(lost)}. The line on credit lets it pass: notebook 03."
+    words = f"No gradient gets from z back to {' and '.join(lost)}. The borrowed line lets it pass: notebook 03."
     build.require(not lost, "no gradient through z", words)
 
 
@@ -282,9 +282,9 @@ EXERCISES = (
             "The loss of a batch has four steps: encode; draw z; decode; add distortion and rate. For one number per "
             "image the cross-entropy needs reduction='none', and then a sum over the pixels.",
             "sample: codes of shape (n, latent_dim) from torch.randn, decoded, and a sigmoid, as decode gives logits. "
-            "The two lines on credit are the whole of reparameterize and kl.",
+            "The two borrowed lines are the whole of reparameterize and kl.",
         ),
-        passed="Gradients reach every weight; after {steps} steps −ELBO is {loss:.0f} nats, as a healthy VAE's.",
+        passed="Gradients reach every weight; after {steps} steps on few images −ELBO is {loss:.0f} nats: healthy.",
         checks=(
             has("encode", "reparameterize", "decode", "kl", "loss", "sample"),
             shapes("encode", [(7, 784)], (7, 20), (7, 20)),

@@ -69,8 +69,8 @@ def _with_fixed_noise(attempt: Attempt, mu: Tensor, log_var: Tensor) -> dict[str
     if first[""].shape == second[""].shape and not torch.allclose(first[""], second[""], equal_nan=True):
         raise NotYet(
             "other noise",
-            "The noise does not come from a normal distribution. torch.rand is uniform between 0 and 1; which function "
-            "draws from N(0, 1)?",
+            "With the draws of torch.randn and its kin held fixed, two calls still differ: the noise comes from "
+            "elsewhere. torch.rand is uniform between 0 and 1; which function of PyTorch draws from N(0, 1)?",
         )
     return first
 

@@ -29,8 +29,8 @@ def frechet_distance(a, b):
 def precision_recall(real, fake, k):
     """Return precision and recall of fake images, by their features.
 
-    A point lies among a set if some point of the set is at least as near to it as to that point's own
-    k-th nearest neighbour in the set; nobody is a neighbour of oneself.
+    a lies among a set if, for some b of the set, a is at most as far from b as b's k-th nearest
+    neighbour in the set is; b is no neighbour of itself.
     Precision: the share of fake points that lie among the real ones. Recall: of real ones among the fake.
 
     real, fake: (n, F)
