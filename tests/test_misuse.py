@@ -224,7 +224,7 @@ MISUSE = {
         lambda: once(Renamed(latent_dim=2), batch_size=3), ValueError, "the terms were", "step 2",
     ),
     "weights as rows of examples": (
-        lambda: log_likelihood(Transposed(latent_dim=2), X, samples=2), ValueError, "(2, 6)", "(6, 2)",
+        lambda: log_likelihood(Transposed(latent_dim=2), X, samples=2), ValueError, "(2, 3)", "(3, 2)",
     ),
     "half a seed": (lambda: once(vae(), seed=0.5), TypeError, "seed", "0.5"),
     "half a seed for noise": (lambda: evaluate(vae(), X, seed=0.5), TypeError, "seed", "0.5"),
