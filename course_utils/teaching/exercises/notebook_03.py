@@ -69,7 +69,7 @@ def _with_fixed_noise(attempt: Attempt, mu: Tensor, log_var: Tensor) -> dict[str
     if first[""].shape == second[""].shape and not torch.allclose(first[""], second[""], equal_nan=True):
         raise NotYet(
             "other noise",
-            "With the draws of torch.randn and its kin held fixed, two calls still differ: the noise comes from "
+            "With the draws of torch.randn and the like held fixed, two calls still differ: the noise comes from "
             "elsewhere. torch.rand is uniform between 0 and 1; which function of PyTorch draws from N(0, 1)?",
         )
     return first

@@ -29,7 +29,7 @@ def frechet_distance(a, b):
 def precision_recall(real, fake, k):
     """Return precision and recall of fake images, by their features.
 
-    a lies among a set if, for some b of the set, a is at most as far from b as b's k-th nearest
+    Point a lies among a set if, for some b of it, a is at most as far from b as b's k-th nearest
     neighbour in the set is; b is no neighbour of itself.
     Precision: the share of fake points that lie among the real ones. Recall: of real ones among the fake.
 
