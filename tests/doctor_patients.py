@@ -796,7 +796,7 @@ def free_bits(output, x):
 
 
 BEYOND: dict[str, tuple] = {
-    "quantiser": (Quantised, second_term, "a quantiser (argmin) is not examined"),
+    "quantiser": (Quantised, second_term, "a quantiser is not examined"),
     "several samples": (Several, lambda o, x: elbo_loss(o, x.repeat_interleave(3, 0)), "several samples"),
     "autoregressive": (Autoregressive, lambda o, x: bce(o, x).mean(), "each is made of those before"),
     "generator": (Generator, lambda o, x: o[0].square().mean(), "a generator without an encoder"),
@@ -817,6 +817,127 @@ BEYOND: dict[str, tuple] = {
     "small capacity": (Plain, loss_with(join=lambda r, k: r.mean() + 1000 * (k.mean() - 3).abs()), "kl-form"),
     "capacity": (Plain, loss_with(join=lambda r, k: r.mean() + 30 * (k.mean() - 40).abs()), "kl-form"),
 }
+
+
+# ------------------------------------------------------ correct, and unlike what its numbers or its names suggest
+
+
+class BagOfWords(Plain):
+    """Counts of words; the output is the share of each word."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.out = nn.Linear(40, WIDTH), nn.Linear(WIDTH, 40)
+
+    def forward(self, x):
+        mu, log_var = self.encode(x.log1p())
+        return self.decode(self.reparameterize(mu, log_var)).softmax(1), mu, log_var
+
+
+def with_std(make_std: Callable) -> type[Plain]:
+    """Samples with σ and returns it before log σ²."""
+
+    def forward(self, x):
+        mu, log_var = self.encode(x)
+        std = make_std(log_var)
+        return self.decode(mu + std * torch.randn_like(mu)), mu, std, log_var
+
+    return plain(forward=forward)
+
+
+class OwnVariance(Plain):
+    """A Gaussian decoder with a variance for each pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.to_pixels = nn.Linear(WIDTH, PIXELS)
+
+    def forward(self, x):
+        mu, log_var = self.encode(x)
+        h = torch.relu(self.back(self.reparameterize(mu, log_var)))
+        return self.out(h), self.to_pixels(h).clamp(-4, 2), mu, log_var
+
+
+def own_variance_loss(output, x, sign=1):
+    mean, log_var = output[:2]
+    return (0.5 * (log_var + (mean - x.flatten(1)) ** 2 / log_var.exp()).sum(1) + sign * kl_of(*output[2:])).mean()
+
+
+def inverse_normal(mu: Tensor) -> Tensor:
+    return 2**0.5 * torch.erfinv(2 * torch.rand_like(mu).clamp(1e-6, 1 - 1e-6) - 1)
+
+
+def logistic(mu: Tensor) -> Tensor:
+    u = torch.rand_like(mu)
+    return u.log() - (-u).log1p()
+
+
+class ThresholdedFirst(Plain):
+    """Returns pixels drawn by comparing with uniform numbers before their logits."""
+
+    def forward(self, x):
+        logits, mu, log_var = super().forward(x)
+        return (torch.rand_like(logits) < logits.sigmoid()).float(), logits, mu, log_var
+
+
+class LaplaceCode(Plain):
+    """Returns its posterior, in distributions that check what they are given."""
+
+    def forward(self, x):
+        mu, log_scale = self.encode(x)
+        q = torch.distributions.Laplace(mu, log_scale.exp())
+        return torch.distributions.ContinuousBernoulli(logits=self.decode(q.rsample())), q
+
+
+def laplace_loss(output, x):
+    likelihood, q = output
+    prior = torch.distributions.Laplace(torch.zeros_like(q.mean), torch.ones_like(q.mean))
+    kl = torch.distributions.kl_divergence(q, prior)
+    return (kl.sum(1) - likelihood.log_prob(x.flatten(1)).sum(1)).mean()
+
+
+def nearest(self, z):
+    _, chosen = torch.min(torch.cdist(z, self.book), 1)
+    return torch.index_select(self.book, 0, chosen)
+
+
+QUANTISERS: dict[str, Callable] = {
+    "min": nearest,
+    "topk": lambda self, z: self.book[(-torch.cdist(z, self.book)).topk(1, 1).indices[:, 0]],
+    "trunc": lambda self, z: torch.trunc(3 * z.tanh() + 0.5),
+    "round": lambda self, z: torch.round(3 * z.tanh()),
+}
+
+
+def quantised(choose: Callable) -> type[Quantised]:
+    """A code out of a small set, straight through, returned beside what it was made of."""
+
+    def forward(self, x):
+        z, _ = self.encode(x)
+        chosen = choose(self, z)
+        return self.decode(z + (chosen - z).detach()), z, chosen
+
+    return type("Chooses", (Quantised,), {"forward": forward})
+
+
+class SeededAndReturned(Plain):
+    def forward(self, x):
+        mu, log_var = self.encode(x)
+        z = seeded(self, mu, log_var)
+        return self.decode(z), z, mu, log_var
+
+
+def mean_over_rows(values: Tensor) -> Tensor:
+    return values.mean(0, keepdim=True).expand_as(values)
+
+
+MIXED_ROWS = {
+    "μ averaged": plain(encode=lambda self, x: (mean_over_rows((h := encode(self, x))[0]), h[1])),
+    "both averaged": plain(encode=lambda self, x: tuple(map(mean_over_rows, encode(self, x)))),
+    "z of the row before": plain(decode=lambda self, z: decode(self, z.roll(1, 0))),
+    "reversed in the end": plain(decode=lambda self, z: decode(self, z).flip(0)),
+}
+NormOverRows = plain(encode=lambda self, x: ((h := encode(self, x))[0] - h[0].mean(0), h[1]))
 
 
 # ------------------------------------------------------------------------------------- one loss in different forms

@@ -4,8 +4,7 @@
     print(diagnosis)
 
 From a terminal: ``python -m course_utils.doctor FILE.py:CLASS``. The experiments stand in ``encoder``, ``sampling``,
-``objective`` and ``decoder``, all that can be found in ``codes``. Names are loaded when used, after the import path is
-in order.
+``objective`` and ``decoder``, all that can be found in ``codes``. Names are loaded when used.
 """
 
 from importlib import import_module

@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from course_utils.doctor.patient import Patient
+from course_utils.doctor.patient import Patient, reach_of
 from course_utils.doctor.probe import exact, normals
-from course_utils.doctor.reach import reach_of
 from course_utils.doctor.report import Notes
 
 MOST_DIMENSIONS = 128  # each costs one forward pass
@@ -52,9 +51,8 @@ def check_code_is_used(patient: Patient, notes: Notes) -> None:
 def check_collapse(patient: Patient, notes: Notes) -> None:
     """After training: is z still worth something, and how many of its dimensions?
 
-    Collapse is a state: q(z|x) is the prior, and the output is the same with another example's code. An untrained
-    decoder hardly reacts to z either; but even a collapsed one has learned the mean image. Only if the average output
-    explains more than half of that image's contrast is anything said.
+    An untrained decoder hardly reacts to z either; but even a collapsed one has learned the mean image. Only if the
+    average output explains more than half of that image's contrast is anything said.
     """
     if notes.has("no-sampling", "noise-frozen", "latents-averaged") or patient.mean is None or patient.beyond:
         return notes.skipped("collapse: it needs a model that samples one Gaussian code.")
@@ -124,8 +122,7 @@ def check_condition(patient: Patient, notes: Notes) -> None:
     code = _code(patient)
     first = None if code is None else patient.decoded(code)
     if first is None:
-        needed = "z was not seen on its way, and there is no decode(z, cond)"
-        return notes.skipped(f"whether the decoder sees the condition: {needed}.")
+        return notes.skipped("whether the decoder sees the condition: z was not seen, and there is no decode(z, cond).")
     if moved := (patient.decoded(code, other) - first).abs().max().item():
         return notes.well(f"the decoder sees the condition (the output moves by up to {moved:.2g} at the same z)")
     text = "At the same z the output does not depend on the condition: one cannot ask this model for anything."
@@ -134,21 +131,18 @@ def check_condition(patient: Patient, notes: Notes) -> None:
 
 
 def check_range(patient: Patient, notes: Notes, form: str | None) -> None:
-    """Can the output be what the likelihood takes it for, and can it reach the data?"""
-    reach = reach_of(patient)
+    """Can the output be what the likelihood takes it for, and can it reach what the loss compares it with?"""
+    reach, target = reach_of(patient), patient.x if patient.target is None else patient.target
+    layers = (call.given for call in patient.first.probe.calls if call.is_layer and "norm" not in call.name)
+    seen = [t for t in (*next(layers, ()), patient.target) if t is not None and not t.requires_grad]
+    if (largest := max((t.abs().max().item() for t in seen), default=0.0)) > 10:
+        text = "The numbers are not of the order of 1 (8-bit pixels?), far from where a fresh network works well."
+        notes.warning("data-range", text, f"the largest that the encoder is given, or the loss compares: {largest:.3g}")
+    elif not notes.has("data-range"):
+        notes.well(f"the data lie in [{patient.x.min().item():.3g}, {patient.x.max().item():.3g}]")
     if reach is None or patient.first.recon.numel() != patient.x.numel():
         return notes.skipped("the range of the output: no output of x's shape was found, or not the layer before it.")
-    low, high = patient.x.min().item(), patient.x.max().item()
-    measured = f"outputs lie in {reach}, whatever the last layer gives; the data in [{low:.3g}, {high:.3g}]"
-    outside = low < -1e-6 or high > 1 + 1e-6
-    if outside and ((form is None and reach.unit) or (form or "").startswith(("BCE", "continuous"))):
-        text = "The data leave [0, 1], where a Bernoulli likelihood is meant to live: its loss has no floor there."
-        notes.error("data-range", text, measured)
-    elif high > 10 or low < -10:
-        text = "The data are not of the order of 1 (8-bit pixels?), far from where a fresh network works well."
-        notes.warning("data-range", text, measured)
-    else:
-        notes.well(f"the data lie in [{low:.3g}, {high:.3g}]")
+    measured = f"outputs lie in {reach}, whatever the last layer gives"
     logits, narrow = form in ("BCE with logits", "continuous Bernoulli"), reach.low >= 0.45 and reach.high <= 0.75
     if narrow or (logits and reach.unit):
         second = "the decoder applies it twice" if narrow else f"the loss ({form}) applies another"
@@ -160,16 +154,19 @@ def check_range(patient: Patient, notes: Notes, form: str | None) -> None:
     if form == "BCE on probabilities" and not reach.unit:
         text = "The loss is a cross-entropy of probabilities, and the output can leave [0, 1]."
         return notes.error("output-range", text, measured)
-    if form in (None, "squared error", "absolute error", "BCE on probabilities"):
-        room = 0.02 * max(min(high - low, reach.high - reach.low), 1e-6)
-        if low < reach.low - room or high > reach.high + room:
-            if outside or not notes.has("data-range"):
-                text = "The output cannot reach the data, whatever the decoder learns."
-                return notes.error("output-range", text, measured)
-        elif reach.low < -0.9 and reach.high <= 1 + 1e-6 and low >= 0 and form is not None:
+    low, high = target.min().item(), target.max().item()
+    measured += f"; {'the data' if form is None else 'what it is compared with'} in [{low:.3g}, {high:.3g}]"
+    room = 0.02 * max(min(high - low, reach.high - reach.low), 1e-6)
+    if not logits and (low < reach.low - room or high > reach.high + room):
+        if patient.target is None:
+            return notes.skipped(f"the output's range, {reach}: what the loss compares the output with is not known.")
+        text = "The output cannot reach the data, whatever the decoder learns."
+        return notes.found("warning" if form is None else "error", "output-range", text, measured)
+    if not logits and form is not None:
+        if reach.low < -0.9 and reach.high <= 1 + 1e-6 and low >= 0:
             text = "The output is made for [−1, 1] (tanh), and the data use the upper half of that only."
             return notes.warning("output-range", text, measured)
-        elif reach.cut > 0.2 and form is not None:
+        if reach.cut > 0.2:
             text = "The output is cut off (a ReLU or a clamp): what lies beyond gets no gradient."
             return notes.warning("output-range", text, f"{measured}; {reach.cut:.0%} of ordinary numbers are cut")
     notes.well(f"the output's range, {reach}, fits {'the likelihood and the data' if form else 'the data'}")

@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor
 
-from course_utils.doctor.patient import Patient
-from course_utils.doctor.probe import normals
-from course_utils.doctor.reach import reach_of
+from course_utils.doctor.outputs import SPREADS
+from course_utils.doctor.patient import Patient, reach_of
+from course_utils.doctor.probe import exact, normals
 from course_utils.doctor.report import Notes
-from course_utils.doctor.spreads import SPREADS
 
 SMALLEST_SIGMA = 0.25  # that an encoder must be able to reach
 LARGEST_EXP = 88.0  # beyond, exp overflows in float32
@@ -41,7 +40,8 @@ def check_averaging(patient: Patient, notes: Notes) -> None:
         return notes.skipped("whether the latent dimensions differ: no code was found.")
     widths = [t.shape[1] for t in (mean, patient.mu, patient.spread) if t is not None]
     what = None
-    if mean.shape[1] > 1 and _equal_columns(mean):
+    apart = exact(mean - mean[:, :1]).abs().max()
+    if mean.shape[1] > 1 and exact(mean).std(0).max() > 0 and apart < 1e-5 * exact(mean).abs().max():
         what = f"all {mean.shape[1]} coordinates of z (without noise) are equal for every example"
     elif mean.shape[1] == 1 and max(widths) > 1:
         what = f"z has 1 number per example where the encoder gives {max(widths)}"
@@ -101,7 +101,8 @@ def check_reach(patient: Patient, notes: Notes, kl_kind: str | None) -> None:
     if mu is not None and (mu.high - mu.low < 10 or mu.one_sided):
         bounds.append(f"μ lies in {mu} whatever the layer before it gives")
     if spread is not None and kind is not None:
-        floor = SPREADS[kind].log_sigma(torch.tensor(spread.low, dtype=torch.float64)).exp().item()
+        nearest = spread.low if kind.startswith("log") else max(spread.low, -spread.high, 0.0)  # to σ = 0
+        floor = SPREADS[kind].log_sigma(torch.tensor(nearest, dtype=torch.float64)).exp().item()
         if floor > SMALLEST_SIGMA:
             bounds.append(f"σ is never below {floor:.2g} ({SPREADS[kind].name} lies in {spread})")
     if bounds:
@@ -121,12 +122,6 @@ def _smallest_correlation(a: Tensor, b: Tensor) -> float:
     norms = a.norm(dim=0) * b.norm(dim=0)
     correlations = torch.where(norms > 1e-12, (a * b).sum(0) / norms.clamp_min(1e-12), torch.zeros_like(norms))
     return correlations.abs().min().item()
-
-
-def _equal_columns(values: Tensor) -> bool:
-    values = values.detach().double()
-    apart = (values - values[:, :1]).abs().max()
-    return bool(values.std(0).max() > 0 and apart < 1e-5 * values.abs().max())
 
 
 def _averaged_rows(patient: Patient, values: Tensor) -> int:

@@ -14,10 +14,10 @@ from course_utils.doctor.decoder import check_code_is_used, check_collapse, chec
 from course_utils.doctor.encoder import check_averaging, check_gradient, check_heads, check_reach
 from course_utils.doctor.objective import check_objective
 from course_utils.doctor.outputs import role_of
-from course_utils.doctor.patient import ModelRaised, Patient, forward_of
+from course_utils.doctor.patient import ModelRaised, Patient, forward_of, last_line
 from course_utils.doctor.probe import Probe, kept
 from course_utils.doctor.report import Diagnosis, Notes
-from course_utils.doctor.sampling import check_modes, check_noise, check_spread, measure_spread
+from course_utils.doctor.sampling import check_modes, check_noise, check_rows, check_spread, measure_spread
 
 FEWEST, EXAMPLES = 8, 64
 MOST_NUMBERS = 5_000_000  # in one forward pass: of a large model fewer examples are used
@@ -25,15 +25,9 @@ PATIENCE = 2.0  # seconds without a word
 
 
 def examine(
-    model: nn.Module,
-    x: Tensor,
-    *,
-    cond: Tensor | None = None,
-    loss: Callable | None = None,
-    forward: Callable | None = None,
-    encode: Callable | None = None,
-    decode: Callable | None = None,
-) -> Diagnosis:
+    model: nn.Module, x: Tensor, *, cond: Tensor | None = None, loss: Callable | None = None,
+    forward: Callable | None = None, encode: Callable | None = None, decode: Callable | None = None,
+) -> Diagnosis:  # fmt: skip
     """Examine a model that is meant to be a VAE: experiments on its sampler, its loss, its encoder and its decoder.
 
     Nothing is trained, and the model is left as it was: weights, buffers, gradients, mode, random state, device.
@@ -61,7 +55,10 @@ def examine(
 
 
 def _run_checks(patient: Patient, notes: Notes) -> None:
-    if bad := _not_finite(patient):
+    parts = {"the reconstruction": patient.first.recon, "z": patient.zero.code, "μ": patient.mu}
+    parts["the spread"] = patient.spread
+    counts = {name: int((~t.isfinite()).sum()) for name, t in parts.items() if t is not None}
+    if bad := ", ".join(f"{n:,} numbers of {name}" for name, n in counts.items() if n):
         notes.error("not-finite", "The forward pass gives numbers that are not finite.", bad)
         return notes.skipped("everything else: the numbers have to be finite first.")
     form = kl_kind = None
@@ -83,7 +80,7 @@ def _run_checks(patient: Patient, notes: Notes) -> None:
         "the range of the output": lambda: check_range(patient, notes, form),
         "the condition": lambda: check_condition(patient, notes),
         "collapse": lambda: check_collapse(patient, notes),
-        "train() and eval()": lambda: check_modes(patient, notes),
+        "train() and eval()": lambda: (check_modes(patient, notes), check_rows(patient, notes)),
     }
     if patient.cond is None:
         del checks["the condition"]
@@ -102,10 +99,8 @@ def _run_checks(patient: Patient, notes: Notes) -> None:
                 with patient.calm() if name in looks else torch.enable_grad():
                     check()
             except (ModelRaised, RuntimeError, ValueError, IndexError, TypeError) as error:
-                last = "".join(str(error).splitlines()[-1:])[:160]
-                raised = isinstance(error, ModelRaised)
-                said = "the model raised in this experiment" if raised else "the experiment failed"
-                notes.skipped(f"{name}: {said} ({last}).")
+                said = "the model raised in" if isinstance(error, ModelRaised) else "something failed in"
+                notes.skipped(f"{name}: {said} this experiment ({last_line(error)}).")
 
 
 def _patient(model, x, cond, *callables) -> Patient:
@@ -130,13 +125,6 @@ def _loss_of_output(model: nn.Module) -> Callable | None:
         return None
     names = [p.name for p in inspect.signature(method).parameters.values() if p.default is p.empty and p.kind < 2]
     return method if len(names) == 2 and role_of(names[0]) == "recon" else None
-
-
-def _not_finite(patient: Patient) -> str:
-    parts = {"the reconstruction": patient.first.recon, "z": patient.zero.code}
-    parts |= {"μ": patient.mu, "the spread": patient.spread}
-    counts = {name: int((~t.isfinite()).sum()) for name, t in parts.items() if t is not None}
-    return ", ".join(f"{n:,} numbers of {name}" for name, n in counts.items() if n)
 
 
 def _check_arguments(model: object, x: object, cond: object, **functions: object) -> None:

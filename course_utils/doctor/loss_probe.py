@@ -43,6 +43,7 @@ class LossProbe:
         self.recon, self.mu, self.spread = (sites.recon, sites.mu, sites.spread) if sites else (None, None, None)
         self.spreads: list[Site] = [] if sites is None else sites.spreads
         self.likes: dict[str, Tensor] = {} if sites is None else sites.likes
+        self.hold: dict[Site, Tensor] = {}  # numbers that stay whatever the others are
 
     def _run(self, noise: float | None, put: Mapping[Site, Tensor] | None = None) -> tuple[list[Tensor], Probe]:
         """Forward pass and loss in one; the parts of what the loss returned, and the tape."""
@@ -50,7 +51,7 @@ class LossProbe:
         patient._prepare(training=True, as_is=False)
         seed_everything(0)
         draws = {k: v for k, v in patient.draws_for(noise).items() if self.copies == 1 or not isinstance(v, Tensor)}
-        self.tape = Probe(draws, put=put)  # kept, in case that the loss raises
+        self.tape = Probe(draws, put=put, raw=patient.uniform)  # kept, in case that the loss raises
         with self.tape as probe:
             if self.own:
                 result = patient.call(patient.model.loss, *patient.inputs(self.x, self.cond))
@@ -81,7 +82,7 @@ class LossProbe:
 
     def __call__(self, *, noise: float | None = 0.0, **numbers: Tensor) -> Tensor:
         """The loss, a scalar, with numbers (B, …) as ``recon``, ``mu``, ``spread``; ``noise`` is ε in z = μ + σ·ε."""
-        put = {getattr(self, name): value for name, value in numbers.items()}
+        put = self.hold | {getattr(self, name): value for name, value in numbers.items()}
         parts, _ = self._run(noise if self.patient.exact else None, put)
         return self._sum(parts[0])
 
@@ -131,12 +132,9 @@ class LossProbe:
             call = probe.calls[k]
             if any(result is tensor for result in call.results) and len(call.given) == 1 and not call.is_layer:
                 tensor = call.given[0]
-                origin = next(
-                    (s for s, t in probe.results() if t is tensor and t.numel() == call.results[0].numel()), None
-                )
-                if origin is None:
+                if tensor.numel() != call.results[0].numel():
                     break
-                found.append(origin)
+                found += [s for s, t in probe.results() if t is tensor][:1]
         return found
 
     def _recon_site(self, loss: Tensor, probe: Probe, returned: Site | None) -> Site | None:
@@ -155,16 +153,10 @@ class LossProbe:
         if len(leaves_of) == 2:
             put = {self.recon: leaves_of["recon"], self.mu: leaves_of["mu"]}
             again, _ = self._run(0.0 if self.patient.exact else None, put)
-            points = list(leaves_of.values())
-            complete = [i for i in living if all(g.any() for g in gradients(again[i].sum(), points))]
+            complete = [i for i in living if all(g.any() for g in gradients(again[i].sum(), [*put.values()]))]
             if len(complete) == 1:
                 return complete[0]
         raise NoLoss(f"it returned {len(parts)} numbers; which is minimised? Return that one alone (or name it loss).")
-
-    @property
-    def sees_posterior(self) -> bool:
-        """Whether μ and the spread can be put in."""
-        return self.mu is not None and self.spread is not None
 
     def random(self, name: str, generator: torch.Generator, low: float, high: float) -> Tensor:
         """Uniform numbers for a part, the same for each copy of the batch."""

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from course_utils.doctor.loss_probe import LossProbe, NoLoss
+from course_utils.doctor.outputs import SPREADS, same, slopes
 from course_utils.doctor.patient import Patient
 from course_utils.doctor.probe import exact, gradients
-from course_utils.doctor.spreads import SPREADS, slopes
 from course_utils.losses.likelihoods import ContinuousBernoulli
 
 TOLERANCE = 0.01  # share of a derivative that may stay unexplained by a closed form
@@ -19,8 +19,7 @@ FAR = 20.0  # times larger means, for which the KL is far beyond any target or f
 class Posterior:
     """What the derivatives with respect to μ and the spread say, as weights of ½μ², ½σ² and −½ log σ².
 
-    ``state`` is "nothing" (no dependence), "linear", "Gaussian" (the three weights say all), "learned" (a KL to a
-    Gaussian that differs from number to number) or "other".
+    ``state`` is "nothing", "linear", "Gaussian" (the weights say all), "learned" (each number's own prior) or "other".
     """
 
     state: str
@@ -66,13 +65,31 @@ def measure(probe: LossProbe, patient: Patient) -> Measured:
             measured = found
         if found.near.is_kl:
             break
+    if measured.near.state == "other" and measured.form is None and patient.exact:
+        code, (_, tape) = patient.run(noise=1.0).code, probe.natural(1.0)
+        found = (site for site, t in tape.results() if t.numel() == code.numel() and same(t, code))
+        probe.hold = dict.fromkeys(list(found)[:1], code.detach())  # a variance of the decoder's own follows z, hence μ
+        held = _measure(probe, patient, recons, generator)
+        measured = held if held.near.is_kl else measured
+    if measured.near.kind and probe.spread != (probe.spreads or [probe.spread])[0]:
+        _, tape = probe.natural()
+        made_of, returned = (exact(tape.at(site)) for site in (probe.spread, probe.spreads[0]))
+        measured.near.kind = _as_returned(measured.near.kind, made_of, returned)
     return measured
+
+
+def _as_returned(kind: str, made_of: Tensor, returned: Tensor) -> str | None:
+    """What the returned spread is, if what it was made of is of that kind: where both give the same σ."""
+    log_sigma = SPREADS[kind].log_sigma(made_of).flatten()
+    apart = {k: (s.log_sigma(returned).flatten() - log_sigma).abs().max().item() for k, s in SPREADS.items()}
+    best = min(apart, key=apart.__getitem__)
+    return best if apart[best] < 1e-3 * log_sigma.abs().max() else None  # at σ = 1 many are alike
 
 
 def _measure(probe: LossProbe, patient: Patient, recons: list[Tensor], generator: torch.Generator) -> Measured:
     assumed = patient.spread_kind[0] or patient.reading.kind or "log_var"
     parts = [("recon", recons[0]), ("mu", probe.random("mu", generator, -2.0, 2.0))]
-    if probe.sees_posterior:
+    if "spread" in probe.likes:
         s = probe.random("spread", generator, -2.0, 1.0)
         parts.append(("spread", s.exp() if assumed in ("std", "var") else s))
     first = _slopes(probe, parts)
@@ -87,7 +104,7 @@ def _measure(probe: LossProbe, patient: Patient, recons: list[Tensor], generator
     low = None
     if near.state == "Gaussian" and near.is_kl:
         small = [("mu", 0.005 * mus[0])]
-        if probe.sees_posterior:
+        if "spread" in probe.likes:
             small.append(("spread", s.exp().pow(0.005) if assumed in ("std", "var") else 0.005 * s))
         low = fit(exact(small[0][1]), exact(_slopes(probe, [parts[0], *small])[1]))[0]
     return Measured(*likelihood, near, far, low)
@@ -186,11 +203,10 @@ def _alike(values: Tensor, reference: Tensor) -> bool:
 
 
 def fit_likelihood(recons: list[Tensor], grads: list[Tensor], x: Tensor) -> tuple[str | None, float, Tensor | None]:
-    """Which likelihood has these derivatives at two reconstructions, with which weight, and with x as its target?
+    """Which likelihood has these derivatives at two reconstructions, with which weight, and which target if not x?
 
-    Each derivative is a·w(r)·(φ(r) − target). If x is not the target, two reconstructions tell a without it, and then
-    what it is. For the squared error the weight is that of (r − x)²; a Gaussian's is 1/2σ². Returns "none" for a loss
-    that does not depend on r, None for derivatives that fit nothing; the target where that is not x.
+    Each derivative is a·w(r)·(φ(r) − target); if x is not the target, two reconstructions tell a without it. For the
+    squared error a is the weight of (r − x)², of a Gaussian 1/2σ². "none": no dependence on r. None: no such form.
     """
     r, other, g, g_other, x = (exact(t.flatten(1)) for t in (*recons, *grads, x))
     if not g.any():

@@ -4,7 +4,7 @@ import torch
 
 from course_utils.doctor.loss_probe import CannotTrain, LossProbe, NoLoss
 from course_utils.doctor.loss_weights import Measured, Posterior, fit, measure
-from course_utils.doctor.patient import ModelRaised, Patient
+from course_utils.doctor.patient import ModelRaised, Patient, last_line
 from course_utils.doctor.probe import exact, gradients
 from course_utils.doctor.report import Notes
 
@@ -14,14 +14,14 @@ OTHER_KL = "Fine if that is meant (another prior, a flow, free bits, an estimate
 
 
 def check_objective(patient: Patient, notes: Notes) -> tuple[str | None, str | None]:
-    """All about the loss; returns the form of its reconstruction term and what the KL takes the spread for."""
+    """All about the loss; sets the target, and returns the reconstruction term's form and what the KL takes s for."""
     try:
         probe = LossProbe(patient)
+        patient.target = None
         raised = _natural(patient, probe, notes)
-        if notes.has("not-finite"):
-            return None, None
-        if patient.beyond:
-            notes.skipped(f"the parts of the loss: {patient.beyond}.")
+        if notes.has("not-finite") or patient.beyond:
+            if patient.beyond:
+                notes.skipped(f"the parts of the loss: {patient.beyond}.")
             return None, None
         probe.find_sites()
         if probe.recon is None and _decoder_is_idle(patient, probe):
@@ -29,22 +29,20 @@ def check_objective(patient: Patient, notes: Notes) -> tuple[str | None, str | N
             return None, None
         measured = measure(probe, patient)
         patient.standard_prior = measured.near.state in ("Gaussian", "nothing", "unknown")
-    except NoLoss as why:
-        notes.skipped(f"the loss: {why}")
-        return None, None
-    except CannotTrain as why:
-        notes.error("no-gradient", "The loss cannot train the model: it has no gradient.", str(why))
-        return None, None
-    except ModelRaised as error:
-        if notes.has("raises"):
-            return None, None
-        if "loss and gradient are finite" in notes.healthy:  # on the model's own output it did run
-            notes.skipped(f"the parts of the loss: it raises on the doctor's numbers ({_last_line(error)}).")
-        else:
+    except (NoLoss, CannotTrain, ModelRaised) as error:
+        if isinstance(error, NoLoss):
+            notes.skipped(f"the loss: {error}")
+        elif isinstance(error, CannotTrain):
+            notes.error("no-gradient", "The loss cannot train the model: it has no gradient.", str(error))
+        elif "loss and gradient are finite" in notes.healthy:  # on the model's own output it did run
+            notes.skipped(f"the parts of the loss: it raises on the doctor's numbers ({last_line(error)}).")
+        elif not notes.has("raises"):
             notes.error("raises", "The loss raises an error.", str(error))
         return None, None
     if raised and measured.form != "BCE on probabilities":
         notes.error("raises", "The loss raises an error on the model's own output.", raised)
+    if measured.form is not None and probe.as_returned:
+        patient.target = exact(patient.x.flatten(1)) if measured.target is None else measured.target
     if measured.form is None:
         notes.skipped("the reconstruction term: its derivative is that of no likelihood that the doctor knows.")
     elif measured.form != "none":
@@ -104,7 +102,7 @@ def _per_example(probe: LossProbe, one: Measured, patient: Patient, notes: Notes
     try:
         two = measure(LossProbe(patient, copies=2, sites=probe), patient)
     except (ModelRaised, NoLoss) as error:
-        notes.skipped(f"the loss against the batch size: a batch of {2 * size} could not be run ({_last_line(error)}).")
+        notes.skipped(f"the loss against the batch size: a batch of {2 * size} could not be run ({last_line(error)}).")
         return size
     if one.near.pull is None or two.near.pull is None or not two.a:
         notes.skipped("the loss against the batch size: the two batches could not be compared.")
@@ -159,7 +157,8 @@ def _check_terms(m: Measured, size: float, a: str, notes: Notes, *, has_spread: 
             text = "At small rates the KL is not charged as such (free bits, or a target for the rate)."
             notes.remark("kl-form", text, f"at large means the weight is {far.mu * size:.4g}")
             return False
-        if notes.withdraw("no-sampling", unless=has_spread):
+        if notes.has("no-sampling") and not has_spread:  # which this explains
+            notes.findings = [finding for finding in notes.findings if finding.code != "no-sampling"]
             notes.skipped("no Gaussian code: deterministic codes, held by another term (an MMD?), are not examined.")
             return False
         if notes.has("one-head"):
@@ -238,7 +237,7 @@ def _check_saturation(probe: LossProbe, m: Measured, notes: Notes) -> None:
         loss = probe(recon=wrong)
         finite = bool(loss.isfinite()) and bool(gradients(loss, [wrong])[0].isfinite().all())
     except ModelRaised as error:
-        return notes.skipped(f"saturated probabilities: the loss raises ({_last_line(error)}).")
+        return notes.skipped(f"saturated probabilities: the loss raises ({last_line(error)}).")
     if finite:
         return notes.well("the cross-entropy stays finite at probabilities of 0 and 1")
     text = "At probabilities of exactly 0 or 1 the loss (or its gradient) is infinite or NaN."
@@ -247,11 +246,9 @@ def _check_saturation(probe: LossProbe, m: Measured, notes: Notes) -> None:
 
 def _check_target(patient: Patient, m: Measured, notes: Notes) -> None:
     """What the loss compares the output with, where that is not x itself: another example, or all of them?"""
-    if m.target is None:
-        return
-    target, x = m.target, exact(patient.x.flatten(1))
-    near = 0.01 * x.std()
-    if (x - x.mean(0)).square().mean().sqrt() > 10 * near and target.shape == x.shape:
+    x = exact(patient.x.flatten(1))
+    target, near = x if m.target is None else m.target, 0.01 * x.std()
+    if m.target is not None and (x - x.mean(0)).square().mean().sqrt() > 10 * near and target.shape == x.shape:
         apart = torch.cdist(target, x) / x.shape[1] ** 0.5
         nearest, which = apart.min(1)
         what = ""
@@ -264,11 +261,12 @@ def _check_target(patient: Patient, m: Measured, notes: Notes) -> None:
                 f"targets, computed from the loss's derivatives ({m.form}): they are those to {near / x.std():.0%} of "
                 f"the data's spread, and {apart.diagonal().mean() / x.std():.0%} from the example itself")  # fmt: skip
     low, high = target.min().item(), target.max().item()
-    if m.form != "squared error" and (low < -1e-3 or high > 1 + 1e-3):
-        text = "The loss compares the output with targets outside of [0, 1], and has no floor there."
-        found = f"computed from the loss's derivatives ({m.form}): in [{low:.3g}, {high:.3g}], and not x itself"
-        return notes.error("data-range", text, f"targets, {found}")
-    notes.well(f"the targets of the loss lie in [{low:.3g}, {high:.3g}]; they are not x itself")
+    what = "the data" if m.target is None else "targets, computed from the loss's derivatives, not x itself"
+    if m.form.startswith(("BCE", "continuous")) and (low < -1e-3 or high > 1 + 1e-3):
+        text = "The loss compares the output with numbers outside of [0, 1], where a Bernoulli likelihood has no floor."
+        return notes.error("data-range", text, f"{what} ({m.form}): in [{low:.3g}, {high:.3g}]")
+    if m.target is not None:
+        notes.well(f"the targets of the loss lie in [{low:.3g}, {high:.3g}]; they are not x itself")
 
 
 def _check_absence(patient: Patient, probe: LossProbe, m: Measured, notes: Notes) -> None:
@@ -289,7 +287,7 @@ def _check_absence(patient: Patient, probe: LossProbe, m: Measured, notes: Notes
 
 def _weighs_nothing(probe: LossProbe) -> bool:
     """Whether μ and the spread enter with a weight of exactly 0: 0·∞ is NaN."""
-    if not probe.sees_posterior:
+    if not {"mu", "spread"} <= probe.likes.keys():
         return False
     full = [torch.full_like(probe.likes[name], float("inf")) for name in ("mu", "spread")]
     recon = torch.full_like(probe.likes["recon"], 0.5).requires_grad_()
@@ -307,7 +305,3 @@ def _left_over(patient: Patient, probe: LossProbe) -> float:
         for values, weights in ((loss, None), (recon, pull))
     )
     return ((whole - part).norm() / part.norm().clamp_min(1e-30)).item()
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).splitlines()[-1][:120]

@@ -6,13 +6,11 @@ contain torch distributions. It is taken apart into leaves, each with a path.
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, distributions
-
-from course_utils.doctor.spreads import SPREADS
 
 Path = tuple[str | int, ...]
 
@@ -30,6 +28,30 @@ PATTERNS = (
     ("mu", rf"{_PREFIX}(mu|mean|loc|m){_SUFFIX}"),
     ("z", r"z.*|latent.*|code.*|sample.*"),
 )  # fmt: skip
+
+
+class Spread(NamedTuple):
+    """One reading of an encoder's second output s: what it is, how σ comes from it, and log σ as a function of s."""
+
+    name: str
+    sigma: str
+    log_sigma: Callable[[Tensor], Tensor]
+
+
+SPREADS = {
+    "log_var": Spread("log σ²", "exp(½s)", lambda s: s / 2),
+    "log_std": Spread("log σ", "exp(s)", lambda s: s),
+    "var": Spread("σ²", "√s", lambda s: s.abs().log() / 2),
+    "std": Spread("σ", "s", lambda s: s.abs().log()),
+}
+
+
+def slopes(kind: str, s: Tensor) -> tuple[Tensor, Tensor]:
+    """dσ²/ds and d log σ²/ds, for s read as ``kind``; those of the KL to N(0, I) are half their difference."""
+    s = s.detach().requires_grad_()
+    log_variance = 2 * SPREADS[kind].log_sigma(s)
+    (slope,) = torch.autograd.grad(log_variance.sum(), s)
+    return slope * log_variance.detach().exp(), slope
 
 
 class Leaf(NamedTuple):
@@ -106,20 +128,22 @@ def same(a: Tensor, b: Tensor) -> bool:
 
 
 def read(
-    output: object, x: Tensor, *, noisy: list[Tensor], varies: set[Path], drawn: Set[int] = frozenset()
+    output: object, x: Tensor, *, noisy: list[Tensor], varies: set[Path], living: Collection[Path] = ()
 ) -> Reading:
     """Find the parts of an output: by name where there are names, else by shape and by experiment.
 
-    ``noisy`` is what was computed from the noise while that was 0: among it is z, equal to μ then, which tells μ from
-    log σ². ``varies`` are the paths of tensors that change with the noise, ``drawn`` the ids of samples.
+    ``noisy`` is what was computed from the noise while that was 0: among it is z, equal to μ then, unlike log σ².
+    ``varies`` are the paths of what changes with the noise, ``living`` of what has a gradient: no sampled image.
     """
     size = x.shape[0]
     found = [leaf for leaf in leaves(output) if leaf.value.dim() and leaf.value.shape[0] == size]
-    image_like = [leaf for leaf in found if leaf.value.numel() == x.numel() and id(leaf.value) not in drawn]
+    images = [leaf for leaf in found if leaf.value.numel() == x.numel() and not same(leaf.value, x)]
+    image_like = [leaf for leaf in images if leaf.path in living]
+    image_like = image_like or [leaf for leaf in images if len(leaf.value.unique()) > 2]
     if not image_like:  # probabilities of classes for each number of x, such as for words
         image_like = [leaf for leaf in found if leaf.value.numel() % x.numel() == 0 and leaf.path in varies]
         image_like = [leaf for leaf in image_like if not any(same(leaf.value, t) for t in noisy)]
-    recon = _reconstruction(image_like, x, noisy, varies)
+    recon = _reconstruction(image_like, noisy, varies)
     taken = ("recon", "other")
     rest = [leaf for leaf in found if leaf.path != recon and leaf.role not in taken and not same(leaf.value, x)]
     if codes := [leaf for leaf in rest if leaf.value.numel() != x.numel()]:
@@ -149,11 +173,10 @@ def read(
     return Reading(recon, mu, spread, z, kind)
 
 
-def _reconstruction(image_like: list[Leaf], x: Tensor, noisy: list[Tensor], varies: set[Path]) -> Path | None:
-    """Named as a reconstruction, or shaped like x without being x itself; made of the code rather than the code."""
-    fitting = [leaf for leaf in image_like if not same(leaf.value, x)]
+def _reconstruction(image_like: list[Leaf], noisy: list[Tensor], varies: set[Path]) -> Path | None:
+    """Named as a reconstruction, or else shaped like one; made of the code rather than the code."""
     for roles in (("recon",), ("mu", ""), ("z",)):
-        chosen = [leaf for leaf in fitting if leaf.role in roles]
+        chosen = [leaf for leaf in image_like if leaf.role in roles]
         moving = [leaf for leaf in chosen if leaf.path in varies and not any(same(leaf.value, t) for t in noisy)]
         if chosen:
             return (moving or chosen)[0].path

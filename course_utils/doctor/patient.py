@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
@@ -14,6 +15,7 @@ from course_utils.doctor.outputs import Reading, get, leaves, read, same
 from course_utils.doctor.probe import (
     DRAWS,
     NO_GAUSSIANS,
+    UNIFORM,
     Probe,
     Site,
     exact,
@@ -28,7 +30,8 @@ OTHERS = ("<frozen", *(str(Path(m.__file__).parent) for m in (torch, traceback))
 NORMS = (nn.modules.batchnorm._NormBase,)
 MOST_DRAWS = 12
 REPEATS = 32  # runs, where the noise can be watched but not set
-QUANTISERS = ("argmin", "argmax", "round", "gumbel_softmax", "one_hot", "floor", "sign")
+NUDGE = 1e-3  # of the first layer's output: a code that it does not move takes steps
+CHOICES = ("argmin", "argmax", "one_hot")  # of a code, even where no step can be seen: all may choose the same one
 
 
 class ModelRaised(Exception):
@@ -60,6 +63,7 @@ class Patient:
     decode: Callable | None = None
     reading: Reading = field(default_factory=Reading)
     standard_prior: bool = True  # as far as the loss is known
+    target: Tensor | None = None  # what the output is compared with, as far as that is known
     spread_kind: tuple[str | None, float, str] = (None, 1.0, "not measured")
     code_site: Site | None = None
     beyond: str = ""  # why this is no model with one Gaussian code for each example
@@ -73,7 +77,8 @@ class Patient:
         self.state = state_of(self.model)
         self.latent: tuple[int, ...] = ()  # which draws make z
         self.held: dict[int, Tensor] = {}  # the numbers of all other draws, which stay as they are
-        self.first = self.run()
+        self.uniform: tuple[int, ...] = ()  # the latent draws of which z is an affine function, though they are uniform
+        self.first, self.target = self.run(), self.x
         self._look()
 
     def call(self, function: Callable, *arguments: object) -> object:
@@ -96,7 +101,8 @@ class Patient:
         self._prepare(training, as_is)
         put = dict(put or {}) | ({} if code is None or self.code_site is None else {self.code_site: code})
         seed_everything(seed)
-        with Probe(self.draws_for(noise) | dict(draws or {}), put=put, still=not as_is) as probe:
+        draws = self.draws_for(noise) | dict(draws or {})
+        with Probe(draws, put=put, still=not as_is, raw=self.uniform) as probe:
             output = self.call(self._forward, *self.inputs(x, cond))
         parts = [None if path is None else flat(get(output, path)) for path in self.reading[:4]]
         found = probe.at(self.code_site)
@@ -136,8 +142,10 @@ class Patient:
             zero, one = (self.run(noise=0.0), self.run(noise=1.0)) if levels else (base, other)
         entrance = _entrance(zero.probe, one.probe)
         noisy = _noisy(zero.probe, one.probe, entrance)
-        drawn = {id(t) for call in zero.probe.calls if call.name in DRAWS for t in call.results}
-        self.reading = read(zero.output, self.x, noisy=[t for _, t in noisy], varies=changed, drawn=drawn)
+        changed |= _changed(zero.output, one.output)  # with a noise that is the same at every call as well
+        with torch.enable_grad():
+            living = {leaf.path for leaf in leaves(base.output) if any(g.any() for g in self.gradients(leaf.value))}
+        self.reading = read(zero.output, self.x, noisy=[t for _, t in noisy], varies=changed, living=living)
         self.separate_encoder = self.encoder_output()
         self.code_site = self._code_site(zero, noisy, entrance)
         self._measure_code()
@@ -152,8 +160,7 @@ class Patient:
         levels, others = [], {}
         for i, drawn in enumerate(base.probe.drawn[:MOST_DRAWS]):
             moved = self.run(draws={i: drawn.flatten().roll(1).reshape(drawn.shape)})
-            entrance = _entrance(base.probe, moved.probe)
-            if entrance is None or entrance[0] <= first:
+            if (entrance := _entrance(base.probe, moved.probe)) is None or entrance[0] <= first:
                 others[i] = drawn
             else:
                 levels.append(i)
@@ -191,19 +198,19 @@ class Patient:
         if self.exact:
             self.mean, self.sigma = zero, one.code - zero
             two = self.run(noise=2.0).code - zero
-            self.linear = bool((two - 2 * self.sigma).abs().max() <= 1e-3 * two.abs().max())
-            self.mixed = self._is_mixed()
+            self.linear, flat_there = (
+                bool((two - times * self.sigma).abs().max() <= 1e-3 * two.abs().max()) for times in (2.0, 1.39810)
+            )  # Φ(2) − Φ(0) is 1.39810 times Φ(1) − Φ(0)
+            if flat_there and self._drawn_by in UNIFORM and not self.uniform:
+                self.uniform = self.latent
+                return self._measure_code()
+            drawn = self.zero.probe.drawn[self.latent[0]]
+            single = torch.eye(1, drawn.numel()).to(drawn).reshape(drawn.shape)  # one number of the noise, the first
+            moved = self.run(noise=0.0, draws={self.latent[0]: single}).code != zero
+            self.mixed = drawn.numel() == zero.numel() and int(moved.sum()) > 1  # moves several numbers of z
         elif zero is not None and self.moves:
             codes = torch.stack([self.run(seed=seed).code for seed in range(REPEATS)])
             self.mean, self.sigma, self.linear = codes.mean(0), codes.std(0), True
-
-    def _is_mixed(self) -> bool:
-        """Whether a single number of the noise moves several numbers of z."""
-        drawn = self.zero.probe.drawn[self.latent[0]]
-        single = torch.zeros_like(drawn).flatten()
-        single[0] = 1.0
-        moved = self.run(noise=0.0, draws={self.latent[0]: single.reshape(drawn.shape)}).code != self.zero.code
-        return drawn.numel() == self.zero.code.numel() and int(moved.sum()) > 1
 
     def _find_heads(self) -> None:
         """μ and the spread: as returned, as ``encode`` gives them, or where z is computed from them."""
@@ -236,29 +243,56 @@ class Patient:
 
     def _what_it_is(self, levels: list[int]) -> str:
         """Empty for one Gaussian code per example; else what the model is instead, as far as that can be seen."""
-        names = [call.name for call in self.first.probe.calls]
-        drawn_by = [name for name in names if name in DRAWS]
-        quantiser = next((name for name in names if name in QUANTISERS or (name == "min" and "embedding" in names)), "")
+        relaxed = [call.name for call in self.first.probe.calls if call.name == "gumbel_softmax"]
+        drawn_by = (relaxed or [self._drawn_by])[0]
         code = self.zero.probe.at(self.code_site)
         if len(levels) > 1:
             return f"{len(levels)} random draws are decoded one after the other (several latent variables or samples)"
-        if quantiser and not (self.mu_is_reported and self.exact):
-            return f"no Gaussian code: what looks like a quantiser ({quantiser}) is not examined"
+        if not self.exact and (any(call.name in CHOICES for call in self.first.probe.calls) or self._takes_steps()):
+            return "no Gaussian code: a layer is given numbers that take steps; a quantiser is not examined"
         if not self.mu_is_reported and (instead_of_code := self._without_encoder(code)):
             return instead_of_code
-        if code is not None and code.shape[:1] != self.x.shape[:1]:
-            if self.reading.recon is not None:
-                return "the code has no row for each example"
+        rows = code is None or code.shape[:1] == self.x.shape[:1]
+        if not rows and self.reading.recon is not None:
+            return "the code has no row for each example"
+        inside = code is not None and code.dim() > 2 and code.shape[1] > 1
+        if not rows or (inside and same(code, code[:, :1].expand_as(code))):
             return "several samples are drawn for each example"
-        if code is not None and code.dim() > 2 and code.shape[1] > 1 and same(code, code[:, :1].expand_as(code)):
-            return "several samples are drawn for each example"
-        if self.latent and drawn_by[self.latent[0]] in NO_GAUSSIANS:
-            return f"no Gaussian code: z is made of draws by {drawn_by[self.latent[0]].strip('_')}"
+        if drawn_by in (*NO_GAUSSIANS, "gumbel_softmax"):
+            return f"no Gaussian code: z is made of draws by {drawn_by.strip('_')}"
         if self.mixed:
             return "no diagonal Gaussian: each number of the noise moves several of z (a full covariance, a flow)"
-        if self.exact and not self.linear and not (self.mu_is_reported and same(self.mu, self.zero.code)):
+        centred = drawn_by not in UNIFORM and self.mu_is_reported and self.exact and same(self.mu, self.zero.code)
+        if self.exact and not self.linear and not centred:
             return "no Gaussian code: z is not μ + σ·ε"
         return ""
+
+    @property
+    def _drawn_by(self) -> str:
+        """The function that draws what z is made of; empty without one."""
+        names = [call.name for call in self.first.probe.calls if call.name in DRAWS]
+        return names[self.latent[0]] if self.latent else ""
+
+    def _takes_steps(self) -> bool:
+        """Whether a layer is given numbers that stay where a little nudge should move them: behind a quantiser."""
+        calls = self.first.probe.calls
+        k = next((k for k, call in enumerate(calls) if call.is_layer), None)
+        if k is None:
+            return False
+        first = calls[k].results[0]
+        nudge = NUDGE * first.detach().std() * normals(0)(first)
+        puts = (first.detach() + nudge, first.detach().roll(1, 0))
+        moved, far = (self.run(put={(k, 0): numbers}).probe.calls for numbers in puts)
+        later = ([c.given for c in same] for same in zip(calls, moved, far, strict=False) if same[0].is_layer)
+        for t, u, v in (one for given in islice(later, 64) for one in zip(*given, strict=False)):
+            if t.is_floating_point() and t.dim() > 1 and t.shape == u.shape == v.shape and len(t) == len(self.x):
+                weights = normals(1)(t)
+                (slope,) = gradients(t, [first], weights)  # straight through, it promises a move
+                expected = slope * nudge if slope.any() else 0.01 * NUDGE * weights * (v - t)
+                stays = flat(weights * (u - t)).sum(1).abs() < 0.1 * flat(expected).sum(1).abs()
+                if stays.float().mean() > 0.5:
+                    return True
+        return False
 
     def _without_encoder(self, code: Tensor | None) -> str:
         """What it is whose output x does not enter by a code: empty for an autoencoder of whatever kind."""
@@ -336,6 +370,56 @@ class Patient:
         return [a & ~b for a, b in zip(self.influences(values), self.influences(others), strict=True)]
 
 
+class Reach(NamedTuple):
+    """The smallest and largest number that something takes, and the share that is exactly the smallest or largest."""
+
+    low: float
+    high: float
+    cut: float
+
+    @property
+    def unit(self) -> bool:
+        """Whether all lie in [0, 1], as a sigmoid's do."""
+        return self.low >= -1e-6 and self.high <= 1 + 1e-6
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether all lie on one side of 0."""
+        return self.low >= -1e-6 or self.high <= 1e-6
+
+    def __str__(self) -> str:
+        return f"[{self.low:.3g}, {self.high:.3g}]"
+
+
+def reach_of(patient: Patient, site: Site | None = None) -> Reach | None:
+    """The range of a result (of the reconstruction, without a site): what activations let through.
+
+    The output of the last layer before it is replaced by small and by large numbers. None where there is none.
+    """
+    first = patient.first if site is None else patient.zero
+    natural = first.recon if site is None else first.probe.at(site)
+    last = len(first.probe.calls) if site is None else site[0] + 1
+    layers = [k for k in reversed(range(last)) if first.probe.calls[k].is_layer]
+    for k in layers[:4] if natural is not None else ():
+        seen, cut = [natural.detach().flatten()], 0.0
+        for size in (1.0, 30.0, 1000.0):
+            numbers = size * normals(int(size))(first.probe.calls[k].results[0])
+            try:
+                run = patient.run(noise=None if site is None else 0.0, put={(k, 0): numbers})
+            except ModelRaised:  # a distribution may refuse such numbers
+                break
+            values = run.recon if site is None else run.probe.at(site)
+            if values is None or torch.equal(values, natural):
+                break
+            values = values.detach().flatten()
+            cut = (values == values.min()).float().mean().item() if size == 1.0 else cut
+            seen.append(values[values.isfinite()])
+        if len(seen) > 1:
+            every = torch.cat(seen)
+            return Reach(every.min().item(), every.max().item(), cut)
+    return None
+
+
 def _changed(output: object, other: object) -> set:
     """The paths of the tensors that differ between two outputs."""
     pairs = zip(leaves(output), leaves(other), strict=False)
@@ -367,8 +451,8 @@ def _noisy(a: Probe, b: Probe, entrance: tuple[int, Tensor] | None) -> list[tupl
 def forward_of(model: nn.Module) -> Callable:
     """The model itself; where its class has no ``forward``, what its loss decodes, encodes and returns, or a chain of
     its methods. Raises ``TypeError`` where there is nothing of the kind."""
-    methods = [name for name in ("decode", "encode") if callable(getattr(model, name, None))]
-    if type(model).forward is not nn.Module.forward or not (methods[1:] or callable(getattr(model, "loss", None))):
+    methods = [name for name in ("decode", "encode", "reparameterize", "loss") if callable(getattr(model, name, None))]
+    if type(model).forward is not nn.Module.forward or not (methods[2:] or "loss" in methods):
         return model
 
     def forward(*inputs: Tensor) -> object:
@@ -377,13 +461,13 @@ def forward_of(model: nn.Module) -> Callable:
         def watched(name: str, method: Callable) -> Callable:
             return lambda *args, **kwargs: seen.setdefault(name, method(*args, **kwargs))
 
-        if callable(getattr(model, "loss", None)):
-            with patch.dict(model.__dict__, {name: watched(name, getattr(model, name)) for name in methods}):
-                seen["loss"] = model.loss(*inputs)
-        if {"decode", "loss"}.isdisjoint(seen):
+        if "loss" not in methods:
             code = model.encode(*inputs)
             return model.decode(model.reparameterize(*code), *inputs[1:]), code
-        return [seen[name] for name in (*methods, "loss") if name in seen]
+        watch = {name: watched(name, getattr(model, name)) for name in methods if name in ("decode", "encode")}
+        with patch.dict(model.__dict__, watch):
+            loss = model.loss(*inputs)
+        return [*(seen[name] for name in ("decode", "encode") if name in seen), loss]
 
     return forward
 
@@ -395,6 +479,11 @@ def _shapes(output: object) -> str:
 def flat(tensor: Tensor) -> Tensor:
     """(B, …) → (B, everything else); (B,) → (B, 1)."""
     return tensor.reshape(tensor.shape[0], -1) if tensor.dim() else tensor.reshape(1, 1)
+
+
+def last_line(error: Exception) -> str:
+    """The end of what an error says."""
+    return "".join(str(error).splitlines()[-1:])[:160]
 
 
 def short_traceback(error: BaseException, lines: int = 3) -> str:

@@ -7,7 +7,7 @@ differ in one thing: so it does not matter how the noise was made or how often i
 
 import copy
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -21,7 +21,8 @@ NO_GAUSSIANS = (
     "bernoulli", "bernoulli_", "exponential_", "multinomial", "_standard_gamma", "_sample_dirichlet", "log_normal_",
     "poisson", "cauchy_", "geometric_",
 )  # fmt: skip
-DRAWS = ("randn", "randn_like", "normal", "normal_", "rand", "rand_like", "uniform_", *NO_GAUSSIANS)
+NORMAL, UNIFORM = ("normal", "normal_"), ("rand", "rand_like", "uniform_")
+DRAWS = ("randn", "randn_like", *NORMAL, *UNIFORM, *NO_GAUSSIANS)
 # A decoder begins with one of these; whatever touches z before is element by element and still the code.
 LAYERS = (
     "linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "mv", "addmm", "baddbmm", "einsum",
@@ -56,17 +57,18 @@ class Call(NamedTuple):
 class Probe(TorchFunctionMode):
     """While active: writes down the calls, and changes what they return if asked.
 
-    ``draws`` gives the n-th random draw other numbers, a tensor or a constant, in units of its own mean and std.
-    ``put`` gives the result at a site the numbers of a tensor. ``still`` switches dropout off, however it is called.
-    Afterwards ``calls`` is the tape, and ``drawn`` holds the numbers of each draw in those units.
+    ``draws`` gives the n-th random draw the place of standard normal numbers, a tensor or a constant: in units of its
+    own mean and std; a uniform draw, unless ``raw`` names it, by quantiles, which stay in its interval. ``put`` gives
+    the result at a site the numbers of a tensor. ``still`` switches dropout off, however it is called. Afterwards
+    ``calls`` is the tape, and ``drawn`` holds the numbers of each draw in those units.
     """
 
     def __init__(
         self, draws: Mapping[int, float | Tensor] | None = None, *, put: Mapping[Site, Tensor] | None = None,
-        still: bool = True,
+        still: bool = True, raw: Collection[int] = (),
     ) -> None:  # fmt: skip
         super().__init__()
-        self.draws, self.put, self.still = draws or {}, put or {}, still
+        self.draws, self.put, self.still, self.raw = draws or {}, put or {}, still, raw
         self.calls: list[Call] = []
         self.drawn: list[Tensor] = []
 
@@ -83,10 +85,14 @@ class Probe(TorchFunctionMode):
         if name in DRAWS:
             with torch.no_grad():
                 mean, std = _scale(name, results[0], args, kwargs)
+                raw = name not in UNIFORM or len(self.drawn) in self.raw
+                mean, std = (0 * mean, 0 * std + 1) if raw and name in UNIFORM else (mean, std)
                 wanted = self.draws.get(len(self.drawn))
                 if wanted is not None and (not isinstance(wanted, Tensor) or wanted.shape == results[0].shape):
-                    results[0].copy_(mean + std * wanted)
-                self.drawn.append(torch.where(std > 0, (results[0] - mean) / std, 0.0 * results[0]))
+                    wanted = torch.as_tensor(wanted, dtype=torch.float, device=mean.device)
+                    results[0].copy_(mean + std * (wanted if raw else torch.special.ndtr(wanted)))
+                units = torch.where(std > 0, (results[0] - mean) / std, 0.0 * results[0])
+                self.drawn.append(units if raw else torch.special.ndtri(units.float()).to(units))
         for index in range(len(results)):
             value = self.put.get((len(self.calls), index))
             if value is not None:
@@ -111,10 +117,12 @@ class Probe(TorchFunctionMode):
 
 
 def _scale(name: str, drawn: Tensor, args: tuple, kwargs: dict) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation that a draw was asked for; 0 and 1 for draws without."""
-    given = dict(zip(("mean", "std"), args[name == "normal_" :], strict=False)) if name.startswith("normal") else {}
-    given = {"mean": 0.0, "std": 1.0} | {k: v for k, v in kwargs.items() if k in ("mean", "std")} | given
-    return tuple(torch.as_tensor(given[key], dtype=drawn.dtype, device=drawn.device) for key in ("mean", "std"))
+    """Mean and standard deviation that a draw was asked for; 0 and 1 without; start and length if it is uniform."""
+    first, second = keys = ("from", "to") if name == "uniform_" else ("mean", "std")
+    given = dict(zip(keys, args[name.endswith("_") :], strict=False)) if name in ("uniform_", *NORMAL) else {}
+    given = {first: 0.0, second: 1.0} | {k: v for k, v in kwargs.items() if k in keys} | given
+    a, b = (torch.as_tensor(given[key], dtype=drawn.dtype, device=drawn.device) for key in keys)
+    return (a, b - a) if name == "uniform_" else (a, b)
 
 
 def _replaced(container: tuple | list, index: int, value: Tensor) -> tuple | list:
@@ -233,14 +241,3 @@ def _undo(value: object) -> Callable[[], object] | None:
         before = value.copy()
         return lambda: (value.clear(), value.update(before))
     return None
-
-
-@contextmanager
-def weights_kept(model: nn.Module) -> Iterator[None]:
-    """On leaving, the parameters have their old values again. Change them through ``.data``: graphs stay usable."""
-    values = [(p, p.detach().clone()) for p in model.parameters()]
-    try:
-        yield
-    finally:
-        for parameter, value in values:
-            parameter.data.copy_(value)

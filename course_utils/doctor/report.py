@@ -18,9 +18,8 @@ MARKS = {"error": "✘", "warning": "!", "remark": "·"}
 class Finding:
     """One thing that was found, in plain words, with the measurement behind it and what to do.
 
-    ``code`` is stable, a key of :data:`course_utils.doctor.CODES`. ``severity`` is "error" (the model is not the VAE
-    that it is meant to be), "warning" (probably not what was meant) or "remark" (good to know). ``section`` names the
-    notebook and the section that explain it.
+    ``code`` is stable, a key of ``CODES``. ``severity`` is "error" (the model is not the VAE that it is meant to be),
+    "warning" (probably not what was meant) or "remark" (good to know). ``section`` names where it is explained.
     """
 
     code: str
@@ -94,12 +93,8 @@ class Diagnosis:
             return f"<tr>{''.join(f'{start}{escape(text)}</{tag}>' for text in texts)}</tr>"
 
         heads = row("th", "finding", "what it means", "measured", "what to change")
-        rows = [
-            row(
-                "td", f"{MARKS[f.severity]} {f.severity}\n{f.code}", f.text, f.measurement, f"{f.advice}\n({f.section})"
-            )
-            for f in self.findings
-        ]
+        named = {f: f"{MARKS[f.severity]} {f.severity}\n{f.code}" for f in self.findings}
+        rows = [row("td", n, f.text, f.measurement, f"{f.advice}\n({f.section})") for f, n in named.items()]
         table = f"<table><thead>{heads}</thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""
         lists = "".join(
             f"<details><summary>{title} ({len(texts)})</summary><ul>"
@@ -152,13 +147,6 @@ class Notes:
     def has(self, *codes: str) -> bool:
         """Whether one of these was found already."""
         return any(finding.code in codes for finding in self.findings)
-
-    def withdraw(self, code: str, *, unless: bool) -> bool:
-        """Take a finding back that a later measurement has explained; returns whether there was one."""
-        if unless or not self.has(code):
-            return False
-        self.findings = [finding for finding in self.findings if finding.code != code]
-        return True
 
     def diagnosis(self) -> Diagnosis:
         """All notes, the most severe findings first."""

@@ -6,11 +6,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from course_utils.doctor.outputs import role_of
+from course_utils.doctor.outputs import SPREADS, role_of
 from course_utils.doctor.patient import NORMS, REPEATS, Patient
-from course_utils.doctor.probe import exact, normals, weights_kept
+from course_utils.doctor.probe import exact, normals
 from course_utils.doctor.report import Notes
-from course_utils.doctor.spreads import SPREADS
 
 
 def check_noise(patient: Patient, notes: Notes) -> None:
@@ -132,7 +131,9 @@ def check_spread(patient: Patient, notes: Notes, kl_kind: str | None) -> None:
         return notes.error("noise-not-normal", text, by, "Multiply σ by torch.randn_like(mu) and by nothing else.")
     if stated == kind or (stated is None and kind != "log_std"):
         return notes.well(f"the noise has the size that the encoder says ({words})")
-    if stated is None and any(role_of(part) == "log_std" for part in _names_of_the_spread_s_weights(patient)):
+    names = [name.split(".") for name, p in patient.model.named_parameters() if p.is_floating_point()]
+    own = zip(names, patient.only(patient.spread, patient.mu), strict=True)  # the weights that only the spread has
+    if stated is None and any(role_of(part) == "log_std" for name, mask in own if mask.any() for part in name):
         return notes.well(f"the noise has the size that the name of a layer says ({words})")
     if stated is None:
         text = "σ is exp(s): right if s is log σ, wrong if s is log σ²."
@@ -141,12 +142,6 @@ def check_spread(patient: Patient, notes: Notes, kl_kind: str | None) -> None:
         text = "The noise is multiplied by exp(log_var), which is σ² and not σ: the KL charges for other codes."
         return notes.error("sigma-exp-log-var", text, by)
     notes.error("sigma-mismatch", "The sampler and the KL disagree about the encoder's second output s.", by)
-
-
-def _names_of_the_spread_s_weights(patient: Patient) -> list[str]:
-    names = [name for name, p in patient.model.named_parameters() if p.is_floating_point()]
-    masks = patient.only(patient.spread, patient.mu)
-    return [part for name, mask in zip(names, masks, strict=True) if mask.any() for part in name.split(".")]
 
 
 def check_modes(patient: Patient, notes: Notes) -> None:
@@ -191,13 +186,37 @@ def _apart(a: Tensor, b: Tensor) -> float:
     return relative if relative > 1e-4 else 0.0
 
 
+def check_rows(patient: Patient, notes: Notes) -> None:
+    """Does row i of what comes out depend on row i of x alone?  In eval(), where no batch norm looks at the others."""
+    if patient.beyond and patient.moves:
+        return notes.skipped(f"whether the rows of a batch are kept apart: {patient.beyond}.")
+    x = patient.x.clone()
+    x[0] = next(row for row in x if not torch.equal(row, x[0]))
+    before, after = (patient.run(x=batch, training=False) for batch in (patient.x, x))
+    parts = [(getattr(before, part), getattr(after, part)) for part in ("mu", "spread", "code", "recon")]
+    for name, (a, b) in zip(("μ", "the spread", "z", "the output"), parts, strict=True):
+        if a is None or len(a) != len(x):
+            continue
+        own, *others = (a - b).abs().amax(1).tolist()
+        if max(others) <= max(1e-3 * own, 1e-5 * a.abs().max().item()):
+            continue
+        measured = f"one row of x is changed: {name} moves by {own:.2g} there, by up to {max(others):.2g} in other rows"
+        weak, text = max(others) < 0.5 * own, f"Rows of the batch are mixed: {name} of an example is made of others."
+        text = "In eval() the rows of a batch influence one another (a norm over the batch?)." if weak else text
+        return notes.found("remark" if weak else "error", "rows-mixed", text, measured)
+    if after.recon is not None and len(after.recon) == len(x):
+        notes.well("in eval() each row of the batch is made of its own row of x")
+
+
 @contextmanager
 def _shaken(patient: Patient) -> Iterator[None]:
     """While active, the weights that only the spread depends on have random values added; then they go back."""
-    noise = normals(0)
-    with weights_kept(patient.model):
+    noise, values = normals(0), [p.detach().clone() for p in patient.parameters]
+    try:
         for parameter, mask in zip(patient.parameters, patient.only(patient.spread, patient.mu), strict=True):
-            if mask.any():
-                scale = 1.0 if parameter.dim() < 2 else parameter[0].numel() ** -0.5
-                parameter.data += torch.where(mask, scale * noise(parameter), 0.0)
+            scale = 1.0 if parameter.dim() < 2 else parameter[:1].numel() ** -0.5
+            parameter.data += torch.where(mask, scale * noise(parameter), 0.0)
         yield
+    finally:
+        for parameter, value in zip(patient.parameters, values, strict=True):
+            parameter.data.copy_(value)  # through .data: graphs stay usable

@@ -1,7 +1,7 @@
 """Makes a module of somebody's file (a notebook too) without running what the file would do when it is run.
 
-Only what defines something is executed: imports, functions, classes, and assignments that the rest needs. Loops,
-calls, trainings, downloads and the parsing of a command line are left out, and said.
+Only what defines something is executed: imports, functions, classes, and assignments that the rest needs. All else,
+such as a training, a download or the parsing of a command line, is left out, and said.
 """
 
 import ast
@@ -51,7 +51,7 @@ def load(path: Path) -> tuple[ModuleType, list[str]]:
     module.__file__, module.__package__ = str(path), ".".join(package)
     sys.modules[name] = module  # dataclasses look their module up
     if package:
-        _import_package(package, relative)
+        _import_package(package)
     _execute(kept, module, path, left_out)
     return module, left_out
 
@@ -119,8 +119,8 @@ def _is_work(value: ast.expr) -> bool:
     return any(word in name for name in names for word in work)
 
 
-def _import_package(package: list[str], needed: bool) -> None:
-    """Import the package itself, which relative imports need; without, an empty one stands in."""
+def _import_package(package: list[str]) -> None:
+    """Import the package itself, which relative imports need; where that fails, an empty one stands in."""
     for depth in range(1, len(package) + 1):
         name = ".".join(package[:depth])
         if name in sys.modules and hasattr(sys.modules[name], "__path__"):
