@@ -927,6 +927,15 @@ class SeededAndReturned(Plain):
         return self.decode(z), z, mu, log_var
 
 
+class SortedOnTheWay(Plain):
+    """Rows in another order, as packed sequences are, and back again after the decoder."""
+
+    def forward(self, x):
+        order = torch.arange(len(x), device=x.device).flip(0)
+        mu, log_var = self.encode(x[order])
+        return self.decode(self.reparameterize(mu, log_var))[order], mu, log_var
+
+
 def mean_over_rows(values: Tensor) -> Tensor:
     return values.mean(0, keepdim=True).expand_as(values)
 

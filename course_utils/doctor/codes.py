@@ -11,10 +11,6 @@ class Code(NamedTuple):
     advice: str
 
 
-_03 = "03 · What goes wrong"
-_04 = "04 · What goes wrong"
-_05 = "05 · What goes wrong"
-
 CODES: dict[str, Code] = {
     "raises": Code("the model or its loss raises an error", "08 · How the clinic works",
         "Repair the line that the traceback names, then examine again."),
@@ -30,19 +26,19 @@ CODES: dict[str, Code] = {
         "Let nothing follow the two heads: no ReLU, softplus, tanh or sigmoid on μ or log σ² (a softplus is for σ)."),
     "no-sampling": Code("nothing is sampled", "03 · Second way: move the samples",
         "Draw fresh noise in every forward pass, z = μ + exp(½ log σ²)·ε, and decode that z."),
-    "noise-frozen": Code("the noise is the same at every call", _03,
+    "noise-frozen": Code("the noise is the same at every call", "03 · What goes wrong",
         "Draw the noise inside the forward pass, without setting a seed there."),
     "noise-shared": Code("one noise for several numbers", "08 · The sampling",
         "Draw noise of the shape of μ: torch.randn_like(mu)."),
     "noise-not-normal": Code("the noise is not standard normal", "03 · Second way: move the samples",
         "Use torch.randn_like(mu); torch.rand_like is uniform on [0, 1]."),
-    "sigma-exp-log-var": Code("σ = exp(log_var)", _03,
+    "sigma-exp-log-var": Code("σ = exp(log_var)", "03 · What goes wrong",
         "The standard deviation is exp(0.5 * log_var): log_var is log σ², so its exponential is σ²."),
     "sigma-mismatch": Code("the sampler and the KL mean different σ", "08 · The sampling",
         "Decide what the encoder's second output is (log σ², σ, …) and use it as that in the sampler and in the KL."),
     "no-kl": Code("there is no KL in the loss", "04 · A VAE without KL",
         "Add 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1), the KL of each example."),
-    "kl-sign": Code("the KL enters with the wrong sign", _04,
+    "kl-sign": Code("the KL enters with the wrong sign", "04 · What goes wrong",
         "A loss is minimised: recon + kl; kl = 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1) is never negative."),
     "kl-form": Code("the KL is not the closed form", "04 · One dimension, by hand",
         "Compare with 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(1), term by term."),
@@ -55,7 +51,7 @@ CODES: dict[str, Code] = {
     "recon-target": Code("the loss compares with the wrong example", "08 · The page to keep",
         "Compare row i of the output with row i of x, at equal shapes: no shuffled targets, no broadcast over rows."),
     "rows-mixed": Code("the rows of a batch are mixed", "08 · The page to keep",
-        "Row i of μ, log σ², z and the output is made of row i of x: no mean, roll, index or attention over axis 0."),
+        "Row i of what comes out is made of row i of x: no mean, roll or index over axis 0 (but in a graph)."),
     "loss-sign": Code("the loss is the ELBO itself", "02 · Push the logarithm inside",
         "The ELBO is maximised; return its negative as the loss."),
     "no-gradient": Code("the loss has no gradient", "08 · How the clinic works",
@@ -66,7 +62,7 @@ CODES: dict[str, Code] = {
         "The likelihood decides: logits for BCE with logits, a sigmoid for BCE on probabilities, none for a Gaussian."),
     "double-sigmoid": Code("a sigmoid twice", "08 · The output and the data",
         "Keep one: logits with binary_cross_entropy_with_logits, or a sigmoid with binary_cross_entropy."),
-    "data-range": Code("the data leave [0, 1]", _05,
+    "data-range": Code("the data leave [0, 1]", "05 · What goes wrong",
         "Scale pixels with x / 255 and do not standardise them for this likelihood."),
     "saturation": Code("the loss breaks at saturated probabilities", "05 · From logits, not from probabilities",
         "Compute the cross-entropy from logits: F.binary_cross_entropy_with_logits."),

@@ -135,7 +135,7 @@ def check_range(patient: Patient, notes: Notes, form: str | None) -> None:
     reach, target = reach_of(patient), patient.x if patient.target is None else patient.target
     layers = (call.given for call in patient.first.probe.calls if call.is_layer and "norm" not in call.name)
     seen = [t for t in (*next(layers, ()), patient.target) if t is not None and not t.requires_grad]
-    if (largest := max((t.abs().max().item() for t in seen), default=0.0)) > 10:
+    if (largest := max((t.abs().max().item() for t in seen if t.is_floating_point()), default=0.0)) > 10:
         text = "The numbers are not of the order of 1 (8-bit pixels?), far from where a fresh network works well."
         notes.warning("data-range", text, f"the largest that the encoder is given, or the loss compares: {largest:.3g}")
     elif not notes.has("data-range"):
