@@ -199,8 +199,9 @@ def test_ctrl_c_ends_with_one_line(quick, tmp_path, capsys, monkeypatch, when):
 def test_ctrl_c_while_pytorch_is_loaded_and_a_legacy_code_page(tmp_path):
     (tmp_path / "torch.py").write_text("print('loading', flush=True)\nimport time; time.sleep(60)")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore Ctrl-C
     process = subprocess.Popen(python("-m", "course_utils.training", "vae"), env=environment, cwd=tmp_path,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+                               preexec_fn=heard, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
     assert process.stdout.readline() == "loading\n"
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
